@@ -1,0 +1,42 @@
+"""The server: `streamlit run app.py`."""
+
+import gc
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import streamlit as st
+from starlette.middleware import Middleware
+
+ROOT = Path(__file__).resolve().parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from ui import errors, headers  # noqa: E402
+
+
+@asynccontextmanager
+async def lifespan(_app: st.App) -> AsyncIterator[None]:
+    """Carry out queued runs for as long as the server lives."""
+    import pandas  # noqa: F401
+    import plotly.graph_objects  # noqa: F401
+
+    from experiments.scheduler import Scheduler
+    from ui.state import store
+
+    # Streamlit collects garbage after every rerun: what is loaded by now need not be looked at each time.
+    gc.collect()
+    gc.freeze()
+    scheduler = Scheduler(store())
+    scheduler.start()
+    yield
+    scheduler.stop()
+
+
+app = st.App(
+    ROOT / "ui" / "main.py",
+    lifespan=lifespan,
+    middleware=[Middleware(headers.SecurityHeaders)],
+    on_script_error=errors.show,
+)

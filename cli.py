@@ -1,0 +1,129 @@
+"""The command line behind `studio.py`: the same runs, store and comparison as the dashboard."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from experiments.compare import against_baseline, describe, variants
+
+from core.errors import BadInput, StudioError
+from core.progress import Event, Failed, Finished, Note, PhaseStarted, Progress
+from experiments.recipe import Recipe, check, from_yaml, with_references
+from experiments.store import RunRecord, Store, data_folder, open_store
+from experiments.worker import execute
+from sample_models import MODELS, card
+
+BAR_WIDTH = 30
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the arguments say: 0 worked, 1 a run failed, 2 the input was wrong, 130 interrupted."""
+    parser = argparse.ArgumentParser(prog="studio.py", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    optimize_parser = commands.add_parser("optimize", help="carry out a recipe and print the comparison")
+    optimize_parser.add_argument("recipe", type=Path, help="a recipe.yaml, as saved by the Optimise page")
+    optimize_parser.add_argument("--again", action="store_true", help="measure baseline and reference again")
+    commands.add_parser("models", help="list the bundled models")
+    commands.add_parser("runs", help="list the runs so far")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "optimize":
+            return optimize(_read(options.recipe), again=options.again)
+        return list_models() if options.command == "models" else list_runs()
+    except StudioError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def optimize(recipe: Recipe, *, again: bool = False) -> int:
+    """Carry out the recipe and whatever it is compared with; print the comparison."""
+    check(recipe)
+    store = open_store()
+    records = []
+    for each in with_references(recipe):
+        record = None if again or each is recipe else finished_before(store, each)
+        record = record or _carry_out(store, each)
+        if record.state != "finished":
+            print(f"{each.title}: {record.error or record.state}", file=sys.stderr)
+            return 130 if record.state == "cancelled" else 1
+        records.append(record)
+    print("\n" + describe(against_baseline(variants(records), records)))
+    print(f"\nArtifact: {data_folder() / 'runs' / records[1 % len(records)].id / 'artifact'}")
+    return 0
+
+
+def finished_before(store: Store, recipe: Recipe) -> RunRecord | None:
+    """The newest finished run of exactly this recipe."""
+    return next(iter(store.runs(states=("finished",), digest=recipe.digest, limit=1)), None)
+
+
+def _carry_out(store: Store, recipe: Recipe) -> RunRecord:
+    run_id = store.begin_here(recipe)
+    record = store.run(run_id)
+    assert record
+    print(f"\n{recipe.title}")
+    try:
+        execute(store, record, _Printer())
+    except KeyboardInterrupt:
+        store.cancel(run_id)
+    ended = store.run(run_id)
+    assert ended
+    return ended
+
+
+class _Printer:
+    """Draws a run's events as one line a phase, with a bar where the phase says how far it is."""
+
+    def __init__(self) -> None:
+        self._title = ""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PhaseStarted):
+            self._end_line()
+            self._title = event.title
+            self._draw(event.title)
+        elif isinstance(event, Progress) and sys.stdout.isatty():
+            filled = round(BAR_WIDTH * min(1.0, event.done / event.total)) if event.total else 0
+            bar = "█" * filled + "·" * (BAR_WIDTH - filled)
+            self._draw(f"\r  {self._title:<28} {bar} {event.done:.0f}/{event.total:.0f} {event.unit}", raw=True)
+        elif isinstance(event, Note):
+            self._end_line()
+            print(f"  {'! ' if event.warning else ''}{event.text}")
+            self._title = ""
+        elif isinstance(event, Finished | Failed):
+            self._end_line()
+
+    def _draw(self, text: str, *, raw: bool = False) -> None:
+        print(text if raw else f"  {text}", end="", flush=True)
+
+    def _end_line(self) -> None:
+        if self._title:
+            print(flush=True)
+
+
+def list_models() -> int:
+    """One line a bundled model, from its card."""
+    for key, model in MODELS.items():
+        facts = card(key)
+        print(f"{key:<22} {model.title:<34} {facts.parameter_count:>10,} parameters  {facts.accuracy:.2%} right")
+    return 0
+
+
+def list_runs() -> int:
+    """One line a run, newest first."""
+    for record in open_store().runs():
+        print(f"{record.id}  {record.state:<10} {record.recipe.model:<20} {record.recipe.title}")
+    return 0
+
+
+def _read(path: Path) -> Recipe:
+    try:
+        return from_yaml(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read ({error})", expected="a recipe.yaml") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

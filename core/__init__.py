@@ -1,0 +1,1 @@
+"""Plain types that every layer may import. Nothing here imports torch, streamlit or plotly."""

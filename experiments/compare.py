@@ -1,0 +1,148 @@
+"""Finished runs side by side, as tables. Differences get a word only when statistics allow one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from experiments.result import RunResult
+from experiments.store import RunRecord
+from profiling.statistics import pareto_front
+
+SIGNIFICANCE = 0.05
+SMALLEST_SPEEDUP = 1.03
+"""A median that differs by less is called no difference, however narrow the intervals: machines drift this much."""
+NO_DIFFERENCE = "no measurable difference"
+
+
+def variants(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per finished run, baselines first, then the oldest first. Times in ms, sizes in bytes, shares 0 to 1."""
+    finished = sorted(
+        (record for record in records if record.result), key=lambda r: (not r.recipe.is_baseline, r.created_at)
+    )
+    return pd.DataFrame([_row(record, RunResult.model_validate(record.result)) for record in finished], columns=COLUMNS)
+
+
+def _row(record: RunRecord, result: RunResult) -> dict[str, Any]:
+    recipe, accuracy, latency = record.recipe, result.accuracy, result.latency
+    accuracy_low, accuracy_high = accuracy.interval
+    p50_low, p50_high = latency.p50_interval_ms or (None, None)
+    return {
+        "run_id": record.id,
+        "digest": recipe.digest,
+        "title": recipe.title,
+        "model": recipe.model,
+        "runtime": recipe.runtime,
+        "device": recipe.device,
+        "precision": result.precision,
+        "is_baseline": recipe.is_baseline,
+        "accuracy": accuracy.value,
+        "accuracy_low": accuracy_low,
+        "accuracy_high": accuracy_high,
+        "correct": accuracy.correct,
+        "total": accuracy.total,
+        "batch_size": latency.batch_size,
+        "p50_ms": latency.p50_ms,
+        "p50_low_ms": p50_low,
+        "p50_high_ms": p50_high,
+        "p95_ms": latency.p95_ms,
+        "throughput_per_s": latency.throughput_per_s,
+        "size_bytes": result.size.size_bytes,
+        "gzip_bytes": result.size.gzip_bytes,
+        "parameter_count": result.size.parameter_count,
+        "nonzero_count": result.size.nonzero_count,
+        "macs": result.size.macs,
+        "memory_bytes": result.memory.headline_bytes,
+        "build_ms": result.build_ms,
+        "created_at": record.created_at,
+    }
+
+
+COLUMNS = [
+    "run_id", "digest", "title", "model", "runtime", "device", "precision", "is_baseline",
+    "accuracy", "accuracy_low", "accuracy_high", "correct", "total",
+    "batch_size", "p50_ms", "p50_low_ms", "p50_high_ms", "p95_ms", "throughput_per_s",
+    "size_bytes", "gzip_bytes", "parameter_count", "nonzero_count", "macs", "memory_bytes", "build_ms", "created_at",
+]  # fmt: skip
+
+
+def against_baseline(frame: pd.DataFrame, records: Sequence[RunRecord]) -> pd.DataFrame:
+    """The table with differences to its first baseline added; without a baseline these are empty.
+
+    Added: accuracy_points (signed percentage points), accuracy_verdict, speedup with speedup_low and speedup_high (how
+    many times faster at p50), latency_verdict, and size_ratio, macs_ratio, memory_ratio (share of the baseline's).
+    """
+    baselines = frame[frame.is_baseline]
+    base = baselines.iloc[0] if len(baselines) else None
+    results = {record.id: RunResult.model_validate(record.result) for record in records if record.result}
+    rows = [_difference(row, base, results) for _, row in frame.iterrows()]
+    differences = pd.DataFrame(rows, columns=DIFFERENCES, index=frame.index)
+    words = dict.fromkeys(("accuracy_verdict", "latency_verdict"), object)
+    return pd.concat([frame, differences.astype(words)], axis=1)
+
+
+DIFFERENCES = [
+    "accuracy_points", "accuracy_verdict", "speedup", "speedup_low", "speedup_high", "latency_verdict",
+    "size_ratio", "macs_ratio", "memory_ratio",
+]  # fmt: skip
+
+
+def _difference(row: pd.Series[Any], base: pd.Series[Any] | None, results: dict[str, RunResult]) -> dict[str, Any]:
+    if base is None or row.run_id == base.run_id:
+        return {}
+    low, high = base.p50_low_ms / row.p50_high_ms, base.p50_high_ms / row.p50_low_ms
+    speedup = base.p50_ms / row.p50_ms
+    return {
+        "accuracy_points": 100 * (row.accuracy - base.accuracy),
+        "accuracy_verdict": _accuracy_verdict(results[base.run_id], results[row.run_id]),
+        "speedup": speedup,
+        "speedup_low": low,
+        "speedup_high": high,
+        "latency_verdict": latency_verdict(speedup, low, high),
+        "size_ratio": row.size_bytes / base.size_bytes,
+        "macs_ratio": row.macs / base.macs,
+        "memory_ratio": row.memory_bytes / base.memory_bytes if row.memory_bytes and base.memory_bytes else None,
+    }
+
+
+def latency_verdict(speedup: float, low: float, high: float) -> str:
+    """`2.1x faster`, `1.3x slower` or no measurable difference, from a ratio and its conservative interval."""
+    if speedup >= SMALLEST_SPEEDUP and low > 1:
+        return f"{speedup:.2f}x faster"
+    if speedup <= 1 / SMALLEST_SPEEDUP and high < 1:
+        return f"{1 / speedup:.2f}x slower"
+    return NO_DIFFERENCE
+
+
+def _accuracy_verdict(base: RunResult, variant: RunResult) -> str:
+    """`-0.3 points` or no measurable difference, by an exact McNemar test on the same images."""
+    points = 100 * (variant.accuracy.value - base.accuracy.value)
+    if base.accuracy.total != variant.accuracy.total or variant.accuracy.mcnemar_against(base.accuracy) >= SIGNIFICANCE:
+        return NO_DIFFERENCE
+    return f"{points:+.2f} points"
+
+
+def describe(frame: pd.DataFrame) -> str:
+    """The comparison as text for a terminal."""
+    table = pd.DataFrame(
+        {
+            "variant": frame.title,
+            "accuracy": frame.accuracy.map("{:.2%}".format),
+            "vs baseline": frame.accuracy_verdict.fillna(""),
+            "p50 ms": frame.p50_ms.map("{:.3f}".format),
+            "p95 ms": frame.p95_ms.map(lambda value: "n too small" if pd.isna(value) else f"{value:.3f}"),
+            "speed": frame.latency_verdict.fillna(""),
+            "MiB": (frame.size_bytes / 2**20).map("{:.2f}".format),
+            "MMACs": (frame.macs / 1e6).map("{:.1f}".format),
+        }
+    )
+    return table.to_string(index=False)
+
+
+def on_front(frame: pd.DataFrame, *, maximise: str, minimise: str) -> pd.Series[bool]:
+    """Which variants no other one matches in both columns and beats in one."""
+    points = frame[[maximise, minimise]].to_numpy(float).tolist()
+    front = set(pareto_front(points, maximise=(True, False)))
+    return pd.Series([index in front for index in range(len(frame))], index=frame.index, dtype=bool)

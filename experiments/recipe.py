@@ -1,0 +1,175 @@
+"""What to do, as plain data: model, ordered techniques, runtime, device, measurement and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+
+from core.bundle import Situation
+from core.devices import Device, find_device
+from core.errors import BadInput, CannotCompose, Unavailable
+from optimizers import TECHNIQUES
+from optimizers.technique import Technique, slider
+from runtimes import RUNTIMES
+from sample_models import MODELS, contract
+
+
+class MeasurementSettings(BaseModel):
+    """How a variant is measured; the same for every variant of a comparison."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int = slider(
+        1,
+        low=1,
+        high=256,
+        step=1,
+        title="Batch size",
+        unit="images",
+        help="Images per inference when latency is timed.",
+    )
+    latency_seconds: float = slider(
+        5,
+        low=1,
+        high=60,
+        step=1,
+        title="Time for latency",
+        unit="s",
+        help="Longest time spent on timing. Measuring stops earlier once the spread has settled.",
+        advanced=True,
+    )
+    threads: int = slider(
+        0,
+        low=0,
+        high=256,
+        step=1,
+        title="CPU threads",
+        unit="threads",
+        help="0 uses all cores but one, which keeps this page responsive.",
+        advanced=True,
+    )
+
+
+class Recipe(BaseModel):
+    """One variant to make and measure. The same recipe on the same machine gives the same model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    name: str = Field("", max_length=120)
+    model: str
+    techniques: tuple[Technique, ...] = ()
+    runtime: str = "pytorch"
+    device: str = "cpu"
+    measurement: MeasurementSettings = MeasurementSettings()
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+
+    @field_validator("techniques", mode="before")
+    @classmethod
+    def _read_techniques(cls, entries: Any) -> tuple[Technique, ...]:
+        if not isinstance(entries, Iterable) or isinstance(entries, str | bytes | dict):
+            raise ValueError("techniques must be a list of `technique: settings` entries")
+        return tuple(entry if isinstance(entry, Technique) else _read_technique(entry) for entry in entries)
+
+    @field_serializer("techniques")
+    def _write_techniques(self, techniques: tuple[Technique, ...]) -> list[dict[str, Any]]:
+        return [{technique.key: technique.model_dump(mode="json")} for technique in techniques]
+
+    @property
+    def title(self) -> str:
+        """The given name, or what was done and where it runs."""
+        done = [technique.label() for technique in self.techniques] or ["FP32"]
+        return self.name or " + ".join(done) + " · " + RUNTIMES[self.runtime].title
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the untouched model in eager PyTorch, which every other variant is compared with."""
+        return not self.techniques and self.runtime == "pytorch"
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that two recipes share exactly when they ask for the same work."""
+        content = self.model_dump(mode="json", exclude={"name"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read_technique(entry: Any) -> Technique:
+    key, settings = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, {})
+    if not isinstance(key, str) or key not in TECHNIQUES:
+        raise ValueError(f"{entry!r} is not a technique; there are {', '.join(TECHNIQUES)}")
+    technique: Technique = TECHNIQUES[key].model_validate(settings or {})
+    return technique
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe as a small YAML document."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def from_yaml(text: str) -> Recipe:
+    """The recipe in `text`. Raises `BadInput` naming each field that is wrong."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(
+            f"The recipe is not YAML: {error}", action="Start from a recipe saved by the Optimise page"
+        ) from None
+    if not isinstance(content, dict):
+        raise BadInput(f"The recipe is a {type(content).__name__}", expected="a mapping with at least `model`")
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        raise BadInput("The recipe has " + "; ".join(_explain(error)), action="Correct these fields") from None
+    if recipe.model not in MODELS:
+        raise BadInput(f"The recipe's model is {recipe.model}", expected=" or ".join(MODELS))
+    if recipe.runtime not in RUNTIMES:
+        raise BadInput(f"The recipe's runtime is {recipe.runtime}", expected=" or ".join(RUNTIMES))
+    return recipe
+
+
+def _explain(error: ValidationError) -> list[str]:
+    return [f"{'.'.join(map(str, item['loc'])) or 'recipe'}: {item['msg']}" for item in error.errors()]
+
+
+def check(recipe: Recipe) -> Situation:
+    """Walk the recipe without loading anything; the situation at its end.
+
+    Raises `CannotCompose` or `Unavailable` with the reason of the first step that does not fit.
+    """
+    device = find_device(recipe.device)
+    runtime = RUNTIMES[recipe.runtime]
+    if reason := runtime.why_unavailable(device):
+        raise Unavailable(reason)
+    situation = _beginning(recipe, device)
+    for technique in recipe.techniques:
+        if technique.key in situation.applied:
+            raise CannotCompose(f"{technique.title} stands twice in the recipe", action="Keep one of them")
+        situation = technique.check(situation)
+    runtime.check(situation)
+    return situation
+
+
+def _beginning(recipe: Recipe, device: Device) -> Situation:
+    model, classes = MODELS[recipe.model], len(contract(recipe.model).labels)
+    return Situation(model.family, model.dataset.train, classes, device, recipe.runtime)
+
+
+def baseline_of(recipe: Recipe) -> Recipe:
+    """The untouched model in eager PyTorch, measured the same way."""
+    return recipe.model_copy(update={"name": "", "techniques": (), "runtime": "pytorch"})
+
+
+def reference_of(recipe: Recipe) -> Recipe:
+    """The untouched model in the recipe's own runtime: what the techniques alone are compared with."""
+    return recipe.model_copy(update={"name": "", "techniques": ()})
+
+
+def with_references(recipe: Recipe) -> list[Recipe]:
+    """Baseline first, then the recipe, then its reference; each once."""
+    recipes = [baseline_of(recipe), recipe, reference_of(recipe)]
+    return list({each.digest: each for each in recipes}.values())

@@ -1,0 +1,161 @@
+"""Gives each queued run to a fresh worker process, one run a device, and notices what became of it.
+
+It keeps one spare worker waiting with its libraries imported, so that a click shows its first metric quickly. It holds
+no state of its own that matters: whatever it knows can be read from the store and the process table, so it may be
+killed and started again at any time, and several may share a store.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from experiments.store import RunRecord, Store, data_folder, run_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+TICK_SECONDS = 0.2
+WORKER = (sys.executable, "-m", "experiments.worker")
+LAST_WORDS = 2000
+"""Characters of a dead worker's log that are kept with the run."""
+
+log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """A thread that carries out the queue of a store on this machine."""
+
+    def __init__(self, store: Store, *, worker: Sequence[str] = WORKER) -> None:
+        self._store, self._worker = store, worker
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
+        self._spare: subprocess.Popen[bytes] | None = None
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Begin to carry out the queue."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop scheduling. Runs go on; only the spare worker ends."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+        if self._spare and self._spare.stdin:
+            self._spare.stdin.close()
+            self._spare.wait(timeout=10)
+
+    def _loop(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.tick()
+            except Exception:
+                log.exception("The scheduler stumbled and goes on")
+            self._stop.wait(TICK_SECONDS)
+
+    def tick(self) -> None:
+        """One look at the queue: bury the dead, honour cancellations, start what can start, keep a spare."""
+        host = socket.gethostname()
+        running = [record for record in self._store.runs(states=("running",)) if record.host == host]
+        for record in running:
+            if record.cancel_requested:
+                self._kill(record)
+            elif not _is_alive(record):
+                self._bury(record)
+        self._reap({record.pid for record in running})
+        busy = {record.recipe.device for record in running}
+        for record in self._store.queue():
+            if record.recipe.device not in busy:
+                busy.add(record.recipe.device)
+                self._start(record)
+        if not busy and (self._spare is None or self._spare.poll() is not None):
+            self._spare = self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        """A worker in a session of its own, so that nothing sent to the server's process group reaches it."""
+        with (data_folder() / "spare-worker.log").open("ab") as output:
+            return subprocess.Popen(
+                self._worker,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                cwd=ROOT,
+                env=os.environ | {"STUDIO_DATA": str(data_folder())},
+                start_new_session=True,
+            )
+
+    def _start(self, record: RunRecord) -> None:
+        worker = self._spare if self._spare and self._spare.poll() is None else self._spawn()
+        self._spare = None
+        if self._store.claim(record.id, worker.pid):
+            self._children[worker.pid] = worker
+            _hand_over(worker, record.id)
+        else:
+            self._spare = worker
+
+    def _kill(self, record: RunRecord) -> None:
+        if _is_alive(record) and record.pid:
+            process = psutil.Process(record.pid)
+            for each in [*process.children(recursive=True), process]:
+                each.kill()
+        self._store.cancel(record.id)
+        self._forget(record)
+
+    def _bury(self, record: RunRecord) -> None:
+        code = self._forget(record)
+        self._store.fail(record.id, _cause_of_death(code), _last_words(record))
+
+    def _reap(self, working: set[int | None]) -> None:
+        """Collect workers that ended after their run did, so that none stays behind as a zombie."""
+        ended = [pid for pid, child in self._children.items() if pid not in working and child.poll() is not None]
+        for pid in ended:
+            del self._children[pid]
+
+    def _forget(self, record: RunRecord) -> int | None:
+        child = self._children.pop(record.pid or 0, None)
+        return child.wait(timeout=10) if child else None
+
+
+def _hand_over(worker: subprocess.Popen[bytes], run_id: str) -> None:
+    assert worker.stdin
+    try:
+        worker.stdin.write(f"{run_id}\n".encode())
+        worker.stdin.close()
+    except BrokenPipeError:
+        log.warning("The worker for run %s died before it began", run_id)
+
+
+def _is_alive(record: RunRecord) -> bool:
+    """Whether the very process that took the run still lives; a zombie does not, nor another with the same number."""
+    try:
+        process = psutil.Process(record.pid or 0)
+        same = abs(process.create_time() - (record.process_started_at or 0)) < 1
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _cause_of_death(code: int | None) -> str:
+    """One sentence for a worker that ended without a last event; `code` is None when nobody saw it end."""
+    advice = "Its log has the last words; run the recipe again"
+    if code is None:
+        return f"The worker process was gone when the dashboard looked for it. {advice}."
+    if code == -signal.SIGKILL:
+        return "The worker was killed, most often for want of memory. Choose a smaller batch size, or run it again."
+    if code < 0:
+        return (
+            f"The worker crashed inside a library ({signal.Signals(-code).name}). {advice}, or choose another runtime."
+        )
+    return f"The worker ended with code {code} and no result. {advice}."
+
+
+def _last_words(record: RunRecord) -> str:
+    path = run_folder(record.id) / "worker.log"
+    return path.read_text(errors="replace")[-LAST_WORDS:] if path.exists() else ""

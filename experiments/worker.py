@@ -1,0 +1,139 @@
+"""The process that carries out one run: `python -m experiments.worker`.
+
+It imports the heavy libraries first, waits for a run id on standard input, does that run and ends. Should whoever
+started it go away before giving it a run, it ends at once; from then on it depends on nobody.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+
+from filelock import FileLock, Timeout
+
+from core.devices import find_device
+from core.errors import StudioError
+from core.progress import Event, Failed, Finished, Note, PhaseStarted
+from experiments.store import RunRecord, Store, data_folder, open_store, run_folder
+from profiling.telemetry import TelemetrySampler
+
+FLUSH_SECONDS = 0.2
+WARM_IMPORTS = ("torch", "torch._dynamo", "onnxscript", "onnxruntime", "experiments.run")
+"""What a run imports sooner or later, so that a waiting worker has it already."""
+
+
+def main() -> None:
+    """Import, wait, work."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # so that cuda:N is NVML's device N too
+    for name in WARM_IMPORTS:
+        importlib.import_module(name)
+    run_id = sys.stdin.readline().strip()
+    if not run_id:
+        return
+    log = os.open(run_folder(run_id) / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, sys.stdout.fileno())
+    os.dup2(log, sys.stderr.fileno())
+    store = open_store()
+    record = store.run(run_id)
+    if record and record.state == "running" and record.pid == os.getpid():
+        execute(store, record)
+
+
+def execute(store: Store, record: RunRecord, on_event: Callable[[Event], None] = lambda event: None) -> Event:
+    """Carry out a run that is marked as running by this process; its last event, `Finished` or `Failed`."""
+    writer = _Writer(store, record.id)
+    last: Event = Failed(sentence="The run ended without a result")
+    for event in _events(record, writer.add):
+        writer.add(event)
+        on_event(event)
+        last = event
+    writer.flush()
+    if isinstance(last, Finished):
+        store.finish(record.id, last.result)
+    elif isinstance(last, Failed):
+        store.fail(record.id, last.sentence, last.details)
+    return last
+
+
+def _events(record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterator[Event]:
+    """The run's events; whatever goes wrong becomes a last event `Failed`. Telemetry rests while latency is timed."""
+    from experiments.run import run
+
+    try:
+        lock = _lock_of(record.recipe.device)
+        yield from _acquire(lock, record.recipe.device)
+        with lock, TelemetrySampler(find_device(record.recipe.device), on_telemetry) as sampler:
+            for event in run(record.recipe, run_folder(record.id)):
+                if isinstance(event, PhaseStarted):
+                    sampler.pause() if event.timed else sampler.resume()
+                yield event
+    except Exception as error:
+        traceback.print_exc()
+        yield Failed(sentence=_sentence(error), details=traceback.format_exc())
+
+
+def _lock_of(device_id: str) -> FileLock:
+    """One lock a device and machine, freed by the system when its holder dies, however it dies."""
+    folder = data_folder() / "locks"
+    folder.mkdir(exist_ok=True)
+    return FileLock(folder / f"{device_id.replace(':', '-')}.lock")
+
+
+def _acquire(lock: FileLock, device_id: str) -> Iterator[Event]:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield PhaseStarted(title="Wait")
+        yield Note(
+            text=f"Waiting: another run is using {device_id}, and two runs at once would spoil both measurements"
+        )
+        lock.acquire()
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, StudioError):
+        return str(error)
+    if type(error).__name__ == "OutOfMemoryError":
+        return "The GPU ran out of memory. Choose a smaller batch size, or close other programs that use this GPU."
+    if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+        return "The machine ran out of memory. Choose a smaller batch size, or close other programs."
+    if isinstance(error, OSError) and error.errno == 28:
+        return "The disk is full. Free some space, or delete old runs on the Runs page."
+    first_line = str(error).partition("\n")[0][:200]
+    return (
+        f"The run stopped on an error nobody foresaw ({type(error).__name__}: {first_line}). Its log has the details."
+    )
+
+
+class _Writer:
+    """Batches events into the store, at most about `FLUSH_SECONDS` late."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store, self._run_id = store, run_id
+        self._lock = threading.Lock()
+        self._waiting: list[Event] = []
+        self._flushed_at = 0.0
+
+    def add(self, event: Event) -> None:
+        with self._lock:
+            self._waiting.append(event)
+            if isinstance(event, PhaseStarted) or time.monotonic() - self._flushed_at > FLUSH_SECONDS:
+                self._flush()
+
+    def flush(self) -> None:
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._store.append(self._run_id, self._waiting)
+        self._waiting = []
+        self._flushed_at = time.monotonic()
+
+
+if __name__ == "__main__":
+    main()

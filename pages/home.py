@@ -1,0 +1,95 @@
+"""What this is, what this machine offers, and the first run in one click."""
+
+import streamlit as st
+
+from core.devices import Device
+from experiments.recipe import Recipe
+from experiments.store import RunRecord
+from optimizers import TECHNIQUES
+from sample_models import MODELS
+from ui import text
+from ui.live import STATES
+from ui.queue import enqueue
+from ui.state import devices, gpu_absence, open_page, store
+from ui.tables import model_title
+
+SAMPLE = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
+WORK = (
+    ("models", "1 · Pick a model", "Trained networks with real test data, ready to use offline."),
+    ("optimise", "2 · Move sliders", "Quantize, prune, distil, change precision, alone or combined."),
+    ("runs", "3 · Watch it run", "Live curves and memory. Close the tab: the run goes on."),
+    ("compare", "4 · Compare", "Accuracy, size, latency and memory of what ships, with honest intervals."),
+    ("export", "5 · Take it away", "The optimised file, its recipe and sample code that runs it, as one zip."),
+)
+RECENT = 6
+
+
+def draw_start() -> None:
+    """One click from here to a result."""
+    with st.container(border=True, height="stretch"):
+        st.subheader("Start from a sample")
+        st.markdown(
+            f"Take the **{MODELS[SAMPLE.model].title}** on {MODELS[SAMPLE.model].dataset.title}, quantize it to INT8 "
+            "for ONNX Runtime, and compare it with the untouched network. The first live numbers come within seconds, "
+            "the comparison in a minute or two."
+        )
+        st.space("stretch")
+        if st.button("Run baseline and INT8", type="primary", icon=":material/play_arrow:", key="start"):
+            open_page("runs", run=enqueue(store(), SAMPLE))
+
+
+def draw_devices() -> None:
+    """A line for each device, and why there is no GPU."""
+    with st.container(border=True, height="stretch"):
+        st.subheader("Devices found")
+        for device in devices():
+            draw_device(device)
+        if reason := gpu_absence():
+            st.caption(f"{text.escape(reason)}. Everything here also runs on the CPU.")
+
+
+def draw_device(device: Device) -> None:
+    """Name and memory of a device."""
+    capability = ", compute capability {}.{}".format(*device.compute_capability) if device.compute_capability else ""
+    st.markdown(
+        f":{'green' if device.kind == 'cuda' else 'blue'}-badge[{device.id}] **{text.escape(device.name)}**"
+        f" · {text.data_size(device.memory_bytes)}{capability}"
+    )
+
+
+def draw_run(record: RunRecord) -> None:
+    """A line for a run, with the way to it."""
+    state, title, when, button = st.columns([1.3, 6, 1.1, 0.9], vertical_alignment="center")
+    state.badge(record.state, color=STATES[record.state].colour, icon=STATES[record.state].icon)
+    title.markdown(f"**{text.escape(record.recipe.title)}** · {model_title(record.recipe.model)}")
+    when.caption(text.ago(record.created_at))
+    if button.button("Open", key=f"open-{record.id}", type="tertiary", icon=":material/arrow_forward:"):
+        open_page("runs", run=record.id)
+
+
+st.title("Post-Training Studio")
+st.markdown(
+    "Make trained neural networks smaller and faster, and see what that costs. "
+    "Every number is measured on the exported file, opened by the engine that would serve it."
+)
+start, found = st.columns([3, 2])
+with start:
+    draw_start()
+with found:
+    draw_devices()
+
+st.subheader("The order of work")
+with st.grid(5, min_column_width=110):
+    for name, title, summary in WORK:
+        with st.container(border=True, height="stretch", gap=None):
+            if st.button(f"**{title}**", type="tertiary", key=f"go-{name}"):
+                open_page(name)
+            st.caption(summary)
+
+st.subheader("Recent runs")
+records = store().runs(limit=RECENT)
+if not records:
+    st.info("No runs yet. Press **Run baseline and INT8** above for the first one.", icon=":material/info:")
+with st.container(gap="xsmall"):
+    for record in records:
+        draw_run(record)

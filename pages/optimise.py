@@ -1,0 +1,257 @@
+"""The main screen: pick a model and where it runs, switch techniques on, move sliders, run."""
+
+import streamlit as st
+
+from core.devices import Device
+from core.errors import StudioError
+from experiments.recipe import Recipe, check, from_yaml, to_yaml
+from optimizers import TECHNIQUES
+from optimizers.technique import Technique
+from runtimes import EXTRAS, RUNTIMES
+from sample_models import MODELS
+from ui import text
+from ui.queue import control_of, enqueue
+from ui.state import devices, open_page, store
+from ui.widgets import controls
+
+REFERENCES_HELP = (
+    "A run also needs the untouched model in PyTorch (baseline) and in the chosen runtime (reference). "
+    "They are measured once and reused."
+)
+SEED_HELP = "Fixes every random choice: the same recipe on the same machine gives the same model."
+MAX_SEED = 2**31 - 1
+CONTROL_HELP = "Queues the same recipe with alpha 0. Only against it can a gain be put down to the teacher."
+STATE = st.session_state
+STATE.setdefault("optimise.start", Recipe(model="", runtime="onnxruntime"))
+STATE.setdefault("optimise.order", tuple(TECHNIQUES))
+STATE.setdefault("optimise.generation", 0)
+
+
+def open_recipe(recipe: Recipe) -> None:
+    """Set every control to the recipe."""
+    applied = [technique.key for technique in recipe.techniques]
+    STATE["optimise.start"] = recipe
+    STATE["optimise.order"] = (*applied, *(key for key in TECHNIQUES if key not in applied))
+    STATE["optimise.generation"] += 1
+    STATE["model"] = recipe.model
+    show_model_in_address()
+
+
+def show_model_in_address() -> None:
+    """Make the address lead back to the chosen model."""
+    st.query_params["model"] = STATE["model"]
+
+
+def key_of(name: str) -> str:
+    """A widget key that begins anew when a recipe is opened."""
+    return f"optimise.{STATE['optimise.generation']}.{name}"
+
+
+def read_upload() -> None:
+    """Open the recipe that was just uploaded, or keep the reason why it cannot be."""
+    upload = STATE[key_of("upload")]
+    try:
+        open_recipe(from_yaml(upload.getvalue().decode(errors="replace")))
+    except StudioError as error:
+        STATE["optimise.refusal"] = str(error)
+
+
+def pick_device() -> Device:
+    """The device to run on."""
+    found = {device.id: device for device in devices()}
+    start = STATE["optimise.start"].device
+    chosen = st.selectbox(
+        "Device",
+        list(found),
+        list(found).index(start) if start in found else 0,
+        format_func=lambda key: f"{key} · {found[key].name}",
+        key=key_of("device"),
+        persist_state="session",
+    )
+    return found[chosen]
+
+
+def pick_runtime(device: Device) -> str:
+    """The runtime to export for; what is not here is shown with its reason."""
+    reasons = {key: runtime.why_unavailable(device) for key, runtime in RUNTIMES.items()}
+    here = [key for key, reason in reasons.items() if reason is None]
+    start = STATE["optimise.start"].runtime
+    chosen = st.segmented_control(
+        "Runtime",
+        here,
+        default=start if start in here else here[0],
+        required=True,
+        format_func=lambda key: RUNTIMES[key].title,
+        help="The engine that serves the exported file. Everything is measured in it.",
+        key=key_of("runtime"),
+        persist_state="session",
+    )
+    st.caption(RUNTIMES[chosen].summary)
+    draw_absent({RUNTIMES[key].title: reason for key, reason in reasons.items() if reason})
+    return chosen
+
+
+def draw_absent(reasons: dict[str, str]) -> None:
+    """Runtimes that cannot be chosen, each with its sentence."""
+    extras = [extra for extra in EXTRAS.values() if not extra.is_installed]
+    reasons = reasons | {extra.title: f"{extra.adds} Install: `{extra.command}`" for extra in extras}
+    if reasons:
+        st.segmented_control("Not available here", list(reasons), disabled=True)
+        st.caption("  \n".join(f"**{title}** · {reason}" for title, reason in reasons.items()))
+
+
+def is_on(key: str) -> bool:
+    """Whether a technique is switched on."""
+    started_with = any(technique.key == key for technique in STATE["optimise.start"].techniques)
+    return bool(STATE.get(key_of(f"{key}.on"), started_with))
+
+
+def active() -> list[str]:
+    """The techniques that are on, in the order they apply."""
+    return [key for key in STATE["optimise.order"] if is_on(key)]
+
+
+def apply_earlier(key: str) -> None:
+    """Swap a technique with the one applied before it."""
+    before = active()[active().index(key) - 1]
+    swapped = {key: before, before: key}
+    STATE["optimise.order"] = tuple(swapped.get(each, each) for each in STATE["optimise.order"])
+
+
+def draw_technique(key: str) -> Technique | None:
+    """A technique's switch and, when it is on, its sliders; its settings, or None when off."""
+    kind = TECHNIQUES[key]
+    start = next((each for each in STATE["optimise.start"].techniques if each.key == key), kind())
+    with st.container(border=True, key=f"technique-{key}", gap="xsmall"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            on = st.toggle(f"**{kind.title}**", is_on(key), key=key_of(f"{key}.on"), persist_state="session")
+            if on and len(active()) > 1:
+                st.badge(f"step {active().index(key) + 1}", color="blue")
+            st.space("stretch")
+            if on and active()[0] != key:
+                st.button(
+                    "Earlier",
+                    icon=":material/arrow_upward:",
+                    type="tertiary",
+                    help="Apply this before the step above",
+                    on_click=apply_earlier,
+                    args=(key,),
+                    key=f"earlier-{key}",
+                )
+            with st.popover("Learn", icon=":material/school:", type="tertiary"):
+                st.markdown(kind.learn)
+        st.caption(kind.summary)
+        return controls(start, key=key_of(key)) if on else None
+
+
+def ask_name(usual: str) -> str:
+    """A name of the person's own, or nothing."""
+    return st.text_input(
+        "Name",
+        STATE["optimise.start"].name,
+        max_chars=120,
+        placeholder=usual,
+        help="How the variant is called in charts and tables. Left empty, it is called by what was done.",
+        key=key_of("name"),
+        persist_state="session",
+    ).strip()
+
+
+def draw_summary(recipe: Recipe) -> None:
+    """The recipe in words, one line a step."""
+    model = MODELS[recipe.model]
+    place = next(each for each in devices() if each.id == recipe.device)
+    steps = [
+        f"Start from the **{model.title}** on {model.dataset.title}",
+        *(f"**{text.escape(technique.label())}**" for technique in recipe.techniques),
+        f"Export for **{RUNTIMES[recipe.runtime].title}**",
+        f"Measure on **{text.escape(place.name)}**, batch size {recipe.measurement.batch_size}",
+    ]
+    st.markdown("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
+
+
+def why_not(recipe: Recipe) -> str | None:
+    """The reason why the recipe cannot run, or None."""
+    try:
+        check(recipe)
+    except StudioError as error:
+        return str(error)
+    return None
+
+
+def draw_run(recipe: Recipe) -> None:
+    """Whether it fits, and the button that starts it."""
+    reason = why_not(recipe)
+    if reason:
+        st.error(text.escape(reason), icon=":material/block:")
+    again = st.checkbox("Measure the references again", help=REFERENCES_HELP, key="again")
+    control = control_of(recipe)
+    also_control = control is not None and st.checkbox("Also train the student alone", help=CONTROL_HELP, key="control")
+    if st.button(
+        "Run", type="primary", icon=":material/play_arrow:", width="stretch", disabled=bool(reason), key="run"
+    ):
+        run_id = enqueue(store(), recipe, measure_again=again)
+        if control and also_control:
+            enqueue(store(), control)
+        open_page("runs", run=run_id)
+
+
+def draw_file(recipe: Recipe) -> None:
+    """The recipe as a file, to keep and to open again."""
+    with st.expander("Recipe as YAML", key="yaml"):
+        st.code(to_yaml(recipe), language="yaml")
+        st.download_button("Download recipe.yaml", to_yaml(recipe), "recipe.yaml", icon=":material/download:")
+        st.file_uploader(
+            "Open a recipe", ["yaml", "yml"], max_upload_size=1, key=key_of("upload"), on_change=read_upload
+        )
+        if refusal := STATE.pop("optimise.refusal", None):
+            st.error(text.escape(refusal))
+
+
+if st.query_params.get("model") in MODELS:
+    STATE["model"] = st.query_params["model"]
+
+st.title("Optimise")
+st.caption("Switch techniques on, move their sliders, and run. Every variant is compared with the untouched model.")
+left, right = st.columns([5, 3], gap="large")
+with left:
+    st.subheader("Model and place")
+    model_column, device_column = st.columns(2)
+    model_column.selectbox(
+        "Model",
+        list(MODELS),
+        format_func=lambda key: MODELS[key].title,
+        key="model",
+        on_change=show_model_in_address,
+        persist_state="session",
+    )
+    with device_column:
+        device = pick_device()
+    runtime = pick_runtime(device)
+    st.subheader("Techniques")
+    settings = [draw_technique(key) for key in STATE["optimise.order"]]
+    with st.expander("Measurement", key="measurement"):
+        measurement = controls(STATE["optimise.start"].measurement, key=key_of("measurement"))
+        seed = st.number_input(
+            "Seed",
+            0,
+            MAX_SEED,
+            STATE["optimise.start"].seed,
+            help=SEED_HELP,
+            key=key_of("seed"),
+            persist_state="session",
+        )
+with right:
+    recipe = Recipe(
+        model=STATE["model"],
+        techniques=tuple(technique for technique in settings if technique),
+        runtime=runtime,
+        device=device.id,
+        measurement=measurement,
+        seed=seed,
+    )
+    st.subheader("Recipe")
+    recipe = recipe.model_copy(update={"name": ask_name(recipe.title)})
+    draw_summary(recipe)
+    draw_run(recipe)
+    draw_file(recipe)

@@ -1,0 +1,86 @@
+"""What this machine offers and what is installed."""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from experiments.store import data_folder
+from runtimes import EXTRAS, RUNTIMES
+from ui import text
+from ui.state import devices, gpu_absence
+
+LIBRARIES = (
+    "streamlit", "torch", "torchvision", "torch-pruning", "onnx", "onnxruntime", "openvino",
+    "numpy", "scipy", "pandas", "plotly", "pydantic", "sqlalchemy", "nvidia-ml-py",
+)  # fmt: skip
+
+
+def installed(distribution: str) -> str:
+    """The installed version, or a dash."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "–"
+
+
+@st.cache_data(ttl=30, show_spinner="Adding up the data folder")
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes below each entry of the data folder."""
+    return {entry.name: total_bytes(entry) for entry in sorted(folder.iterdir())}
+
+
+def total_bytes(path: Path) -> int:
+    """Bytes of a file, or of everything below a folder."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return sum(each.stat().st_size for each in files)
+
+
+st.title("System")
+st.caption("What this machine offers, what is installed, and where runs are kept.")
+
+st.subheader("Devices")
+st.dataframe(
+    pd.DataFrame(
+        {
+            "Device": [device.id for device in devices()],
+            "Name": [device.name for device in devices()],
+            "Memory": [text.data_size(device.memory_bytes) for device in devices()],
+            "Compute capability": [
+                "{}.{}".format(*device.compute_capability) if device.compute_capability else "–" for device in devices()
+            ],
+        }
+    ),
+    hide_index=True,
+)
+if reason := gpu_absence():
+    st.info(f"{text.escape(reason)}. Everything here also runs on the CPU.", icon=":material/info:")
+
+st.subheader("Runtimes")
+for runtime in RUNTIMES.values():
+    absence = runtime.why_unavailable(devices()[0])
+    badge = ":gray-badge[Not here]" if absence else ":green-badge[Ready]"
+    st.markdown(f"{badge} **{runtime.title}** · {absence or runtime.summary}")
+for extra in EXTRAS.values():
+    badge = ":green-badge[Installed]" if extra.is_installed else ":gray-badge[Optional]"
+    how = "" if extra.is_installed else f" Install: `{extra.command}`"
+    st.markdown(f"{badge} **{extra.title}** · {extra.adds}{how}")
+
+libraries, data = st.columns(2)
+with libraries:
+    st.subheader("Libraries")
+    st.dataframe(
+        pd.DataFrame({"Library": LIBRARIES, "Version": [installed(name) for name in LIBRARIES]}),
+        hide_index=True,
+        height="content",
+    )
+with data:
+    st.subheader("Data folder")
+    st.code(data_folder(), language=None)
+    by_name = sizes(data_folder())
+    st.metric("In total", text.data_size(sum(by_name.values())))
+    st.dataframe(
+        pd.DataFrame({"Entry": by_name.keys(), "Size": [text.data_size(size) for size in by_name.values()]}),
+        hide_index=True,
+    )

@@ -1,0 +1,1 @@
+"""What is measured on an opened artifact, and what may be concluded from it."""

@@ -1,0 +1,122 @@
+"""How many test images a session gets right."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from core.data import Floats, InputContract, Split
+from core.errors import BadInput, RunFailed
+from core.progress import Metric, Progress, Steps
+from profiling.statistics import Interval, mcnemar_p, wilson_interval
+from profiling.subject import Subject
+
+REPORT_SECONDS = 0.3
+
+
+class Accuracy(BaseModel):
+    """What was predicted for each labelled image of the test split, in its order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    predictions: tuple[int, ...]
+    confidences: tuple[float, ...]
+    """Softmax share of the predicted class, to 4 decimals."""
+    wrong: tuple[int, ...]
+    """Positions of the predictions that are not among the image's acceptable classes."""
+
+    @property
+    def total(self) -> int:
+        """Labelled images."""
+        return len(self.predictions)
+
+    @property
+    def correct(self) -> int:
+        """Images predicted right."""
+        return self.total - len(self.wrong)
+
+    @property
+    def value(self) -> float:
+        """Share predicted right."""
+        return self.correct / self.total
+
+    @property
+    def interval(self) -> Interval:
+        """95 % Wilson interval of the share."""
+        return wilson_interval(self.correct, self.total)
+
+    def agreement_with(self, other: Accuracy) -> float:
+        """Share of the same images that both predict alike. Raises `BadInput` on different test sets."""
+        self._refuse_other_images(other)
+        return float(np.mean(np.array(self.predictions) == np.array(other.predictions)))
+
+    def mcnemar_against(self, other: Accuracy) -> float:
+        """Exact p-value that both are equally accurate. Raises `BadInput` on different test sets."""
+        self._refuse_other_images(other)
+        ours, theirs = set(self.wrong), set(other.wrong)
+        return mcnemar_p(len(theirs - ours), len(ours - theirs))
+
+    def _refuse_other_images(self, other: Accuracy) -> None:
+        if self.total != other.total:
+            raise BadInput(
+                f"predictions for {self.total} and for {other.total} images",
+                expected="two variants measured on the same test images",
+                action="Measure both on the same model's test split",
+            )
+
+
+def measure_accuracy(
+    session: Subject, split: Split, contract: InputContract, *, batch_size: int = 256
+) -> Steps[Accuracy]:
+    """Predict every labelled image of the split. Raises `RunFailed` on logits that are not finite."""
+    split = _labelled(split)
+    logits: list[Floats] = []
+    reported = time.monotonic()
+    for start in range(0, len(split), batch_size):
+        logits.append(_finite(session.run(contract.prepare(split.pixels[start : start + batch_size]))))
+        done = min(start + batch_size, len(split))
+        if time.monotonic() - reported > REPORT_SECONDS or done == len(split):
+            reported = time.monotonic()
+            yield Progress(done=done, total=len(split), unit="images", doing="classifying the test images")
+            yield Metric(name="accuracy", value=_share_right(logits, split), step=done, series="test")
+    return _summary(np.concatenate(logits), split)
+
+
+def _labelled(split: Split) -> Split:
+    is_labelled = (split.labels >= 0).any(axis=1)
+    if not is_labelled.any():
+        raise BadInput(
+            f"a test split of {len(split)} images without a label",
+            expected="at least one labelled image",
+            action="Add labels, or choose another data set",
+        )
+    return Split(split.pixels[is_labelled], split.labels[is_labelled])
+
+
+def _finite(logits: Floats) -> Floats:
+    if not np.isfinite(logits).all():
+        raise RunFailed(
+            "the model's outputs are not finite (NaN or infinity)",
+            expected="finite logits",
+            action="Choose bf16 or fp32 instead of fp16, a smaller learning rate, or undo the last technique",
+        )
+    return logits
+
+
+def _share_right(batches: list[Floats], split: Split) -> float:
+    predicted = np.concatenate([batch.argmax(1) for batch in batches])
+    return float(split.take(len(predicted)).is_correct(predicted).mean())
+
+
+def _summary(logits: Floats, split: Split) -> Accuracy:
+    predicted: NDArray[np.int64] = logits.argmax(1)
+    shares = np.exp(logits - logits.max(1, keepdims=True), dtype=np.float64)
+    confidences = shares.max(1) / shares.sum(1)
+    return Accuracy(
+        predictions=tuple(predicted.tolist()),
+        confidences=tuple(np.round(confidences, 4).tolist()),
+        wrong=tuple(np.flatnonzero(~split.is_correct(predicted)).tolist()),
+    )

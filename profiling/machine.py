@@ -1,0 +1,83 @@
+"""The conditions under which numbers were measured."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from core.devices import Device, available_cores, find_device
+from profiling.gpu import driver_version
+
+LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "openvino", "torch-pruning", "numpy")
+
+
+class Conditions(BaseModel):
+    """What has to be the same for a number to come out the same."""
+
+    model_config = ConfigDict(frozen=True)
+
+    device: str
+    """`cpu` or `cuda:N`."""
+    device_name: str
+    cpu_name: str
+    cores: int
+    """Cores this process may use."""
+    threads: int
+    seed: int
+    os: str
+    python: str
+    libraries: dict[str, str]
+    """Distribution name to version."""
+    gpu_driver: str | None
+    tf32: bool | None
+    """Whether fp32 convolutions use TF32 on the GPU, as they do by PyTorch's default; None on a CPU."""
+    commit: str | None
+    """Of this program, where it runs from a git checkout."""
+    date: datetime
+
+
+def conditions(device: Device, *, threads: int, seed: int) -> Conditions:
+    """The conditions here and now."""
+    is_gpu = device.kind == "cuda"
+    return Conditions(
+        device=device.id,
+        device_name=device.name,
+        cpu_name=find_device("cpu").name,
+        cores=available_cores(),
+        threads=threads,
+        seed=seed,
+        os=platform.platform(),
+        python=platform.python_version(),
+        libraries={name: found for name in LIBRARIES if (found := _version(name))},
+        gpu_driver=driver_version() if is_gpu else None,
+        tf32=_convolutions_use_tf32() if is_gpu else None,
+        commit=_commit(),
+        date=datetime.now(UTC),
+    )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _convolutions_use_tf32() -> bool | None:
+    torch = sys.modules.get("torch")
+    return bool(torch.backends.cudnn.allow_tf32) if torch else None
+
+
+def _commit() -> str | None:
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

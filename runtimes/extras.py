@@ -1,0 +1,44 @@
+"""Engines that are installed on request: what each would add, and the command that brings it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An optional engine that the ordinary installation leaves out."""
+
+    key: str
+    title: str
+    modules: tuple[str, ...]
+    """Import names, any of which will do."""
+    adds: str
+    """One sentence: what is gained."""
+
+    @property
+    def command(self) -> str:
+        """What to type to install it."""
+        return f"python3 studio.py install {self.key}"
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether one of its modules can be found; nothing is imported."""
+        return any(find_spec(name) is not None for name in self.modules)
+
+
+EXTRAS: dict[str, Extra] = {
+    "tensorrt": Extra(
+        "tensorrt",
+        "TensorRT",
+        ("tensorrt", "tensorrt_rtx"),
+        "NVIDIA's engine builder: usually the fastest way to serve FP16, INT8 and FP8 models on an NVIDIA GPU.",
+    ),
+    "tensorflow": Extra(
+        "tensorflow",
+        "TensorFlow and LiteRT",
+        ("tensorflow",),
+        "Keras models, TensorFlow's pruning, clustering and quantization-aware training, and .tflite files for phones.",
+    ),
+}

@@ -1,0 +1,26 @@
+"""The ONNX file that ONNX Runtime serves and OpenVINO converts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.bundle import ModelBundle, OnnxGraph, Precision
+
+_FILE = "model.onnx"
+
+
+def onnx_bytes(bundle: ModelBundle, precision: Precision) -> bytes:
+    """The bundle's network as ONNX: the graph itself where it is one, else the module exported in `precision`."""
+    if isinstance(bundle.network, OnnxGraph):
+        return bundle.network.content
+    from core.onnx_export import export_onnx
+
+    from runtimes.lowering import lowered
+
+    return export_onnx(lowered(bundle.network, precision), bundle.contract)
+
+
+def write_onnx(bundle: ModelBundle, folder: Path) -> str:
+    """Write the bundle as `model.onnx` into the folder; the file's name."""
+    (folder / _FILE).write_bytes(onnx_bytes(bundle, bundle.precision))
+    return _FILE

@@ -1,0 +1,121 @@
+"""ONNX Runtime: one `model.onnx`, served on CPUs and, with its GPU build, on NVIDIA GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from core.bundle import ModelBundle, Situation
+from core.data import Floats
+from core.devices import Device
+from core.errors import CannotCompose, Unavailable
+from runtimes.fit import refuse_fp16_on_cpu, why_not_installed
+from runtimes.onnx_file import write_onnx
+from runtimes.runtime import Artifact, Session
+from runtimes.sample_code import sample_code
+
+_CUDA = "CUDAExecutionProvider"
+_ENGINE = """
+session = onnxruntime.InferenceSession(HERE / "{file}", providers=onnxruntime.get_available_providers())
+
+
+def logits(x):
+    return session.run(["logits"], {{"input": x}})[0]
+"""
+
+
+class OnnxRuntime:
+    """Microsoft's engine for ONNX files."""
+
+    key = "onnxruntime"
+    title = "ONNX Runtime"
+    summary = "One portable .onnx file without PyTorch: fast on any CPU, and fastest there in INT8."
+    requirements: tuple[str, ...] = ("onnxruntime", "numpy", "pillow")
+
+    def why_unavailable(self, device: Device) -> str | None:
+        """One sentence on why it cannot run on that device, or None."""
+        if missing := why_not_installed("onnxruntime", self.title):
+            return missing
+        if device.kind == "cpu":
+            return None
+        import onnxruntime
+
+        if _CUDA in onnxruntime.get_available_providers():
+            return None
+        return "The installed ONNX Runtime is the CPU build: onnxruntime-gpu in its place would serve NVIDIA GPUs"
+
+    def check(self, situation: Situation) -> None:
+        """Raises `CannotCompose` for bf16, for fp16 on a CPU and for INT8 on a GPU."""
+        refuse_fp16_on_cpu(situation)
+        if situation.precision == "bf16":
+            raise CannotCompose(
+                "bf16 for ONNX Runtime",
+                expected="fp32, fp16 on a GPU, or INT8, because it has no bf16 convolutions",
+                action="Choose PyTorch, torch.compile or OpenVINO as the runtime",
+            )
+        if situation.form == "onnx" and situation.device.kind == "cuda":
+            raise CannotCompose(
+                "an INT8 graph for ONNX Runtime on a GPU",
+                expected="a CPU, because its CUDA kernels compute these graphs in float",
+                action="Choose the CPU as the device",
+            )
+
+    def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
+        """Write `model.onnx`, for any batch size."""
+        return Artifact(self.key, bundle.precision, folder, (write_onnx(bundle, folder),))
+
+    def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
+        """A session. Raises `Unavailable` where the GPU provider fails to load."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        cuda: list[Any] = [(_CUDA, {"device_id": device.index})] if device.kind == "cuda" else []
+        session = onnxruntime.InferenceSession(artifact.main_file, options, [*cuda, "CPUExecutionProvider"])
+        # ONNX Runtime falls back to the CPU with no more than a log line.
+        if cuda and session.get_providers()[0] != _CUDA:
+            raise Unavailable(
+                "ONNX Runtime could not load its CUDA provider",
+                expected="CUDA and cuDNN libraries of the versions it was built for",
+                action="Reinstall onnxruntime-gpu, or choose the CPU as the device",
+            )
+        return _OnnxSession(session, device)
+
+    def sample_code(self, artifact: Artifact) -> str:
+        """A program that classifies images with `model.onnx`."""
+        return sample_code(artifact, imports="import onnxruntime", engine=_ENGINE.format(file=artifact.files[0]))
+
+
+class _OnnxSession:
+    def __init__(self, session: Any, device: Device) -> None:
+        self._session, self._place = session, (device.kind, device.index)
+
+    def run(self, x: Floats) -> Floats:
+        """float32 logits[N, classes] for x[N, C, H, W]."""
+        logits: Floats = self._session.run(["logits"], {"input": x})[0]
+        return logits
+
+    def bind(self, x: Floats) -> Callable[[], None]:
+        """One inference on x, which lies on the device already; returns once the device has finished."""
+        import onnxruntime
+
+        session, binding = self._session, self._session.io_binding()
+        binding.bind_ortvalue_input("input", onnxruntime.OrtValue.ortvalue_from_numpy(x, *self._place))
+        binding.bind_output("logits", *self._place)
+
+        def infer() -> None:
+            session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+        return infer
+
+    def __enter__(self) -> _OnnxSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self._session

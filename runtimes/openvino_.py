@@ -1,0 +1,113 @@
+"""OpenVINO: its own format (IR, an `.xml` graph and a `.bin` of weights), served on Intel and AMD CPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from core.bundle import ModelBundle, Situation
+from core.data import Floats
+from core.devices import Device
+from core.errors import CannotCompose
+from runtimes.fit import refuse_fp16_on_cpu, why_not_installed
+from runtimes.onnx_file import onnx_bytes
+from runtimes.runtime import Artifact, Session
+from runtimes.sample_code import sample_code
+
+_FILES = ("model.xml", "model.bin")
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+_ENGINE = """
+config = {{"INFERENCE_PRECISION_HINT": "{hint}", "PERFORMANCE_HINT": "LATENCY"}}
+model = openvino.Core().compile_model(HERE / "{file}", "CPU", config)
+
+
+def logits(x):
+    return model(x)[0]
+"""
+
+
+class OpenVino:
+    """Intel's engine."""
+
+    key = "openvino"
+    title = "OpenVINO"
+    summary = "Intel's engine for x86 CPUs: often the fastest there, in FP32, BF16 and INT8."
+    requirements: tuple[str, ...] = ("openvino", "numpy", "pillow")
+
+    def why_unavailable(self, device: Device) -> str | None:
+        """One sentence on why it cannot run on that device, or None."""
+        if device.kind == "cuda":
+            return "OpenVINO does not run on NVIDIA GPUs: choose the CPU as the device"
+        return why_not_installed("openvino", self.title)
+
+    def check(self, situation: Situation) -> None:
+        """Raises `CannotCompose` for fp16, and for bf16 where the CPU has no such instructions."""
+        refuse_fp16_on_cpu(situation)
+        if situation.precision == "bf16" and not situation.device.cpu_flags & _BF16_FLAGS:
+            raise CannotCompose(
+                f"bf16 for OpenVINO on {situation.device.name}",
+                expected="a CPU with AVX512-BF16 or AMX instructions",
+                action="Choose fp32 or INT8",
+            )
+
+    def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
+        """Write `model.xml` and `model.bin`, for any batch size; weights stay fp32, bf16 is chosen when opened."""
+        import openvino
+
+        model = openvino.Core().read_model(onnx_bytes(bundle, "fp32"), b"")
+        # The default would round every weight to fp16.
+        openvino.save_model(model, folder / _FILES[0], compress_to_fp16=False)
+        return Artifact(self.key, bundle.precision, folder, _FILES)
+
+    def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
+        """A session that answers one request at a time."""
+        import openvino
+
+        config = {
+            "INFERENCE_PRECISION_HINT": _precision_hint(artifact),
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        return _OpenVinoSession(openvino.Core().compile_model(artifact.main_file, "CPU", config))
+
+    def sample_code(self, artifact: Artifact) -> str:
+        """A program that classifies images with `model.xml`."""
+        engine = _ENGINE.format(hint=_precision_hint(artifact), file=artifact.files[0])
+        return sample_code(artifact, imports="import openvino", engine=engine)
+
+
+def _precision_hint(artifact: Artifact) -> str:
+    # Left to itself OpenVINO computes fp32 models in bf16 wherever the CPU can.
+    return "bf16" if artifact.precision == "bf16" else "f32"
+
+
+class _OpenVinoSession:
+    def __init__(self, model: Any) -> None:
+        self._model, self._request = model, model.create_infer_request()
+
+    def run(self, x: Floats) -> Floats:
+        """float32 logits[N, classes] for x[N, C, H, W]."""
+        logits: Floats = self._request.infer({"input": x})["logits"]
+        return logits
+
+    def bind(self, x: Floats) -> Callable[[], None]:
+        """One inference on x; returns once it has finished."""
+        import openvino
+
+        request = self._model.create_infer_request()
+        request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
+
+        def infer() -> None:
+            request.infer()
+
+        return infer
+
+    def __enter__(self) -> _OpenVinoSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self._model, self._request

@@ -1,0 +1,189 @@
+"""PyTorch's exported program (`.pt2`), served eagerly or through torch.compile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from core.bundle import ModelBundle, Situation
+from core.data import Floats
+from core.devices import Device
+from core.errors import CannotCompose
+from runtimes.fit import refuse_bf16_before_ampere, refuse_fp16_on_cpu, why_not_installed
+from runtimes.runtime import Artifact, Session
+from runtimes.sample_code import sample_code
+
+if TYPE_CHECKING:
+    import torch
+
+_FILE = "model.pt2"
+
+
+class PyTorch:
+    """The exported program run by PyTorch itself, as it is or compiled."""
+
+    def __init__(self, *, compiles: bool) -> None:
+        self.compiles = compiles
+        self.key = "torch_compile" if compiles else "pytorch"
+        self.title = "torch.compile" if compiles else "PyTorch"
+        self.summary = (
+            "PyTorch's compiler fuses operations into generated code: faster calls after a build of seconds to minutes."
+            if compiles
+            else "The exported program, one operation at a time: works everywhere, the usual point of reference."
+        )
+        self.requirements: tuple[str, ...] = ("torch", "numpy", "pillow")
+
+    def why_unavailable(self, device: Device) -> str | None:
+        """One sentence on why it cannot run on that device, or None."""
+        return (
+            why_not_installed("torch", "PyTorch")
+            or (_why_no_cuda() if device.kind == "cuda" else None)
+            or (_why_no_compiler(device) if self.compiles else None)
+        )
+
+    def check(self, situation: Situation) -> None:
+        """Raises `CannotCompose` for an ONNX graph, fp16 on a CPU, and bf16 on a GPU that lacks it."""
+        if situation.form == "onnx":
+            raise CannotCompose(
+                f"an INT8 graph in ONNX form for {self.title}",
+                expected="a PyTorch module",
+                action="Choose ONNX Runtime or OpenVINO as the runtime, or leave out the INT8 step",
+            )
+        refuse_fp16_on_cpu(situation)
+        refuse_bf16_before_ampere(situation)
+
+    def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
+        """Write `model.pt2`, for any batch size."""
+        import torch
+
+        from runtimes.lowering import lowered
+
+        module = lowered(bundle.module, bundle.precision)
+        example = torch.zeros(2, *bundle.contract.shape)
+        batch = torch.export.Dim("batch", min=1)
+        with torch.no_grad():
+            program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
+        torch.export.save(program, folder / _FILE)
+        return Artifact(self.key, bundle.precision, folder, (_FILE,))
+
+    def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
+        """A session; with torch.compile, already compiled for a batch of one and for any of 16 or more.
+
+        Loading a `.pt2` can run code that it contains: open only what `export` wrote.
+        """
+        import torch
+        from torch.export.passes import move_to_device_pass
+
+        program = move_to_device_pass(torch.export.load(artifact.main_file), device.id)
+        # Convolutions with channels-last weights ran 1.1 to 1.7 times faster on a CPU; the file keeps the plain layout.
+        network = program.module().to(memory_format=torch.channels_last)
+        session = _TorchSession(torch.compile(network) if self.compiles else network, torch.device(device.id), threads)
+        if self.compiles:
+            _compile_now(session, program)
+        return session
+
+    def sample_code(self, artifact: Artifact) -> str:
+        """A program that classifies images with `model.pt2`."""
+        return sample_code(artifact, imports="import torch.export.passes", engine=_engine(self.compiles))
+
+
+class _TorchSession:
+    def __init__(self, network: Callable[[torch.Tensor], torch.Tensor], device: torch.device, threads: int) -> None:
+        self._network, self._device, self._threads = network, device, threads
+        self._stack = ExitStack()
+
+    def run(self, x: Floats) -> Floats:
+        """float32 logits[N, classes] for x[N, C, H, W]."""
+        import torch
+
+        with torch.inference_mode():
+            logits: Floats = self._network(torch.tensor(x, device=self._device)).cpu().numpy()
+        return logits
+
+    def bind(self, x: Floats) -> Callable[[], None]:
+        """One inference on x, which lies on the device already; returns once the device has finished."""
+        import torch
+
+        with torch.inference_mode():  # a tensor made outside it would be compiled for anew
+            bound = torch.tensor(x, device=self._device)
+        is_cuda = self._device.type == "cuda"
+
+        def infer() -> None:
+            with torch.inference_mode():
+                self._network(bound)
+            if is_cuda:
+                torch.cuda.synchronize(self._device)
+
+        return infer
+
+    def __enter__(self) -> _TorchSession:
+        self._stack.enter_context(_torch_threads(self._threads))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _compile_now(session: _TorchSession, program: torch.export.ExportedProgram) -> None:
+    """Compile inside `open`, for a batch of one and for any of 16 or more: PyTorch keeps different code for each."""
+    import numpy as np
+
+    _, *shape = program.example_inputs[0][0].shape
+    with session:
+        for batch in (1, 16):
+            session.run(np.zeros((batch, *shape), np.float32))
+
+
+def _why_no_cuda() -> str | None:
+    build = version("torch")
+    return f"The installed torch {build} is built for CPUs only" if build.endswith("+cpu") else None
+
+
+def _why_no_compiler(device: Device) -> str | None:
+    if sys.platform == "win32":
+        return "torch.compile is offered on Linux and macOS only; on Windows use WSL2"
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "c++")):
+        return "torch.compile needs a C++ compiler: install g++ (Debian, Ubuntu: apt install g++)"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        return "torch.compile needs Python's headers: install them (Debian, Ubuntu: apt install python3-dev)"
+    if device.kind == "cuda" and find_spec("triton") is None:
+        return "torch.compile on a GPU needs Triton: pip install triton"
+    return None
+
+
+def _engine(compiles: bool) -> str:
+    network = "program.module().to(memory_format=torch.channels_last)"
+    return f"""
+DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
+program = torch.export.load(HERE / "{_FILE}")  # runs code from the file: open only files you trust
+program = torch.export.passes.move_to_device_pass(program, DEVICE)
+network = {f"torch.compile({network})" if compiles else network}
+
+
+def logits(x):
+    with torch.inference_mode():
+        return network(torch.from_numpy(x).to(DEVICE)).cpu().numpy()
+"""

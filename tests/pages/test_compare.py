@@ -1,0 +1,111 @@
+"""Variants side by side."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.store import Store
+from optimizers import TECHNIQUES
+from tests.pages.left_behind import finished, running
+from ui.theme import BASELINE_LIGHT
+
+Visit = Callable[..., AppTest]
+MODEL = "resnet_fmnist"
+BASELINE = Recipe(model=MODEL)
+INT8 = Recipe(model=MODEL, techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
+ORT = Recipe(model=MODEL, runtime="onnxruntime")
+
+
+def figures(page: AppTest) -> list[dict[str, Any]]:
+    """The figures as plotly reads them."""
+    return [json.loads(chart.proto.spec) for chart in page.get("plotly_chart")]
+
+
+def table(page: AppTest) -> Any:
+    """The table of all numbers."""
+    return page.dataframe[0].value
+
+
+def test_an_empty_store_says_what_to_press(visit: Visit, store: Store) -> None:
+    running(store, BASELINE)
+    page = visit("compare")
+    assert "no run has finished" in page.info[0].value
+    page.button(key="go-optimise").click().run()
+    assert page.title[0].value == "Optimise"
+
+
+def test_the_newest_run_of_each_recipe_is_shown_the_baseline_first_and_grey(visit: Visit, store: Store) -> None:
+    finished(store, INT8, p50_ms=9)
+    newest = finished(store, INT8, p50_ms=0.5)
+    baseline = finished(store, BASELINE, p50_ms=2)
+    page = visit("compare")
+    assert list(table(page).index) == [baseline, newest]
+    panels = figures(page)[:6]
+    assert len(figures(page)) == 7
+    for panel in panels:
+        colours = next(trace for trace in panel["data"] if "base" in trace)["marker"]["color"]
+        assert colours[0] == BASELINE_LIGHT
+        assert colours[1] != BASELINE_LIGHT
+
+
+def test_differences_are_words_with_units(visit: Visit, store: Store) -> None:
+    finished(store, BASELINE, wrong=100, p50_ms=2.0)
+    finished(store, INT8, wrong=120, p50_ms=0.5)
+    finished(store, ORT, wrong=100, p50_ms=2.0)
+    rows = table(visit("compare"))
+    assert rows.accuracy_change.tolist() == ["baseline", "-1.00 points", "no measurable difference"]
+    assert rows.speed_change.iloc[1].startswith(("3.9", "4.0"))
+    assert rows.speed_change.iloc[2] == "no measurable difference"
+
+
+def test_leaving_a_variant_out_leaves_it_out_everywhere(visit: Visit, store: Store) -> None:
+    finished(store, BASELINE)
+    variant = finished(store, INT8)
+    page = visit("compare")
+    page.multiselect[0].unselect(variant).run()
+    assert variant not in table(page).index
+    page.multiselect[0].set_value([]).run()
+    assert "at least one" in page.info[0].value
+
+
+def test_without_its_baseline_no_difference_is_claimed(visit: Visit, store: Store) -> None:
+    finished(store, INT8)
+    page = visit("compare")
+    assert "no differences" in page.info[0].value
+    assert table(page).speed_change.tolist() == [""]
+
+
+def test_models_and_measurement_settings_are_never_mixed(visit: Visit, store: Store) -> None:
+    vit = finished(store, Recipe(model="vit_fmnist"))
+    finished(store, INT8)
+    eight = finished(store, BASELINE.model_copy(update={"measurement": MeasurementSettings(batch_size=8)}))
+    page = visit("compare", model="vit_fmnist")
+    assert list(table(page).index) == [vit]
+    page.selectbox(key="compare.model").set_value(MODEL).run()
+    assert list(table(page).index) == [eight]
+    assert len(page.selectbox(key=f"compare.settings.{MODEL}").options) == 2
+
+
+def test_csv_holds_every_number_and_no_formula(visit: Visit, store: Store) -> None:
+    finished(store, BASELINE, wrong=100)
+    finished(store, INT8.model_copy(update={"name": '=HYPERLINK("http://example.org")'}), wrong=120)
+    page = visit("compare")
+    data = page.download_button(key="csv").proto.url if False else csv_of(page)
+    rows = list(csv.DictReader(io.StringIO(data)))
+    assert [row["title"] for row in rows] == ["FP32 · PyTorch", '\'=HYPERLINK("http://example.org")']
+    assert float(rows[1]["accuracy"]) == 0.94
+
+
+def test_conditions_are_there_for_each_variant(visit: Visit, store: Store) -> None:
+    finished(store, BASELINE)
+    finished(store, INT8)
+    shown = visit("compare").expander(key="conditions").dataframe[0].value
+    assert list(shown.columns) == ["FP32 · PyTorch", INT8.title]
+    assert {"Device", "Threads", "torch", "Date", "Batch size", "Timed calls"} <= set(shown.index)

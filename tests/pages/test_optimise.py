@@ -1,0 +1,151 @@
+"""The main screen: from switches and sliders to a recipe in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.devices import find_device
+from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml
+from experiments.store import Store
+from optimizers import TECHNIQUES
+from runtimes import EXTRAS, RUNTIMES
+from sample_models import MODELS
+
+Visit = Callable[..., AppTest]
+
+
+def shown_recipe(page: AppTest) -> Recipe:
+    """The recipe as the page shows it."""
+    return from_yaml(page.expander(key="yaml").code[0].value)
+
+
+def switch(page: AppTest, *keys: str) -> AppTest:
+    """Turn the switches of these techniques."""
+    for key in keys:
+        toggle = page.container(key=f"technique-{key}").toggle[0]
+        toggle.set_value(not toggle.value).run()
+    return page
+
+
+def upload(page: AppTest, content: bytes) -> AppTest:
+    """Open a recipe file."""
+    page.file_uploader[0].upload("recipe.yaml", content).run()
+    return page
+
+
+def test_a_first_visit_shows_a_recipe_that_runs(visit: Visit) -> None:
+    page = visit("optimise")
+    assert shown_recipe(page) == Recipe(model=next(iter(MODELS)), runtime="onnxruntime")
+    assert not page.button(key="run").disabled
+
+
+def test_the_address_names_the_model_and_nonsense_is_ignored(visit: Visit) -> None:
+    assert shown_recipe(visit("optimise", model="vit_fmnist")).model == "vit_fmnist"
+    assert shown_recipe(visit("optimise", model="../nonsense")).model == next(iter(MODELS))
+
+
+def test_choosing_a_model_changes_the_address(visit: Visit) -> None:
+    page = visit("optimise", model="vit_fmnist")
+    page.selectbox(key="model").set_value("dwcnn_fmnist").run()
+    assert shown_recipe(page).model == "dwcnn_fmnist"
+    assert page.query_params["model"] == "dwcnn_fmnist"
+
+
+@pytest.mark.parametrize("key", list(TECHNIQUES))
+def test_each_technique_shows_its_controls_when_on_and_its_explanation_always(visit: Visit, key: str) -> None:
+    page = visit("optimise")
+    card = page.container(key=f"technique-{key}")
+    assert TECHNIQUES[key].learn in [markdown.value for markdown in card.markdown]
+    assert not card.slider
+    switch(page, key)
+    card = page.container(key=f"technique-{key}")
+    titles = {field.title for field in TECHNIQUES[key].model_fields.values()}
+    labels = {
+        widget.label for kind in ("slider", "selectbox", "segmented_control", "toggle") for widget in card.get(kind)
+    }
+    assert titles <= labels
+    assert shown_recipe(page).techniques == (TECHNIQUES[key](),)
+
+
+def test_a_moved_slider_changes_the_recipe(visit: Visit) -> None:
+    page = switch(visit("optimise"), "structured_pruning")
+    slider = page.container(key="technique-structured_pruning").slider[0]
+    slider.set_value(slider.min).run()
+    name = slider.key.rpartition(".")[2]
+    assert getattr(shown_recipe(page).techniques[0], name) == slider.min
+
+
+def test_the_order_of_techniques_can_be_changed_and_a_bad_one_is_refused_with_its_reason(visit: Visit) -> None:
+    page = switch(visit("optimise"), "structured_pruning", "int8")
+    assert [technique.key for technique in shown_recipe(page).techniques] == ["structured_pruning", "int8"]
+    page.button(key="earlier-int8").click().run()
+    assert [technique.key for technique in shown_recipe(page).techniques] == ["int8", "structured_pruning"]
+    assert page.button(key="run").disabled
+    assert len(page.error) == 1
+    page.button(key="earlier-structured_pruning").click().run()
+    assert not page.error
+    assert not page.button(key="run").disabled
+
+
+def test_engines_that_are_not_installed_are_disabled_with_their_sentence(visit: Visit) -> None:
+    page = visit("optimise")
+    captions = "\n".join(caption.value for caption in page.caption)
+    for extra in EXTRAS.values():
+        if not extra.is_installed:
+            assert f"{extra.adds} Install: `{extra.command}`" in captions
+            disabled = [control for control in page.get("segmented_control") if control.disabled]
+            assert extra.title in disabled[0].options
+
+
+def test_running_queues_the_recipe_and_goes_to_it(visit: Visit, store: Store) -> None:
+    page = switch(visit("optimise"), "structured_pruning")
+    page.button(key="run").click().run()
+    queue = [record.recipe for record in store.queue()]
+    assert [(recipe.runtime, len(recipe.techniques)) for recipe in queue] == [
+        ("pytorch", 0), ("onnxruntime", 1), ("onnxruntime", 0),
+    ]  # fmt: skip
+    assert page.query_params["run"] == store.queue()[1].id
+
+
+def test_a_distillation_can_bring_its_control(visit: Visit, store: Store) -> None:
+    page = switch(visit("optimise"), "distill")
+    page.checkbox(key="control").check().run()
+    page.button(key="run").click().run()
+    alphas = [technique.alpha for record in store.queue() for technique in record.recipe.techniques]
+    assert alphas == [TECHNIQUES["distill"]().alpha, 0.0]
+
+
+def test_a_recipe_from_elsewhere_sets_every_control(visit: Visit) -> None:
+    recipe = Recipe(
+        model="dwcnn_fmnist",
+        techniques=(TECHNIQUES["distill"](alpha=0.25), TECHNIQUES["structured_pruning"]()),
+        runtime="openvino" if RUNTIMES["openvino"].why_unavailable(find_device("cpu")) is None else "onnxruntime",
+        measurement=MeasurementSettings(batch_size=8),
+        seed=7,
+        name="From elsewhere",
+    )
+    page = switch(visit("optimise"), "int8")
+    assert shown_recipe(upload(page, to_yaml(recipe).encode())) == recipe
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"model: [", "not YAML"),
+        (b"\xff\xfe\x00", "recipe"),
+        (b"model: nonsense", "nonsense"),
+        (b"model: resnet_fmnist\nx: 1", "x"),
+    ],
+)
+def test_a_file_that_is_no_recipe_gets_one_sentence_and_changes_nothing(
+    visit: Visit, content: bytes, reason: str
+) -> None:
+    page = visit("optimise")
+    before = shown_recipe(page)
+    upload(page, content)
+    assert not page.exception
+    assert [reason in error.value for error in page.error] == [True]
+    assert shown_recipe(page) == before

@@ -1,0 +1,191 @@
+"""The queue, the history and the live view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.progress import Progress
+from experiments.recipe import Recipe, from_yaml
+from experiments.store import Store, run_folder
+from optimizers import TECHNIQUES
+from tests.pages.left_behind import finished, running
+
+Visit = Callable[..., AppTest]
+MODEL = "resnet_fmnist"
+BASELINE = Recipe(model=MODEL)
+INT8 = Recipe(model=MODEL, techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
+EVIL = Recipe(model=MODEL, name="![x](http://example.org/x.png) **bold** :red[red]")
+
+
+def words(page: AppTest) -> str:
+    """All text on the page."""
+    kinds = ("title", "markdown", "caption", "info", "warning", "error")
+    return "\n".join(str(element.value) for kind in kinds for element in page.get(kind))
+
+
+def metrics(page: AppTest) -> dict[str, tuple[str, str]]:
+    """Value and difference by label."""
+    return {metric.label: (metric.value, metric.delta) for metric in page.metric}
+
+
+def test_an_empty_store_says_what_to_press(visit: Visit) -> None:
+    page = visit("runs")
+    assert "press **Run**" in page.info[0].value
+    page.button(key="go-optimise").click().run()
+    assert page.title[0].value == "Optimise"
+
+
+def test_history_lists_what_ended_newest_first(visit: Visit, store: Store) -> None:
+    finished(store, BASELINE, wrong=140)
+    store.fail(store.begin_here(INT8), "It broke.")
+    table = visit("runs").dataframe[0].value
+    assert table.state.tolist() == [["failed"], ["finished"]]
+    assert table.title.tolist() == [INT8.title, BASELINE.title]
+    assert table.accuracy.iloc[1] == pytest.approx(93.0)
+
+
+def test_what_works_or_waits_can_be_opened_and_cancelled_from_the_list(visit: Visit, store: Store) -> None:
+    working, waiting = running(store, BASELINE), store.enqueue(INT8)
+    page = visit("runs")
+    page.button(key=f"cancel-{waiting}").click().run()
+    assert store.run(waiting).state == "cancelled"  # type: ignore[union-attr]
+    page.button(key=f"open-{working}").click().run()
+    assert page.query_params["run"] == working
+    assert page.title[0].value == BASELINE.title
+
+
+def test_an_unknown_run_is_one_sentence_and_a_way_out(visit: Visit) -> None:
+    page = visit("runs", run="<b>nonsense</b>")
+    assert "There is no run" in page.warning[0].value
+    assert "<b>" not in page.warning[0].value
+    page.button(key="all-runs").click().run()
+    assert "run" not in page.query_params
+
+
+def test_a_running_run_shows_its_phase_its_progress_and_its_curves(visit: Visit, store: Store) -> None:
+    run_id = running(store, INT8)
+    page = visit("runs", run=run_id)
+    shown = words(page)
+    assert ":green-badge[:material/check: Load 1.0 s]" in shown
+    assert ":blue-badge[:material/play_arrow: Accuracy" in shown
+    assert ":gray-badge[:material/more_horiz: Latency]" in shown
+    assert page.progress[0].value == 62
+    assert "1,256 of 2,000 images" in page.progress[0].proto.text
+    assert "21 of 22 layers quantized" in shown
+    charts = [chart.proto.id or chart.key for chart in page.get("echarts_chart")]
+    assert len(charts) == 4
+
+
+def test_a_poll_reads_only_new_events(visit: Visit, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = running(store, BASELINE)
+    page = visit("runs", run=run_id)
+    seen: list[int] = []
+    events = Store.events
+    monkeypatch.setattr(
+        Store, "events", lambda self, run, after=0: seen.append(after) or events(self, run, after=after)
+    )
+    newest = events(store, run_id)[-1].id
+    store.append(run_id, [Progress(done=1500, total=2000, unit="images", doing="classifying the test images")])
+    page.run()
+    assert seen == [newest]
+    assert page.progress[0].value == 75
+
+
+def test_cancel_reaches_the_scheduler_and_cannot_be_pressed_twice(visit: Visit, store: Store) -> None:
+    run_id = running(store, BASELINE)
+    page = visit("runs", run=run_id)
+    page.button(key=f"cancel-{run_id}").click().run()
+    assert store.run(run_id).cancel_requested  # type: ignore[union-attr]
+    assert page.button(key=f"cancel-{run_id}").disabled
+    store.cancel(run_id)
+    page.run()
+    assert "Cancelled" in page.info[0].value
+    assert not [button for button in page.button if button.key == f"cancel-{run_id}"]
+
+
+def test_a_finished_variant_is_compared_with_its_baseline(visit: Visit, store: Store) -> None:
+    finished(store, BASELINE, wrong=100, p50_ms=2.0, size_bytes=8_000_000)
+    run_id = finished(store, INT8, wrong=120, p50_ms=0.5, size_bytes=2_000_000)
+    page = visit("runs", run=run_id)
+    shown = metrics(page)
+    assert shown["Accuracy"] == ("94.00 %", "-1.00 points")
+    assert shown["Latency p50"][0] == "0.50 ms"
+    assert shown["Latency p50"][1].endswith("x faster")
+    assert shown["File size"][1] == "4.00x smaller"
+    assert shown["MACs"][1] == "the same"
+    page.button(key="export").click().run()
+    assert page.title[0].value == "Export"
+    assert page.query_params["run"] == run_id
+
+
+def test_a_variant_without_a_baseline_claims_no_difference(visit: Visit, store: Store) -> None:
+    page = visit("runs", run=finished(store, INT8))
+    assert {change for _, change in metrics(page).values()} == {""}
+    assert "once the baseline" in words(page)
+
+
+def test_compare_opens_the_run_s_model(visit: Visit, store: Store) -> None:
+    finished(store, Recipe(model="vit_fmnist"))
+    run_id = finished(store, BASELINE)
+    finished(store, Recipe(model="vit_fmnist"))
+    page = visit("runs", run=run_id)
+    page.button(key="compare").click().run()
+    assert page.title[0].value == "Compare"
+    assert page.selectbox(key="compare.model").value == MODEL
+
+
+def test_runs_of_one_click_lead_to_each_other(visit: Visit, store: Store) -> None:
+    baseline, variant = finished(store, BASELINE), running(store, INT8)
+    page = visit("runs", run=variant)
+    page.button(key=f"relative-{baseline}").click().run()
+    assert page.query_params["run"] == baseline
+
+
+def test_a_failed_run_gives_its_reason_and_its_traceback_only_when_asked(visit: Visit, store: Store) -> None:
+    run_id = running(store, INT8)
+    store.fail(run_id, "The GPU ran out of memory. Choose a smaller batch size.", "Traceback: details")
+    (run_folder(run_id) / "worker.log").write_text("last words")
+    page = visit("runs", run=run_id)
+    assert page.error[0].value == "The GPU ran out of memory. Choose a smaller batch size."
+    assert "Traceback" not in words(page) + "".join(code.value for code in page.code)
+    assert ":red-badge[:material/close: Accuracy" in words(page)
+
+
+def test_run_again_queues_the_same_recipe(visit: Visit, store: Store) -> None:
+    failed = running(store, INT8)
+    store.fail(failed, "It broke.")
+    page = visit("runs", run=failed)
+    page.button(key="again").click().run()
+    again = store.run(page.query_params["run"])
+    assert again
+    assert (again.recipe, again.state) == (INT8, "queued")
+
+
+def test_a_deleted_run_leaves_nothing_behind(visit: Visit, store: Store) -> None:
+    run_id = finished(store, BASELINE)
+    folder = run_folder(run_id)
+    page = visit("runs", run=run_id)
+    page.button(key="delete-now").click().run()
+    assert store.run(run_id) is None
+    assert not folder.exists()
+    assert "No runs yet" in page.info[0].value
+
+
+def test_a_waiting_run_says_what_it_waits_for(visit: Visit, store: Store) -> None:
+    running(store, BASELINE)
+    page = visit("runs", run=store.enqueue(INT8))
+    assert "busy with **FP32 · PyTorch**" in page.info[0].value
+
+
+def test_the_recipe_can_be_taken_along(visit: Visit, store: Store) -> None:
+    page = visit("runs", run=finished(store, INT8))
+    assert from_yaml(page.expander(key="recipe").code[0].value) == INT8
+
+
+def test_a_name_can_neither_format_nor_load_anything(visit: Visit, store: Store) -> None:
+    page = visit("runs", run=finished(store, EVIL))
+    assert "![x](" not in words(page)
+    assert "**bold**" not in words(page)

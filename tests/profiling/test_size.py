@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from core.bundle import ModelBundle, Network, OnnxGraph
+from core.data import DataSplits, InputContract, Split
+from profiling.size import count_macs, measure_size
+
+
+@dataclass(frozen=True)
+class Files:
+    folder: Path
+    files: tuple[str, ...]
+
+
+class Attention(nn.Module):
+    """16 tokens of width 8, one head: four projections, then scores and their weighted sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x.flatten(2).transpose(1, 2)[:, None]).chunk(3, -1)
+        return self.out(nn.functional.scaled_dot_product_attention(q, k, v)).mean((1, 2))
+
+
+class FusedLayer(nn.Module):
+    """The layer that PyTorch replaces by one fused operation when it is only asked for results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 32, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x.flatten(2).transpose(1, 2)).mean(1)
+
+
+def bundle_of(network: Network, channels: int = 3, side: int = 8) -> ModelBundle:
+    split = Split(np.zeros((1, channels, side, side), np.uint8), np.zeros((1, 1), np.int64))
+    contract = InputContract(channels, side, side, (0.0,) * channels, (1.0,) * channels, ("a", "b"))
+    return ModelBundle("tiny", "cnn", network, contract, DataSplits(split, split, split))
+
+
+def convolutions() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.Conv2d(4, 6, 3, stride=2, groups=2),
+        nn.Flatten(),
+        nn.Linear(54, 2),
+    )
+
+
+def test_macs_of_convolutions_follow_the_formula_and_leave_the_network_training() -> None:
+    network = convolutions().train()
+    statistics = network[1].running_mean.clone()
+    first = 8 * 8 * 4 * (3 * 3 * 3)
+    grouped = 3 * 3 * 6 * (3 * 3 * 2)
+    assert count_macs(bundle_of(network)) == first + grouped + 54 * 2
+    assert network.training
+    assert torch.equal(network[1].running_mean, statistics)
+
+
+def test_macs_count_attention_however_it_is_written() -> None:
+    tokens, width, hidden = 16, 8, 32
+    attention = tokens * width * (3 * width) + 2 * tokens * tokens * width + tokens * width * width
+    assert count_macs(bundle_of(Attention(), channels=8, side=4)) == attention
+    feed_forward = 2 * tokens * width * hidden
+    assert count_macs(bundle_of(FusedLayer(), channels=8, side=4)) == attention + feed_forward
+
+
+def test_size_adds_up_the_files_and_compresses_each_as_gzip_does(tmp_path: Path) -> None:
+    contents = {"a.bin": bytes(200_000), "b.bin": np.random.default_rng(0).bytes(100_000)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "not shipped").write_bytes(bytes(50))
+    size = measure_size(bundle_of(convolutions()), Files(tmp_path, tuple(contents)), macs=7)
+    assert size.size_bytes == 300_000
+    assert size.gzip_bytes == pytest.approx(sum(len(gzip.compress(each, 6)) for each in contents.values()), rel=0.01)
+    assert size.macs == 7
+
+
+def test_parameters_and_zeros_of_a_module(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4))
+    with torch.no_grad():
+        network[0].weight.fill_(1.0)
+        network[0].weight[:2] = 0
+        network[1].bias.fill_(1.0)
+    size = measure_size(bundle_of(network), Files(tmp_path, ()), macs=1)
+    assert (size.parameter_count, size.nonzero_count) == (108 + 8, 54 + 8)
+    assert size.sparsity == pytest.approx(54 / 116)
+
+
+def test_parameters_of_a_quantized_graph_leave_out_its_scales_and_shapes(tmp_path: Path) -> None:
+    arrays = {
+        "weight": np.array([[1, 0, -3], [4, 5, 0]], np.int8),
+        "scale": np.array([0.1, 0.2], np.float32),
+        "zero": np.zeros(2, np.int8),
+        "bias": np.array([1.0, 0.0], np.float32),
+        "shape": np.array([-1, 3], np.int64),
+    }
+    nodes = [
+        helper.make_node("DequantizeLinear", ["weight", "scale", "zero"], ["w"], axis=0),
+        helper.make_node("Reshape", ["input", "shape"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "bias"], ["logits"], transB=1),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", d]) for n, d in (("input", 3), ("logits", 2))]
+    stored = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    model = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], stored))
+    onnx.checker.check_model(model)
+    size = measure_size(bundle_of(OnnxGraph(model.SerializeToString())), Files(tmp_path, ()), macs=6)
+    assert (size.parameter_count, size.nonzero_count) == (6 + 2, 4 + 1)

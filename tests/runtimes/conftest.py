@@ -1,0 +1,56 @@
+"""A tiny network that no runtime may get wrong: strides, a residual sum, BatchNorm with real statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from core.bundle import ModelBundle, Precision
+from core.data import DataSplits, InputContract, Split
+from core.devices import Device, find_device
+
+CLASSES = 10
+
+
+class TinyNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=4), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(8 * 4 * 4, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.stem(x)
+        features = nn.functional.max_pool2d(features + self.block(features), 3)
+        return self.head(features.flatten(1))
+
+
+@pytest.fixture(scope="session")
+def cpu() -> Device:
+    return find_device("cpu")
+
+
+@pytest.fixture(scope="session")
+def bundle() -> ModelBundle:
+    return make_bundle()
+
+
+@pytest.fixture(scope="session")
+def bundle_in() -> Callable[[Precision], ModelBundle]:
+    return make_bundle
+
+
+def make_bundle(precision: Precision = "fp32") -> ModelBundle:
+    """Trained a little, so that BatchNorm's statistics are not its initial ones; left in train mode on purpose."""
+    torch.manual_seed(0)
+    network = TinyNet()
+    for _ in range(5):
+        network(torch.randn(16, 3, 12, 12) * 2 + 1)
+    contract = InputContract(3, 12, 12, (120.0, 110.0, 100.0), (60.0, 65.0, 70.0), tuple("abcdefghij"))
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 3, 12, 12), np.uint8)
+    split = Split(pixels, np.arange(7, dtype=np.int64)[:, None])
+    return ModelBundle("tiny", "cnn", network.train(), contract, DataSplits(split, split, split), precision)

@@ -1,0 +1,135 @@
+"""Sample models as the rest of the studio sees them, and cards that a recount confirms."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.stats import hypergeom
+
+import sample_models
+from core.data import Split
+from core.errors import BadInput, Unavailable
+from sample_models import networks
+from sample_models.architectures import NETWORKS, VisionTransformer
+from sample_models.training import count_correct
+
+ROOT = Path(__file__).parents[2]
+
+
+def _macs_by_hooks(network, x):
+    """Multiply-accumulates from layer shapes, and two T x T x D products a transformer block."""
+    counts = []
+
+    def count(layer, _, output):
+        inputs = layer.weight[0].numel()
+        counts.append(inputs * output.numel())
+
+    layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    network(x)
+    for handle in handles:
+        handle.remove()
+    attention = 2 * 49 * 49 * 96 * len(network.blocks) if isinstance(network, VisionTransformer) else 0
+    return sum(counts) + attention
+
+
+def test_importing_and_reading_needs_no_torch():
+    code = """
+import sys, sample_models
+for key in sample_models.MODELS:
+    sample_models.card(key), sample_models.contract(key), sample_models.sample_images(key, 2)
+found = {"torch", "streamlit", "plotly"} & set(sys.modules)
+sys.exit(f"imported {found}" if found else 0)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_every_registered_network_is_trained_here_or_published():
+    assert set(sample_models.MODELS) == {*NETWORKS, networks.EFFICIENTNET}
+    assert all(key == model.key for key, model in sample_models.MODELS.items())
+
+
+@pytest.mark.parametrize("key", sample_models.MODELS)
+def test_card_counts_are_those_of_the_loaded_model(key):
+    card, bundle = sample_models.card(key), sample_models.load(key)
+    assert card.parameter_count == sum(parameter.numel() for parameter in bundle.module.parameters())
+    assert card.macs == _macs_by_hooks(bundle.module, torch.zeros(1, *bundle.contract.shape))
+    assert card.size_bytes == networks.size_bytes(key)
+    assert card.test_images == len(bundle.data.test)
+    assert not bundle.module.training
+
+
+@pytest.mark.parametrize("key", sample_models.STUDENTS)
+def test_students_score_what_their_card_says(key):
+    bundle, card = sample_models.load(key), sample_models.card(key)
+    correct = count_correct(bundle.module, bundle.data.test, bundle.contract)
+    # Kernels of another machine round differently, which can turn a tie.
+    assert abs(correct - card.correct) <= 3
+
+
+@pytest.mark.parametrize("key", ["resnet_fmnist", "dwcnn_fmnist", "vit_fmnist"])
+def test_larger_models_score_what_their_card_says_on_a_sample(key):
+    """2,000 images drawn without replacement: the count follows the hypergeometric distribution exactly."""
+    bundle, card = sample_models.load(key), sample_models.card(key)
+    rows = np.random.default_rng(0).choice(card.test_images, 2_000, replace=False)
+    sample = Split(bundle.data.test.pixels[rows], bundle.data.test.labels[rows])
+    low, high = hypergeom(card.test_images, card.correct, len(sample)).interval(0.9999)
+    assert low <= count_correct(bundle.module, sample, bundle.contract) <= high
+
+
+def test_efficientnet_scores_what_its_card_says():
+    bundle, card = sample_models.load(networks.EFFICIENTNET), sample_models.card(networks.EFFICIENTNET)
+    assert abs(count_correct(bundle.module, bundle.data.test, bundle.contract) - card.correct) <= 1
+
+
+def test_the_resnet_is_as_good_as_promised():
+    assert sample_models.card("resnet_fmnist").accuracy >= 0.92
+
+
+@pytest.mark.parametrize("key", sample_models.STUDENTS)
+def test_students_come_untrained_and_small(key):
+    student, trained = sample_models.build_student(key), sample_models.load(key).module
+    assert student.state_dict().keys() == trained.state_dict().keys()
+    assert not torch.equal(student.head.weight, trained.head.weight)
+    assert sum(parameter.numel() for parameter in student.parameters()) < 20_000
+
+
+def test_a_teacher_is_no_student():
+    with pytest.raises(BadInput, match="student_cnn_fmnist or student_dw_fmnist"):
+        sample_models.build_student("resnet_fmnist")
+
+
+def test_an_unknown_key_names_the_known_ones():
+    with pytest.raises(BadInput, match="resnet_fmnist"):
+        sample_models.load("resnet")
+
+
+def test_missing_weights_name_the_build_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "FOLDER", tmp_path)
+    with pytest.raises(Unavailable, match=r"python -m sample_models\.build vit_fmnist"):
+        sample_models.load("vit_fmnist")
+
+
+@pytest.mark.parametrize("damage", ["missing", "unexpected"])
+def test_weights_that_do_not_fit_are_refused(tmp_path, monkeypatch, damage):
+    weights = load_file(networks.FOLDER / "student_dw_fmnist.safetensors")
+    if damage == "missing":
+        del weights["head.bias"]
+    else:
+        weights["head.scale"] = torch.ones(1)
+    save_file(weights, tmp_path / "student_dw_fmnist.safetensors")
+    monkeypatch.setattr(networks, "FOLDER", tmp_path)
+    with pytest.raises(RuntimeError, match=f"(?i){damage} key"):
+        networks.trained("student_dw_fmnist")
+
+
+@pytest.mark.parametrize("key", sample_models.MODELS)
+def test_sample_images_are_the_first_of_the_test_set(key):
+    pixels, names = sample_models.sample_images(key, 3)
+    bundle = sample_models.load(key)
+    np.testing.assert_array_equal(pixels, bundle.data.test.pixels[:3])
+    assert names == tuple(bundle.contract.labels[target] for target in bundle.data.test.targets[:3])

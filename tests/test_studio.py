@@ -1,0 +1,72 @@
+"""The front door: standard library only, and what it does with environments."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import studio
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_it_needs_the_standard_library_only() -> None:
+    tree = ast.parse((ROOT / "studio.py").read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+def test_an_unsupported_python_gets_one_sentence() -> None:
+    source = "import sys; sys.version_info = (3, 9, 0)\n" + (ROOT / "studio.py").read_text()
+    answer = subprocess.run([sys.executable, "-c", source, "run"], capture_output=True, text=True)
+    assert answer.returncode == 1
+    assert answer.stderr.count("\n") == 1
+    assert "this is 3.9" in answer.stderr
+
+
+def test_a_second_install_does_nothing_until_a_requirement_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real environment, with an empty list of requirements so that nothing has to be fetched."""
+    (tmp_path / "few.txt").write_text("")
+    (tmp_path / "constraints.txt").write_text("")
+    monkeypatch.setattr(studio, "ROOT", tmp_path)
+    calls = []
+    real = studio.pip_install
+    monkeypatch.setattr(studio, "pip_install", lambda *arguments: calls.append(1) or real(*arguments))
+    python = studio.install(tmp_path / "environment", "few.txt")
+    assert subprocess.run([python, "-c", "pass"]).returncode == 0
+    studio.install(tmp_path / "environment", "few.txt")
+    assert len(calls) == 1
+    (tmp_path / "few.txt").write_text("# changed\n")
+    studio.install(tmp_path / "environment", "few.txt")
+    assert len(calls) == 2
+
+
+def test_a_failed_install_says_so_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "few.txt").write_text("no-such-distribution-anywhere @ file:///nowhere\n")
+    (tmp_path / "constraints.txt").write_text("")
+    monkeypatch.setattr(studio, "ROOT", tmp_path)
+    for _ in range(2):
+        with pytest.raises(SystemExit, match="run the same command again"):
+            studio.install(tmp_path / "environment", "few.txt")
+
+
+def test_an_unknown_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert studio.main(["dance"]) == 2
+    assert "studio.py run" in capsys.readouterr().out
+
+
+def test_a_busy_port_is_passed_over() -> None:
+    import socket
+
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        assert studio.free_port(port) > port

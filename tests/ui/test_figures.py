@@ -1,0 +1,131 @@
+"""Comparisons as figures: what is drawn is what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ui.figures import GREY, LONGEST_TITLE, bars, panels, remark, shorten, trade_off
+
+MIB = 2**20
+
+
+def variants(**columns: list[Any]) -> pd.DataFrame:
+    """Three variants as `experiments.compare.variants` gives them."""
+    values: dict[str, list[Any]] = {
+        "run_id": ["r1", "r2", "r3"],
+        "digest": ["d1", "d2", "d3"],
+        "title": ["FP32 · PyTorch", "INT8 · ONNX Runtime", "Pruned <b>50 %</b> & more"],
+        "accuracy": [0.930, 0.925, 0.901],
+        "accuracy_low": [0.925, 0.919, 0.895],
+        "accuracy_high": [0.935, 0.930, 0.907],
+        "p50_ms": [2.0, 0.5, 1.0],
+        "p50_low_ms": [1.9, 0.49, 0.9],
+        "p50_high_ms": [2.1, 0.51, 1.1],
+        "p95_ms": [2.5, np.nan, 1.2],
+        "throughput_per_s": [500.0, 2000.0, 1000.0],
+        "size_bytes": [8 * MIB, 2 * MIB, 3 * MIB],
+        "memory_bytes": [80 * MIB, 20 * MIB, 30 * MIB],
+        "macs": [80e6, 80e6, 20e6],
+    }
+    return pd.DataFrame(values | columns)
+
+
+COLOURS = {"d1": GREY, "d2": "#1D62D3", "d3": "#D97706"}
+PANELS = {panel.column: panel for panel in panels(variants())}
+
+
+def words_in(figure: Any) -> list[str]:
+    """What is written into a figure."""
+    return [annotation.text for annotation in figure.layout.annotations]
+
+
+@pytest.mark.parametrize("column", PANELS)
+def test_a_bar_ends_where_the_value_is_in_the_panel_s_unit(column: str) -> None:
+    panel, frame = PANELS[column], variants()
+    figure = bars(frame, panel, COLOURS, ink="#000000")
+    bar = next(trace for trace in figure.data if trace.base is not None)
+    assert np.array(bar.x) + bar.base == pytest.approx(frame[column].to_numpy(float) * panel.scale)
+    assert list(bar.marker.color) == [GREY, "#1D62D3", "#D97706"]
+    assert list(bar.y) == sorted(bar.y, reverse=True)
+    low, high = figure.layout.xaxis.range
+    assert low <= min(bar.base, low)
+    assert high >= max(np.array(bar.x) + bar.base)
+
+
+def test_sizes_and_memory_choose_a_unit_that_fits() -> None:
+    assert (PANELS["size_bytes"].unit, PANELS["size_bytes"].show(8 * MIB)) == ("MiB", "8.00")
+    small = variants(size_bytes=[9000, 5000, 1024], memory_bytes=[3 * 2**30, 2**30, 2**20])
+    units = {panel.column: panel.unit for panel in panels(small)}
+    assert (units["size_bytes"], units["memory_bytes"]) == ("KiB", "GiB")
+
+
+def test_an_axis_that_does_not_begin_at_zero_says_where_it_begins() -> None:
+    frame, panel = variants(), PANELS["accuracy"]
+    begin, end = bars(frame, panel, COLOURS, ink="#000000").layout.xaxis.range
+    assert 0 < begin < 89.5
+    assert 93.5 < end <= 100
+    assert f"axis begins at {begin:g} %" in remark(frame, panel)
+    assert "begins" not in remark(frame, PANELS["p50_ms"])
+
+
+def test_the_accuracy_axis_never_leaves_0_to_100() -> None:
+    extreme = variants(accuracy=[1.0, 0.02, 0.0], accuracy_low=[0.99, 0.01, 0.0], accuracy_high=[1.0, 0.05, 0.01])
+    begin, end = bars(extreme, PANELS["accuracy"], COLOURS, ink="#000000").layout.xaxis.range
+    assert (begin, end) == (0, 100)
+
+
+@pytest.mark.parametrize("column", ["accuracy", "p50_ms"])
+def test_whiskers_span_the_measured_interval(column: str) -> None:
+    panel, frame = PANELS[column], variants()
+    marks = bars(frame, panel, COLOURS, ink="#000000").data[-1]
+    x = np.array(marks.x)
+    assert x - marks.error_x.arrayminus == pytest.approx(frame[panel.low].to_numpy() * panel.scale)
+    assert x + marks.error_x.array == pytest.approx(frame[panel.high].to_numpy() * panel.scale)
+
+
+def test_a_percentile_of_too_few_calls_is_called_so() -> None:
+    written = words_in(bars(variants(), PANELS["p50_ms"], COLOURS, ink="#000000"))
+    assert "<b>0.500</b> / n too small" in written
+    assert "<b>2.000</b> / 2.500" in written
+
+
+def test_titles_cannot_bring_html_in() -> None:
+    written = words_in(bars(variants(), PANELS["size_bytes"], COLOURS, ink="#000000"))
+    assert "Pruned &lt;b>50 %&lt;/b> &amp; more" in written
+
+
+def test_long_titles_keep_their_beginning_and_their_runtime() -> None:
+    title = "Distilled to 19k CNN + Pruned 50 % + INT8 · ONNX Runtime"
+    short = shorten(title)
+    assert len(short) <= LONGEST_TITLE
+    assert short.startswith("Distilled to 19k")
+    assert short.endswith("NX Runtime")
+    assert shorten("INT8") == "INT8"
+
+
+def test_the_trade_off_shows_every_variant_fades_the_dominated_and_joins_the_front() -> None:
+    frame = variants()
+    figure = trade_off(frame, pd.Series([True, True, False]), COLOURS, ink="#000000")
+    line, *discs = figure.data
+    assert list(zip(line.x, line.y, strict=True)) == [(0.5, pytest.approx(92.5)), (2.0, pytest.approx(93.0))]
+    assert [(disc.x[0], disc.y[0]) for disc in discs] == [
+        (ms, pytest.approx(100 * share)) for ms, share in zip(frame.p50_ms, frame.accuracy, strict=True)
+    ]
+    assert [disc.marker.opacity for disc in discs] == [0.95, 0.95, 0.35]
+    sizes = [disc.marker["size"] for disc in discs]
+    assert sizes[0] > sizes[2] > sizes[1]
+
+
+def test_latencies_far_apart_get_a_logarithmic_axis_that_says_so() -> None:
+    front = pd.Series([True, True, True])
+    axes = [
+        trade_off(variants(p50_ms=values), front, COLOURS, ink="#000000").layout.xaxis
+        for values in ([2.0, 0.5, 1.0], [50.0, 0.5, 1.0])
+    ]
+    assert [axis.type for axis in axes] == [None, "log"]
+    assert "logarithmic" in axes[1].title.text
+    assert {0.5, 1, 2, 5, 10, 20, 50} <= set(np.round(axes[1].tickvals, 6))

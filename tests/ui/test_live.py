@@ -1,0 +1,183 @@
+"""From a run's events to what the live view shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import count
+
+import pytest
+
+from core.progress import Event, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
+from experiments.recipe import Recipe, reference_of
+from experiments.store import RunRecord, StoredEvent
+from optimizers import TECHNIQUES
+from ui.live import MOST_POINTS, LiveView, duration, expected_curves, family, thin
+
+MODEL = "resnet_fmnist"
+INT8 = Recipe(model=MODEL, techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
+
+
+def stored(events: Iterable[Event], first_id: int = 1) -> list[StoredEvent]:
+    """Events as the store gives them back."""
+    return [StoredEvent(number, event) for number, event in enumerate(events, start=first_id)]
+
+
+def grown(*events: Event) -> LiveView:
+    """A view that has seen these events."""
+    view = LiveView()
+    view.add(stored(events))
+    return view
+
+
+def test_phases_are_done_current_and_waiting_with_their_times() -> None:
+    view = grown(
+        Planned(at=100, phases=("Load", "Export", "Latency")),
+        PhaseStarted(at=100, title="Load"),
+        PhaseStarted(at=103, title="Export"),
+    )
+    steps = view.steps("running", ended_at=110)
+    assert [(step.title, step.state, step.seconds) for step in steps] == [
+        ("Load", "done", 3.0),
+        ("Export", "current", 7.0),
+        ("Latency", "waiting", None),
+    ]
+    assert [step.state for step in view.steps("failed", ended_at=110)] == ["done", "stopped", "waiting"]
+    assert [step.state for step in view.steps("finished", ended_at=110)] == ["done", "done", "waiting"]
+
+
+def test_phases_may_come_unplanned_twice_and_in_another_order() -> None:
+    view = grown(
+        PhaseStarted(at=1, title="Wait"),
+        Planned(at=2, phases=("Train", "Train", "Memory", "Accuracy")),
+        PhaseStarted(at=2, title="Train"),
+        PhaseStarted(at=3, title="Accuracy"),
+    )
+    titles = [(step.title, step.state) for step in view.steps("running")]
+    assert titles == [
+        ("Wait", "done"), ("Train", "done"), ("Accuracy", "current"), ("Train", "waiting"), ("Memory", "waiting"),
+    ]  # fmt: skip
+
+
+def test_events_seen_before_are_not_counted_twice() -> None:
+    view, events = LiveView(), stored([Note(text="one"), Note(text="two"), Note(text="three")])
+    view.add(events[:2])
+    view.add(events)
+    assert [note.text for note in view.notes] == ["one", "two", "three"]
+    assert view.last_id == 3
+
+
+def test_time_left_follows_the_pace_so_far_and_runs_down() -> None:
+    view = grown(
+        PhaseStarted(at=0, title="Train"),
+        Progress(at=10, done=0, total=100, unit="steps"),
+        Progress(at=30, done=40, total=100, unit="steps"),
+    )
+    assert view.seconds_left(now=30) == pytest.approx(60 * 20 / 40)
+    assert view.seconds_left(now=35) == pytest.approx(25)
+    assert view.seconds_left(now=500) == 0
+
+
+def test_time_left_is_unknown_at_first_and_after_a_new_count_or_phase_begins() -> None:
+    first = Progress(at=1, done=10, total=100, unit="images", doing="calibrating")
+    view = grown(first)
+    assert view.seconds_left(now=2) is None
+    view.add(stored([first.model_copy(update={"at": 2.0, "done": 20.0})], first_id=2))
+    assert view.seconds_left(now=2) == pytest.approx(8)
+    view.add(stored([Progress(at=3, done=1, total=5, unit="epochs", doing="training")], first_id=3))
+    assert view.seconds_left(now=3) is None
+    view.add(stored([PhaseStarted(at=4, title="Export")], first_id=4))
+    assert view.progress is None
+
+
+def test_curves_are_in_screen_units_over_the_run_s_seconds() -> None:
+    view = grown(
+        Planned(at=1000, phases=()),
+        Metric(at=1002, name="accuracy", value=0.5, step=1, series="train"),
+        Metric(at=1003, name="accuracy", value=0.75, step=1, series="validation"),
+        Telemetry(at=1004, process_rss_bytes=3 * 2**20, gpu_used_bytes=2**31),
+        Metric(at=1005, name="learning_rate", value=0.1, step=1),
+    )
+    assert {curve.series: curve.points for curve in view.curves("accuracy")} == {
+        "train": [(2.0, 50.0)],
+        "validation": [(3.0, 75.0)],
+    }
+    assert view.curves("process_rss_bytes")[0].points == [(4.0, 3.0)]
+    assert view.curves("gpu_used_bytes")[0].points == [(4.0, 2.0)]
+    assert not view.curves("gpu_power_w")
+    assert view.elapsed == 5
+
+
+def test_a_series_is_broken_where_another_phase_begins_but_memory_is_not() -> None:
+    def loss_and_memory(at: float) -> Iterator[Event]:
+        yield Metric(at=at, name="loss", value=1, step=0, series="train")
+        yield Telemetry(at=at, process_rss_bytes=2**20)
+
+    view = grown(
+        PhaseStarted(at=0, title="Prune"), *loss_and_memory(1), PhaseStarted(at=2, title="Distill"), *loss_and_memory(3)
+    )
+    assert [curve.points for curve in view.curves("loss")] == [[(1.0, 1.0)], [(3.0, 1.0)]]
+    assert [curve.points for curve in view.curves("process_rss_bytes")] == [[(1.0, 1.0), (3.0, 1.0)]]
+
+
+@pytest.mark.parametrize("length", [1, MOST_POINTS, MOST_POINTS + 1, 5 * MOST_POINTS + 3, 20_000])
+def test_a_long_series_is_thinned_without_losing_its_ends_or_its_spikes(length: int) -> None:
+    points = [(float(second), float(second % 7)) for second in range(length)]
+    if length > 10:
+        points[length // 3] = (length / 3, 1000.0)
+        points[length // 2] = (length / 2, -1000.0)
+    kept = thin(points)
+    assert len(kept) <= MOST_POINTS
+    assert (kept[0], kept[-1]) == (points[0], points[-1])
+    assert set(kept) <= set(points)
+    assert kept == sorted(kept)
+    assert {min(kept, key=lambda p: p[1])[1], max(kept, key=lambda p: p[1])[1]} == {
+        min(value for _, value in points),
+        max(value for _, value in points),
+    }
+
+
+def test_a_place_is_kept_for_what_will_come() -> None:
+    assert "loss" not in expected_curves(INT8, LiveView())
+    trains = Recipe(model=MODEL, techniques=(TECHNIQUES["structured_pruning"](),))
+    assert expected_curves(trains, LiveView())[:2] == ["accuracy", "loss"]
+    assert "gpu_power_w" in expected_curves(INT8, grown(Telemetry(at=0, gpu_power_w=300)))
+
+
+_ids = count()
+
+
+def record(recipe: Recipe, *, at: float, state: str = "finished") -> RunRecord:
+    """A run as the store knows it."""
+    return RunRecord(
+        id=f"{next(_ids):04}", recipe=recipe, state=state, cancel_requested=False, host=None, pid=None,  # type: ignore[arg-type]
+        process_started_at=None, created_at=at, started_at=None, ended_at=None, error=None, details=None, result=None,
+    )  # fmt: skip
+
+
+def test_runs_of_one_click_belong_together() -> None:
+    baseline = record(Recipe(model=MODEL), at=100)
+    variant = record(INT8, at=100.1, state="running")
+    reference = record(reference_of(INT8), at=100.2, state="queued")
+    hours_later = record(INT8, at=9000)
+    everything = [hours_later, reference, variant, baseline]
+    assert family(baseline, everything) == [baseline, variant, reference]
+    assert family(reference, everything) == [baseline, variant, reference]
+
+
+def test_a_baseline_measured_earlier_belongs_to_a_later_variant() -> None:
+    oldest, newest = record(Recipe(model=MODEL), at=100), record(Recipe(model=MODEL), at=200)
+    broken = record(Recipe(model=MODEL), at=300, state="failed")
+    variant = record(INT8, at=1000)
+    assert family(variant, [variant, broken, newest, oldest]) == [newest, variant]
+    assert family(replace(variant, id="not listed"), []) == [replace(variant, id="not listed")]
+
+
+CLOCK = {
+    0.04: "0.0 s", 9.94: "9.9 s", 9.96: "10 s", 59.4: "59 s", 59.6: "1 min 00 s", 185: "3 min 05 s", 7800: "2 h 10 min",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "words"), CLOCK.items())
+def test_durations_read_like_a_clock(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,34 @@
+"""Live curves as ECharts options."""
+
+from __future__ import annotations
+
+import pytest
+
+from ui.live import CURVES, Curve
+from ui.live_chart import option
+
+COLOURS = ("#111111", "#222222")
+
+
+def test_each_curve_draws_its_own_points_in_the_colour_of_its_series() -> None:
+    curves = [Curve("train", [(1, 50.0)]), Curve("validation", [(2, 40.0)]), Curve("train", [(5, 60.0)])]
+    spec = option(CURVES["accuracy"], curves, seconds=6, colours=COLOURS, live=True)
+    drawn = [
+        (line["name"], line["lineStyle"]["color"], spec["dataset"][line["datasetIndex"]]["source"].value.tolist())
+        for line in spec["series"]
+    ]
+    assert drawn == [("train", "#111111", [50.0]), ("validation", "#222222", [40.0]), ("train", "#111111", [60.0])]
+    assert spec["legend"]["data"] == ["train", "validation"]
+    assert spec["graphic"] == []
+
+
+def test_a_single_series_needs_no_legend_and_an_empty_chart_says_so() -> None:
+    assert not option(CURVES["loss"], [Curve("", [(1, 1.0)])], seconds=1, colours=COLOURS, live=True)["legend"]["show"]
+    words = [option(CURVES["loss"], [], seconds=1, colours=COLOURS, live=live)["graphic"] for live in (True, False)]
+    assert words[0] != words[1]
+    assert all(each[0]["style"]["text"] for each in words)
+
+
+@pytest.mark.parametrize(("seconds", "end"), [(0, 5), (5, 5), (5.1, 10), (29, 30), (31, 60), (60, 60), (61, 120)])
+def test_the_time_axis_ends_after_the_last_point_and_moves_seldom(seconds: float, end: float) -> None:
+    assert option(CURVES["loss"], [], seconds=seconds, colours=COLOURS, live=True)["xAxis"]["max"] == end

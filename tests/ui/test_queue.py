@@ -1,0 +1,52 @@
+"""From a recipe on screen to runs in the queue."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments.recipe import Recipe
+from experiments.store import Store
+from optimizers import TECHNIQUES
+from ui.queue import control_of, enqueue
+
+INT8 = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
+
+
+def queued(store: Store) -> list[tuple[str, int]]:
+    """Runtime and number of techniques of each waiting run, the next one first."""
+    return [(record.recipe.runtime, len(record.recipe.techniques)) for record in store.queue()]
+
+
+def test_a_recipe_is_queued_between_its_baseline_and_its_reference(store: Store) -> None:
+    run_id = enqueue(store, INT8)
+    assert queued(store) == [("pytorch", 0), ("onnxruntime", 1), ("onnxruntime", 0)]
+    record = store.run(run_id)
+    assert record
+    assert record.recipe == INT8
+
+
+def test_references_that_are_known_are_not_measured_again_unless_asked(store: Store) -> None:
+    enqueue(store, INT8)
+    enqueue(store, INT8)
+    assert queued(store)[3:] == [("onnxruntime", 1)]
+    enqueue(store, INT8, measure_again=True)
+    assert queued(store)[4:] == [("pytorch", 0), ("onnxruntime", 1), ("onnxruntime", 0)]
+
+
+@pytest.mark.parametrize("end", ["fail", "cancel"])
+def test_a_reference_that_did_not_finish_is_measured_again(store: Store, end: str) -> None:
+    enqueue(store, INT8)
+    for record in store.queue():
+        store.fail(record.id, "broken") if end == "fail" else store.cancel(record.id)
+    enqueue(store, INT8)
+    assert len(queued(store)) == 3
+
+
+def test_the_control_differs_in_the_teachers_share_only() -> None:
+    recipe = INT8.model_copy(update={"techniques": (TECHNIQUES["distill"](), TECHNIQUES["int8"]())})
+    control = control_of(recipe)
+    assert control
+    changed = control.model_dump(mode="json")["techniques"][0]["distill"]
+    assert changed == recipe.model_dump(mode="json")["techniques"][0]["distill"] | {"alpha": 0.0}
+    assert control.techniques[1:] == recipe.techniques[1:]
+    assert control_of(INT8) is None

@@ -1,0 +1,109 @@
+"""Runs and comparisons as tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pandas as pd
+import pytest
+
+from experiments.compare import against_baseline, variants
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.store import RunRecord, Store
+from optimizers import TECHNIQUES
+from tests.pages.left_behind import MIB, finished
+from ui.tables import by_settings, comparison, conditions, history, newest_of_each_recipe, ratio_in_words, to_csv
+from ui.tables import with_unique_titles as unique
+
+MODEL = "resnet_fmnist"
+BASELINE = Recipe(model=MODEL)
+INT8 = Recipe(model=MODEL, techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
+
+
+def left(store: Store) -> list[RunRecord]:
+    """A baseline and a variant that is smaller, faster and a little worse, newest first."""
+    finished(store, BASELINE, wrong=100, p50_ms=2.0, size_bytes=8 * MIB)
+    finished(store, INT8, wrong=120, p50_ms=0.5, size_bytes=2 * MIB)
+    return store.runs()
+
+
+def test_a_comparison_says_in_words_what_changed(store: Store) -> None:
+    records = left(store)
+    table = comparison(against_baseline(variants(records), records))
+    assert table.iloc[0][["accuracy_change", "speed_change", "size_change"]].tolist() == ["baseline"] * 3
+    row = table.iloc[1]
+    assert (row.accuracy, row.accuracy_change) == (pytest.approx(94.0), "-1.00 points")
+    assert row.speed_change.endswith("x faster")
+    assert float(row.speed_change.split("x")[0]) == pytest.approx(4.0, rel=0.01)
+    assert (row["size"], row.size_change) == (2.0, "4.00x smaller")
+
+
+def test_without_a_baseline_nothing_is_called_a_change(store: Store) -> None:
+    finished(store, INT8)
+    table = comparison(against_baseline(variants(store.runs()), store.runs()))
+    assert table.iloc[0][["accuracy_change", "speed_change", "size_change"]].tolist() == [""] * 3
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.25, "4.00x smaller"), (1.2, "1.20x larger"), (1.004, "the same"), (float("nan"), ""), (0.0, "")],
+)
+def test_ratios_in_words(share: float, words: str) -> None:
+    assert ratio_in_words(share) == words
+
+
+def test_csv_survives_a_round_trip_and_disarms_formulas() -> None:
+    titles = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "INT8", 'a "quoted", text']
+    frame = pd.DataFrame({"title": titles, "accuracy_points": [-0.5, 1.5, 0, 0, 0, 0, 0]})
+    rows = list(csv.DictReader(io.StringIO(to_csv(frame))))
+    assert [row["title"] for row in rows] == [*(f"'{title}" for title in titles[:5]), *titles[5:]]
+    assert [float(row["accuracy_points"]) for row in rows] == frame.accuracy_points.tolist()
+
+
+def test_equal_titles_are_told_apart(store: Store) -> None:
+    for seed in (0, 1):
+        finished(store, INT8.model_copy(update={"seed": seed}))
+    finished(store, BASELINE)
+    titles = unique(variants(store.runs())).title.tolist()
+    assert len(set(titles)) == 3
+    assert titles[0] == BASELINE.title
+
+
+def test_history_has_numbers_only_where_something_was_measured(store: Store) -> None:
+    left(store)
+    failed = store.begin_here(BASELINE)
+    store.fail(failed, "It broke.")
+    table = history(store.runs())
+    assert table.index[0] == failed
+    assert table.state.tolist() == [["failed"], ["finished"], ["finished"]]
+    assert table.accuracy.tolist()[1:] == [94.0, 95.0]
+    assert pd.isna(table.accuracy.iloc[0])
+
+
+def test_of_each_recipe_the_newest_counts(store: Store) -> None:
+    first, second, other = finished(store, BASELINE), finished(store, BASELINE), finished(store, INT8)
+    assert {record.id for record in newest_of_each_recipe(store.runs())} == {second, other}
+    assert first != second
+
+
+def test_only_what_was_measured_alike_is_grouped(store: Store) -> None:
+    finished(store, BASELINE)
+    finished(store, BASELINE.model_copy(update={"measurement": MeasurementSettings(batch_size=8)}))
+    finished(store, INT8)
+    groups = by_settings(store.runs())
+    assert sorted(len(group) for group in groups.values()) == [1, 2]
+    assert any("batch size 8" in words for words in groups)
+
+
+def test_conditions_name_what_a_number_depends_on(store: Store) -> None:
+    records = left(store)
+    table = conditions(records, ["one", "two"])
+    assert list(table.columns) == ["one", "two"]
+    shown = table["one"]
+    assert (shown["Threads"], shown["Batch size"], shown["torch"], shown["Test images"]) == (
+        "1",
+        "1",
+        "2.14.1",
+        "2,000",
+    )

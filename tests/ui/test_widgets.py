@@ -1,0 +1,86 @@
+"""Settings models drawn as controls."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from ui.widgets import number_format
+
+
+def page(**start: object) -> None:
+    from typing import Literal
+
+    import streamlit as st
+    from pydantic import BaseModel, ConfigDict
+
+    from optimizers.technique import choice, slider
+    from ui.widgets import controls
+
+    class Settings(BaseModel):
+        model_config = ConfigDict(frozen=True, extra="forbid")
+        epochs: int = slider(2, low=1, high=10, step=1, title="Epochs", help="Passes over the data.", unit="epochs")
+        ratio: float = slider(0.5, low=0.05, high=0.95, step=0.05, title="Ratio", help="Share.")
+        method: Literal["minmax", "entropy"] = choice("minmax", title="Method", help="How.", labels={"minmax": "Range"})
+        student: Literal["a", "b", "c", "d"] = choice("b", title="Student", help="Who.")
+        layers: bool = choice(True, title="All layers", help="Or some.", advanced=True)
+
+    st.session_state["result"] = controls(Settings.model_validate(start), key="k").model_dump()
+
+
+def drawn(**start: object) -> AppTest:
+    """The page above after its first run."""
+    test = AppTest.from_function(page, kwargs=start).run()
+    assert not test.exception
+    return test
+
+
+DEFAULTS = {"epochs": 2, "ratio": 0.5, "method": "minmax", "student": "b", "layers": True}
+
+
+def test_untouched_controls_give_the_start_back_with_its_types() -> None:
+    result = drawn().session_state["result"]
+    assert result == DEFAULTS
+    assert {name: type(value) for name, value in result.items()} == {
+        name: type(value) for name, value in DEFAULTS.items()
+    }
+
+
+def test_values_from_elsewhere_survive_even_off_the_sliders_grid() -> None:
+    start = {"epochs": 7, "ratio": 0.333, "method": "entropy", "student": "d", "layers": False}
+    assert drawn(**start).session_state["result"] == start
+
+
+def test_moving_controls_changes_the_settings() -> None:
+    test = drawn()
+    test.slider(key="k.epochs").set_value(9)
+    test.slider(key="k.ratio").set_value(0.25)
+    test.get_by_key("k.method").set_value("entropy")
+    test.selectbox(key="k.student").set_value("c")
+    test.toggle(key="k.layers").set_value(False)
+    assert test.run().session_state["result"] == {
+        "epochs": 9, "ratio": 0.25, "method": "entropy", "student": "c", "layers": False,
+    }  # fmt: skip
+
+
+def test_bounds_help_and_titles_come_from_the_fields() -> None:
+    test = drawn()
+    epochs = test.slider(key="k.epochs")
+    assert (epochs.min, epochs.max, epochs.step, epochs.label, epochs.help) == (
+        1, 10, 1, "Epochs", "Passes over the data.",
+    )  # fmt: skip
+    assert test.get_by_key("k.method").options == ["Range", "entropy"]
+
+
+def test_advanced_settings_are_folded_away() -> None:
+    test = drawn()
+    assert [toggle.label for toggle in test.expander(key="k.advanced").toggle] == ["All layers"]
+    assert len(test.toggle) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "unit", "value", "shown"),
+    [(1, "images", 256, "256 images"), (0.05, "", 0.5, "0.50"), (5, "%", 50, "50 %"), (0.001, "s", 0.25, "0.250 s")],
+)
+def test_numbers_are_shown_with_the_steps_decimals_and_unit(step: float, unit: str, value: float, shown: str) -> None:
+    assert number_format(step, unit) % value == shown

@@ -1,0 +1,257 @@
+"""Comparisons as plotly figures: a table in, a figure out. Knows no streamlit.
+
+Every table is the one of `experiments.compare.variants`: one row a variant, the baseline first. `colours` maps digests
+to `#RRGGBB`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from ui import text
+
+ROW_HEIGHT = 46
+"""Pixels for a variant in a panel: a line of words and its bar."""
+PANEL_FRAME = 30
+"""Pixels of a panel beside its rows, for the axis."""
+LONGEST_TITLE = 34
+"""Characters of a variant's title that fit above its bar."""
+WIDE_RANGE = 8
+"""Latencies further apart than this share a logarithmic axis."""
+FADED = 0.35
+GREY = "#8A93A0"
+MORE, LESS = "higher is better", "lower is better"
+Colours = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One measure as bars side by side."""
+
+    title: str
+    column: str
+    unit: str
+    scale: float = 1.0
+    """What a stored value is multiplied by to be in that unit."""
+    decimals: int = 2
+    better: str = LESS
+    second: str = ""
+    """A further column drawn as a paler bar behind the first, such as p95 behind p50."""
+    low: str = ""
+    high: str = ""
+    """Columns of the ends of the 95 % interval."""
+    zoomed: bool = False
+    """Whether the axis may begin above 0, which the figure then says."""
+
+    @property
+    def longest_title(self) -> int:
+        """Characters of a title that fit beside the value."""
+        return LONGEST_TITLE - 4 if self.second else LONGEST_TITLE
+
+    @property
+    def suffix(self) -> str:
+        """What a number on the axis carries."""
+        return " %" if self.unit == "%" else ""
+
+    def show(self, value: float) -> str:
+        """A stored value in words."""
+        return f"{value * self.scale:,.{self.decimals}f}"
+
+
+def panels(frame: pd.DataFrame) -> list[Panel]:
+    """The measures to compare, in units that fit the values."""
+    size_scale, size_unit = _byte_unit(frame.size_bytes)
+    memory_scale, memory_unit = _byte_unit(frame.memory_bytes)
+    return [
+        Panel(
+            "Accuracy", "accuracy", "%", 100, better=MORE, low="accuracy_low", high="accuracy_high", zoomed=True
+        ),
+        Panel(
+            "Latency p50 / p95", "p50_ms", "ms", decimals=3, second="p95_ms", low="p50_low_ms",
+            high="p50_high_ms",
+        ),
+        Panel("Size of the file", "size_bytes", size_unit, size_scale),
+        Panel("Throughput", "throughput_per_s", "images/s", decimals=0, better=MORE),
+        Panel("Memory", "memory_bytes", memory_unit, memory_scale, decimals=1),
+        Panel("Multiply-accumulates", "macs", "million", 1e-6, decimals=1),
+    ]  # fmt: skip
+
+
+def _byte_unit(values: pd.Series[Any]) -> tuple[float, str]:
+    largest = values.max()
+    for unit, name in ((text.GIB, "GiB"), (text.MIB, "MiB")):
+        if largest >= unit:
+            return 1 / unit, name
+    return 1 / text.KIB, "KiB"
+
+
+def bars(frame: pd.DataFrame, panel: Panel, colours: Colours, *, ink: str) -> go.Figure:
+    """A bar for each variant, its title and value written above it, so that nothing can overlap."""
+    shown = frame.reset_index(drop=True)
+    values = shown[panel.column].astype(float) * panel.scale
+    start, end = _axis_range(shown, panel)
+    rows = -shown.index.to_numpy()
+    tints = [colours.get(digest, GREY) for digest in shown.digest]
+    figure = go.Figure()
+    if panel.second:
+        second = shown[panel.second].astype(float) * panel.scale
+        figure.add_bar(
+            x=second, y=rows, orientation="h", width=0.32, marker={"color": tints, "opacity": FADED}, hoverinfo="skip"
+        )
+    figure.add_bar(
+        x=values - start,
+        base=start,
+        y=rows,
+        orientation="h",
+        width=0.32,
+        marker_color=tints,
+        customdata=shown.title.map(shorten),
+        hovertemplate=f"%{{customdata}}<br>%{{x:,.{panel.decimals}f}} {panel.unit}<extra></extra>",
+    )
+    if panel.low:
+        figure.add_trace(_interval(shown, panel, rows - 0.27, ink))
+    for row, (_, variant) in zip(rows, shown.iterrows(), strict=True):
+        _write(figure, row, shorten(str(variant.title), panel.longest_title), x=0, anchor="left", ink=ink)
+        _write(figure, row, _value_text(variant, panel), x=1, anchor="right", ink=ink)
+    figure.update_xaxes(range=[start, end], nticks=5, zeroline=False, ticksuffix=panel.suffix)
+    figure.update_yaxes(visible=False, range=[-len(shown) + 0.62, 0.72], fixedrange=True)
+    return _framed(figure, height=PANEL_FRAME + ROW_HEIGHT * len(shown))
+
+
+def _write(figure: go.Figure, row: float, words: str, *, x: float, anchor: str, ink: str) -> None:
+    font = {"size": 12, "color": ink}
+    figure.add_annotation(
+        x=x, xref="x domain", y=row + 0.42, text=words, showarrow=False, xanchor=anchor, yanchor="middle", font=font
+    )
+
+
+def _value_text(variant: pd.Series[Any], panel: Panel) -> str:
+    value = variant[panel.column]
+    if pd.isna(value):
+        return "not measured"
+    words = f"<b>{panel.show(value)}</b>"
+    if panel.second:
+        second = variant[panel.second]
+        words += " / " + ("n too small" if pd.isna(second) else panel.show(second))
+    return words
+
+
+def remark(frame: pd.DataFrame, panel: Panel) -> str:
+    """What belongs beside a panel's title: the unit, which way is better, and where a shortened axis begins."""
+    start, _ = _axis_range(frame, panel)
+    zoom = f", axis begins at {start:g} {panel.unit}" if start else ""
+    return f"{panel.unit}, {panel.better}{zoom}"
+
+
+def _axis_range(frame: pd.DataFrame, panel: Panel) -> tuple[float, float]:
+    """From 0 to a little beyond the longest bar; for a zoomed panel from a round number below the lowest interval."""
+    columns = [name for name in (panel.column, panel.second, panel.high) if name]
+    highest = float(frame[columns].astype(float).max().max()) * panel.scale
+    highest = highest if highest > 0 else 1.0
+    if not panel.zoomed:
+        return 0.0, highest * 1.04
+    lowest = float(frame[panel.low].min()) * panel.scale
+    step = next(step for step in (0.5, 1, 2, 5, 10, 20) if (highest - lowest) / step <= 8 or step == 20)
+    start = max(0.0, (lowest - step) // step * step)
+    return start, min(100.0, highest + (highest - start) * 0.04)
+
+
+def _interval(frame: pd.DataFrame, panel: Panel, rows: Any, ink: str) -> go.Scatter:
+    """The 95 % intervals, beneath the bars and not on them, where some colours would swallow them."""
+    values = frame[panel.column].astype(float)
+    return go.Scatter(
+        x=values * panel.scale,
+        y=rows,
+        mode="markers",
+        marker={"color": ink, "size": 4},
+        hoverinfo="skip",
+        error_x={
+            "array": (frame[panel.high].astype(float) - values) * panel.scale,
+            "arrayminus": (values - frame[panel.low].astype(float)) * panel.scale,
+            "thickness": 1.2,
+            "width": 3,
+            "color": ink,
+        },
+    )
+
+
+def trade_off(frame: pd.DataFrame, on_front: pd.Series[bool], colours: Colours, *, ink: str) -> go.Figure:
+    """Accuracy over latency, sized by bytes; the Pareto front drawn, variants not on it faded.
+
+    `on_front` says for each row whether no other variant is at least as good in both and better in one.
+    """
+    figure = go.Figure()
+    front = frame[on_front].sort_values("p50_ms")
+    line = {"color": ink, "width": 1.2, "dash": "dot", "shape": "hv"}
+    figure.add_scatter(
+        x=front.p50_ms, y=front.accuracy * 100, mode="lines", line=line, name="Pareto front", hoverinfo="skip"
+    )
+    largest = float(frame.size_bytes.max())
+    for is_best, (_, variant) in zip(on_front, frame.iterrows(), strict=True):
+        figure.add_trace(_bubble(variant, largest, colours, is_best=bool(is_best)))
+    if frame.p50_ms.max() / frame.p50_ms.min() > WIDE_RANGE:
+        ticks = _log_ticks(float(frame.p50_ms.min()), float(frame.p50_ms.max()))
+        words = "Latency p50 (ms, logarithmic axis) · lower is better"
+        figure.update_xaxes(title=words, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    else:
+        figure.update_xaxes(title="Latency p50 (ms) · lower is better")
+    figure.update_yaxes(title="Accuracy (%) · higher is better", ticksuffix=" %")
+    figure.update_layout(legend={"itemsizing": "constant", "x": 1.01, "y": 1, "xanchor": "left", "tracegroupgap": 2})
+    return _framed(figure, height=400, legend=True)
+
+
+def _log_ticks(lowest: float, highest: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten around a range; plotly's own ticks of short ranges name single digits."""
+    powers = range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)
+    return [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+
+
+def _bubble(variant: pd.Series[Any], largest: float, colours: Colours, *, is_best: bool) -> go.Scatter:
+    colour = colours.get(str(variant.digest), GREY)
+    opacity = 0.95 if is_best else FADED
+    return go.Scatter(
+        x=[variant.p50_ms],
+        y=[100 * variant.accuracy],
+        mode="markers",
+        name=shorten(str(variant.title)),
+        marker={"color": colour, "opacity": opacity, "size": 12 + 32 * (variant.size_bytes / largest) ** 0.5},
+        error_y={
+            "array": [100 * (variant.accuracy_high - variant.accuracy)],
+            "arrayminus": [100 * (variant.accuracy - variant.accuracy_low)],
+            "thickness": 1,
+            "width": 0,
+            "color": colour,
+        },
+        hovertemplate=f"{shorten(str(variant.title))}<br>%{{y:.2f}} %, %{{x:.3f}} ms, "
+        + text.data_size(variant.size_bytes)
+        + ("" if is_best else "<br>another variant is better in both")
+        + "<extra></extra>",
+    )
+
+
+def shorten(title: str, longest: int = LONGEST_TITLE) -> str:
+    """The title for a legend: its middle left out where it is too long, since its end names the runtime.
+
+    Characters that plotly would read as HTML are made harmless.
+    """
+    if len(title) > longest:
+        head = (longest - 1) * 3 // 5
+        title = f"{title[:head].rstrip()}…{title[len(title) - (longest - 1 - head) :].lstrip()}"
+    return title.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _framed(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:
+    return figure.update_layout(
+        height=height,
+        showlegend=legend,
+        barmode="overlay",
+        margin={"l": 4, "r": 4, "t": 4, "b": 4},
+        dragmode=False,
+        hoverlabel={"align": "left"},
+    )

@@ -1,0 +1,238 @@
+"""What the live view shows, grown from a run's events. Knows neither streamlit nor the store's database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from core.progress import Event, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
+from experiments.recipe import Recipe, with_references
+from experiments.store import RunRecord, State, StoredEvent
+
+MOST_POINTS = 240
+"""Points drawn of one curve."""
+SAME_CLICK_SECONDS = 3.0
+"""Runs of a model that were queued this close together came from one press of Run."""
+
+Point = tuple[float, float]
+"""Seconds since the run's first event, and a value."""
+StepState = Literal["done", "current", "stopped", "waiting"]
+
+
+@dataclass(frozen=True)
+class StateLook:
+    """How a run's state is shown: a colour of Streamlit's palette and an icon."""
+
+    colour: Literal["gray", "blue", "green", "red", "orange"]
+    icon: str
+
+
+STATES: dict[State, StateLook] = {
+    "queued": StateLook("gray", ":material/schedule:"),
+    "running": StateLook("blue", ":material/play_circle:"),
+    "finished": StateLook("green", ":material/check_circle:"),
+    "failed": StateLook("red", ":material/error:"),
+    "cancelled": StateLook("orange", ":material/cancel:"),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A phase as one of the steps on screen."""
+
+    title: str
+    state: StepState
+    seconds: float | None
+    """How long it took, or has taken so far; None before it began."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of one chart. A series that goes on in another phase is another curve of the same name."""
+
+    series: str
+    """train, validation, test; empty where there is only one."""
+    points: list[Point]
+
+
+@dataclass(frozen=True)
+class CurveKind:
+    """One chart of the live view: which events feed it and how its values read."""
+
+    key: str
+    title: str
+    unit: str
+    scale: float = 1.0
+    """What a stored value is multiplied by to be in that unit."""
+
+
+CURVES = {
+    kind.key: kind
+    for kind in (
+        CurveKind("accuracy", "Accuracy", "%", 100),
+        CurveKind("loss", "Loss", ""),
+        CurveKind("latency_ms", "Latency, median of each block", "ms"),
+        CurveKind("process_rss_bytes", "Memory of the process", "MiB", 2**-20),
+        CurveKind("gpu_used_bytes", "GPU memory in use", "GiB", 2**-30),
+        CurveKind("gpu_utilisation_percent", "GPU utilisation", "%"),
+        CurveKind("gpu_power_w", "GPU power", "W"),
+        CurveKind("gpu_temperature_c", "GPU temperature", "°C"),
+    )
+}
+"""In the order they are drawn. Telemetry's curves bear the names of its fields."""
+TELEMETRY = tuple(key for key in CURVES if key in Telemetry.model_fields)
+ALWAYS = ("accuracy", "latency_ms", "process_rss_bytes")
+
+
+@dataclass
+class LiveView:
+    """Everything seen of one run so far. Feed it with `add`; read the rest."""
+
+    last_id: int = 0
+    """Of the newest event seen."""
+    notes: list[Note] = field(default_factory=list)
+    _planned: tuple[str, ...] = ()
+    _phases: list[PhaseStarted] = field(default_factory=list)
+    _stretch: tuple[Progress, Progress] | None = None
+    """First and newest progress of the count that is running."""
+    _points: dict[tuple[str, str, int], list[Point]] = field(default_factory=dict)
+    """By kind, series and number of the phase."""
+    _began_at: float | None = None
+    _newest_at: float = 0.0
+
+    def add(self, events: Iterable[StoredEvent]) -> None:
+        """Take in events; those seen before are skipped."""
+        for stored in events:
+            if stored.id > self.last_id:
+                self.last_id = stored.id
+                self._take(stored.event)
+
+    def _take(self, event: Event) -> None:
+        self._began_at = event.at if self._began_at is None else self._began_at
+        self._newest_at = max(self._newest_at, event.at)
+        if isinstance(event, Planned):
+            self._planned = event.phases
+        elif isinstance(event, PhaseStarted):
+            self._phases.append(event)
+            self._stretch = None
+        elif isinstance(event, Progress):
+            first = self._stretch[0] if self._stretch else event
+            self._stretch = (first if _continues(first, event) else event, event)
+        elif isinstance(event, Note):
+            self.notes.append(event)
+        elif isinstance(event, Metric):
+            self._draw(event.name, event.series, event.at, event.value)
+        elif isinstance(event, Telemetry):
+            for name in TELEMETRY:
+                value = getattr(event, name)
+                if value is not None:
+                    self._draw(name, "", event.at, value)
+
+    def _draw(self, name: str, series: str, at: float, value: float) -> None:
+        kind = CURVES.get(name)
+        if kind and self._began_at is not None:
+            phase = 0 if name in TELEMETRY else len(self._phases)
+            points = self._points.setdefault((name, series, phase), [])
+            points.append((at - self._began_at, value * kind.scale))
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds between the first and the newest event."""
+        return self._newest_at - self._began_at if self._began_at is not None else 0.0
+
+    def steps(self, state: State, *, ended_at: float | None = None) -> list[Step]:
+        """Phases that began, in their order, then those still planned.
+
+        `state` is the run's; `ended_at`, in seconds since the epoch, is when it ended, however it did.
+        """
+        ends = [phase.at for phase in self._phases[1:]] + [ended_at or time.time()]
+        begun = [
+            Step(phase.title, "done", max(0.0, end - phase.at)) for phase, end in zip(self._phases, ends, strict=False)
+        ]
+        if begun and state != "finished":
+            begun[-1] = Step(begun[-1].title, "current" if state == "running" else "stopped", begun[-1].seconds)
+        waiting = list(self._planned)
+        for step in begun:
+            if step.title in waiting:
+                waiting.remove(step.title)
+        return begun + [Step(title, "waiting", None) for title in waiting]
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the current phase is, where it says so."""
+        return self._stretch[1] if self._stretch else None
+
+    def seconds_left(self, *, now: float | None = None) -> float | None:
+        """Until the current phase's count is complete, at its pace so far; None before that can be told."""
+        if self._stretch is None:
+            return None
+        first, newest = self._stretch
+        if newest.done <= first.done or newest.at <= first.at:
+            return None
+        pace = (newest.at - first.at) / (newest.done - first.done)
+        return max(0.0, (newest.total - newest.done) * pace - ((now or time.time()) - newest.at))
+
+    def curves(self, name: str) -> list[Curve]:
+        """The curves of one kind, each of at most `MOST_POINTS` points."""
+        ordered = sorted(self._points.items(), key=lambda item: item[1][0])
+        return [Curve(series, thin(points)) for (kind, series, _), points in ordered if kind == name]
+
+    def has(self, name: str) -> bool:
+        """Whether there is a point of that kind of curve."""
+        return any(kind == name for kind, _, _ in self._points)
+
+
+def expected_curves(recipe: Recipe, view: LiveView) -> list[str]:
+    """The kinds of curve to keep a place for: what every run gives, loss where it trains, and what was seen."""
+    trains = any(getattr(technique, "epochs", 0) for technique in recipe.techniques)
+    return [key for key in CURVES if key in ALWAYS or view.has(key) or (key == "loss" and trains)]
+
+
+def _continues(first: Progress, event: Progress) -> bool:
+    """Whether both belong to one count."""
+    return event.done >= first.done and (event.total, event.unit, event.doing) == (first.total, first.unit, first.doing)
+
+
+def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
+    """At most `most` of the points: ends, and the lowest and highest of each stretch, so that no spike is lost."""
+    if len(points) <= most:
+        return list(points)
+    inner, stretches = points[1:-1], (most - 2) // 2
+    kept = [points[0]]
+    for number in range(stretches):
+        stretch = inner[number * len(inner) // stretches : (number + 1) * len(inner) // stretches]
+        extremes = (min(stretch, key=_value), max(stretch, key=_value))
+        kept += sorted(set(extremes))
+    return [*kept, points[-1]]
+
+
+def _value(point: Point) -> float:
+    return point[1]
+
+
+def family(record: RunRecord, records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs that belong together with this one, oldest first: of the same click, and its baseline and reference.
+
+    `records` are runs of the same model, newest first. Of a baseline or reference the newest finished run counts,
+    unless one was queued with this click.
+    """
+    together = {each.id: each for each in records if abs(each.created_at - record.created_at) < SAME_CLICK_SECONDS}
+    present = {each.recipe.digest for each in together.values()}
+    for recipe in with_references(record.recipe):
+        earlier = (each for each in records if each.recipe.digest == recipe.digest and each.state == "finished")
+        if recipe.digest not in present and (found := next(earlier, None)):
+            together[found.id] = found
+    return sorted((together | {record.id: record}).values(), key=lambda each: (each.created_at, each.id))
+
+
+def duration(seconds: float) -> str:
+    """`0.8 s`, `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,69 @@
+"""A live curve as an Apache ECharts option, which unlike a plotly chart keeps its place when its data grows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ui.live import Curve, CurveKind
+
+GREY = "#8A93A0"
+FEW_POINTS = 12
+"""Up to so many are marked one by one."""
+
+
+def option(
+    kind: CurveKind, curves: Sequence[Curve], *, seconds: float, colours: Sequence[str], live: bool
+) -> dict[str, Any]:
+    """The chart of one kind of curve over a run's seconds. Curves of one series share a colour and a legend entry.
+
+    Without a point it says so; `live` tells whether one may still come.
+    """
+    names = list(dict.fromkeys(_name(kind, curve) for curve in curves))
+    colour_of = {name: colours[index % len(colours)] for index, name in enumerate(names)}
+    return {
+        "animation": False,
+        "title": {
+            "text": kind.title,
+            "left": 0,
+            "top": 3,
+            "padding": 0,
+            "textStyle": {"fontSize": 13, "fontWeight": 600},
+        },
+        "grid": {"left": 8, "right": 24, "top": 34, "bottom": 4, "containLabel": True},
+        "legend": {"show": len(names) > 1, "right": 0, "top": 0, "itemWidth": 14, "itemHeight": 8, "data": names},
+        "tooltip": {"trigger": "axis", "valueFormatter": f"%.2f {kind.unit.replace('%', '%%')}".strip()},
+        "xAxis": {"type": "value", "min": 0, "max": _axis_end(seconds), "axisLabel": {"formatter": "{value} s"}},
+        "yAxis": {"type": "value", "scale": True, "axisLabel": {"formatter": f"{{value}} {kind.unit}".strip()}},
+        "dataset": [{"source": pd.DataFrame(curve.points, columns=["seconds", "value"])} for curve in curves],
+        "graphic": [] if curves else [_words_in_the_middle("not measured yet" if live else "not measured in this run")],
+        "series": [_line(number, curve, _name(kind, curve), colour_of) for number, curve in enumerate(curves)],
+    }
+
+
+def _name(kind: CurveKind, curve: Curve) -> str:
+    return curve.series or kind.title
+
+
+def _line(number: int, curve: Curve, name: str, colour_of: dict[str, str]) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "name": name,
+        "datasetIndex": number,
+        "encode": {"x": "seconds", "y": "value", "tooltip": ["value"]},
+        "showSymbol": len(curve.points) <= FEW_POINTS,
+        "symbolSize": 5,
+        "lineStyle": {"width": 2, "color": colour_of[name]},
+        "itemStyle": {"color": colour_of[name]},
+    }
+
+
+def _words_in_the_middle(words: str) -> dict[str, Any]:
+    return {"type": "text", "left": "center", "top": "middle", "style": {"text": words, "fill": GREY, "fontSize": 12}}
+
+
+def _axis_end(seconds: float) -> float:
+    """An end of the time axis that moves seldom: 5, 10, 20, 30 s, then whole minutes."""
+    return next((end for end in (5, 10, 20, 30) if seconds <= end), 60 * -(-seconds // 60))

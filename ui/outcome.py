@@ -1,0 +1,96 @@
+"""What came of a run: its numbers with their differences to the baseline, or the reason why there are none."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import streamlit as st
+
+from experiments.compare import NO_DIFFERENCE, against_baseline, latency_verdict, variants
+from experiments.recipe import baseline_of, reference_of
+from experiments.result import RunResult
+from experiments.store import RunRecord
+from ui import tables, text
+from ui.state import finished_before, open_page
+
+
+def draw_outcome(record: RunRecord) -> None:
+    """The numbers of a finished run; the reason of another."""
+    if record.state == "finished":
+        draw_metrics(record)
+    elif record.state == "failed":
+        st.error(text.escape(record.error or "It failed without a word."), icon=":material/error:")
+    elif record.state == "cancelled":
+        st.info("Cancelled. Nothing was kept; **Run again** starts it anew.", icon=":material/cancel:")
+
+
+def draw_metrics(record: RunRecord) -> None:
+    """The headline numbers with their differences to the baseline, and the way on."""
+    baseline = None if record.recipe.is_baseline else finished_before(baseline_of(record.recipe))
+    records = [each for each in (baseline, record) if each]
+    row = against_baseline(variants(records), records).iloc[-1]
+    result = RunResult.model_validate(record.result)
+    low, high = result.accuracy.interval
+    differs = baseline is not None
+    with st.container(horizontal=True, key="metrics"):
+        metric(
+            "Accuracy", text.share(row.accuracy), row.accuracy_verdict, good="+", differs=differs,
+            help=f"{row.correct:,} of {row.total:,} test images right; 95 % interval {100 * low:.2f} to "
+            f"{text.share(high)}.",
+        )  # fmt: skip
+        metric(
+            "Latency p50", text.milliseconds(row.p50_ms), row.latency_verdict, good="faster", differs=differs,
+            help=f"Median of {len(result.latency.samples_ms):,} calls at batch size {row.batch_size}; "
+            + (f"p95 {text.milliseconds(row.p95_ms)}." if row.p95_ms == row.p95_ms else "too few calls for p95."),
+        )  # fmt: skip
+        metric("Throughput", f"{row.throughput_per_s:,.0f} images/s", "", good="", differs=differs)
+        metric(
+            "File size", text.data_size(row.size_bytes), tables.ratio_in_words(row.size_ratio), good="smaller",
+            differs=differs, help=f"Compressed {text.data_size(row.gzip_bytes)}.",
+        )  # fmt: skip
+        metric(
+            "Memory", text.data_size(row.memory_bytes), tables.ratio_in_words(row.memory_ratio), good="smaller",
+            differs=differs, help=f"{result.memory.headline_label.capitalize()}.",
+        )  # fmt: skip
+        metric("MACs", text.count(row.macs), tables.ratio_in_words(row.macs_ratio), good="smaller", differs=differs)
+    draw_reference(record, differs=differs)
+    if result.latency.is_contended:
+        st.warning(
+            "Other work on this machine disturbed the timing; run it again on a quiet machine before you trust it."
+        )
+    with st.container(horizontal=True):
+        if st.button("Compare", type="primary", icon=":material/bar_chart:", key="compare"):
+            open_page("compare", model=record.recipe.model)
+        if st.button("Export", icon=":material/package_2:", key="export"):
+            open_page("export", run=record.id)
+
+
+def metric(label: str, value: str, change: str, *, good: str, differs: bool, help: str | None = None) -> None:
+    """A number with its difference to the baseline: green where better, red where worse, grey where neither."""
+    change = change if differs and isinstance(change, str) and change else ""
+    neutral = change in (NO_DIFFERENCE, tables.SAME)
+    colour: Literal["gray", "green", "red"] = "gray"
+    if change and not neutral:
+        colour = "green" if good in change else "red"
+    st.metric(
+        label, value, change or None, delta_color=colour, delta_arrow="off", help=help, border=True, height="stretch"
+    )
+
+
+def draw_reference(record: RunRecord, *, differs: bool) -> None:
+    """What the differences are relative to, and how the techniques do against the same runtime without them."""
+    if not differs:
+        if not record.recipe.is_baseline:
+            st.caption("Differences appear once the baseline (FP32 in PyTorch) has finished on this device.")
+        return
+    words = "Differences are to the baseline: FP32 in PyTorch, measured the same way."
+    reference = finished_before(reference_of(record.recipe)) if record.recipe.techniques else None
+    if reference and not reference.recipe.is_baseline:
+        ours, theirs = variants([record]).iloc[0], variants([reference]).iloc[0]
+        ratios = (
+            theirs.p50_ms / ours.p50_ms,
+            theirs.p50_low_ms / ours.p50_high_ms,
+            theirs.p50_high_ms / ours.p50_low_ms,
+        )
+        words += f" Against FP32 in the same runtime ({text.milliseconds(theirs.p50_ms)}): {latency_verdict(*ratios)}."
+    st.caption(words)

@@ -1,0 +1,36 @@
+"""From a recipe on screen to runs in the queue."""
+
+from __future__ import annotations
+
+from experiments.recipe import Recipe, with_references
+from experiments.store import LIVE, Store
+
+
+def enqueue(store: Store, recipe: Recipe, *, measure_again: bool = False) -> str:
+    """Queue the recipe between its baseline and its reference; the recipe's own run id.
+
+    A baseline or reference that is measured already, or about to be, is left out unless `measure_again`.
+    """
+    ids = {
+        each.digest: store.enqueue(each)
+        for each in with_references(recipe)
+        if each.digest == recipe.digest or measure_again or not is_known(store, each)
+    }
+    return ids[recipe.digest]
+
+
+def is_known(store: Store, recipe: Recipe) -> bool:
+    """Whether exactly this recipe has finished, runs, or waits."""
+    return bool(store.runs(states=("finished", *LIVE), digest=recipe.digest, limit=1))
+
+
+def control_of(recipe: Recipe) -> Recipe | None:
+    """The recipe with its student trained on the labels alone (alpha 0), or None without a teacher.
+
+    Only against this control can a gain be put down to the teacher.
+    """
+    techniques = tuple(
+        technique.model_copy(update={"alpha": 0.0}) if technique.key == "distill" else technique
+        for technique in recipe.techniques
+    )
+    return None if techniques == recipe.techniques else recipe.model_copy(update={"techniques": techniques})

@@ -1,0 +1,230 @@
+"""One run on screen: polled while it or one of its family works, then what came of it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+import streamlit as st
+
+from experiments.recipe import to_yaml
+from experiments.store import RunRecord, data_folder
+from ui import tables, text
+from ui.live import CURVES, STATES, LiveView, duration, expected_curves, family
+from ui.live_chart import option
+from ui.outcome import draw_outcome
+from ui.queue import enqueue
+from ui.state import is_dark, open_page, store
+from ui.theme import DARK, LIGHT
+
+POLL_SECONDS = 0.5
+LOG_BYTES = 20_000
+STEP_LOOKS = {
+    "done": ("green", "check"),
+    "current": ("blue", "play_arrow"),
+    "stopped": ("red", "close"),
+    "waiting": ("gray", "more_horiz"),
+}
+
+
+def draw_run(run_id: str) -> None:
+    """One run, polled while it or one of its family works."""
+    record = store().run(run_id)
+    with st.container(gap=None):
+        if st.button("All runs", icon=":material/arrow_back:", type="tertiary", key="all-runs"):
+            open_page("runs")
+        st.title(text.escape(record.recipe.title) if record else "Runs", anchor=False)
+    if record is None:
+        st.warning(f"There is no run {text.escape(run_id[:40])} here. It may have been deleted.")
+        return
+    kin = [each.id for each in family(record, store().runs(model=record.recipe.model))]
+    is_live = any(each.is_live for each in found(kin))
+    st.fragment(draw_live, run_every=POLL_SECONDS if is_live else None)(run_id, kin, is_live)
+
+
+def found(run_ids: list[str]) -> list[RunRecord]:
+    """The runs as they are now."""
+    return [record for run_id in run_ids if (record := store().run(run_id))]
+
+
+def draw_live(run_id: str, kin: list[str], was_live: bool) -> None:
+    """All of a run that can change while it works."""
+    relatives = found(kin)
+    record = next((each for each in relatives if each.id == run_id), None)
+    if record is None or any(each.is_live for each in relatives) != was_live:
+        st.rerun()
+    view = watched(record)
+    draw_head(record)
+    if len(relatives) > 1:
+        draw_family(relatives, record)
+    draw_steps(record, view)
+    draw_outcome(record)
+    draw_curves(record, view)
+    draw_notes(view)
+    draw_recipe(record)
+    if not record.is_live:
+        draw_log(record)
+
+
+def watched(record: RunRecord) -> LiveView:
+    """What is known of the run, its newest events included."""
+    run_id, view = st.session_state.get("runs.watched", ("", LiveView()))
+    view = view if run_id == record.id else LiveView()
+    view.add(store().events(record.id, after=view.last_id))
+    st.session_state["runs.watched"] = (record.id, view)
+    return view
+
+
+def draw_head(record: RunRecord) -> None:
+    """State, place and time, with the button that fits the state."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        look = STATES[record.state]
+        st.badge(record.state, color=look.colour, icon=look.icon)
+        st.markdown(
+            f"{tables.model_title(record.recipe.model)} · {record.recipe.device} · {elapsed(record)}", width="content"
+        )
+        st.space("stretch")
+        if record.is_live:
+            draw_cancel(record, st)
+            return
+        if st.button("Run again", icon=":material/replay:", key="again", help="Queue the same recipe once more."):
+            open_page("runs", run=enqueue(store(), record.recipe))
+        draw_delete(record)
+
+
+def elapsed(record: RunRecord) -> str:
+    """How long it ran, runs or waits, in words."""
+    now = time.time()
+    if record.started_at is None:
+        waited = duration((record.ended_at or now) - record.created_at)
+        return f"{'queued' if record.is_live else 'was queued'} for {waited}"
+    took = duration((record.ended_at or now) - record.started_at)
+    return f"running for {took}" if record.is_live else f"took {took}, {text.ago(record.ended_at or now)}"
+
+
+def draw_cancel(record: RunRecord, place: Any) -> None:
+    """The button that stops a run; it says so once pressed."""
+    place.button(
+        "Cancelling …" if record.cancel_requested else "Cancel",
+        icon=":material/cancel:",
+        key=f"cancel-{record.id}",
+        disabled=record.cancel_requested,
+        on_click=store().request_cancel,
+        args=(record.id,),
+    )
+
+
+def draw_delete(record: RunRecord) -> None:
+    """Forget an ended run, after a second click."""
+    with st.popover("Delete", icon=":material/delete:", key="delete"):
+        st.markdown("Deletes this run's numbers, its log and its files.")
+        if st.button("Delete for good", type="primary", key="delete-now"):
+            store().delete(record.id)
+            shutil.rmtree(data_folder() / "runs" / record.id, ignore_errors=True)
+            open_page("runs")
+
+
+def draw_family(relatives: list[RunRecord], current: RunRecord) -> None:
+    """The runs this one is compared with, as links."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        for each in relatives:
+            clicked = st.button(
+                text.escape(each.recipe.title),
+                icon=STATES[each.state].icon,
+                type="primary" if each.id == current.id else "secondary",
+                help=f"{role(each, current)}: {each.state}",
+                key=f"relative-{each.id}",
+            )
+            if clicked and each.id != current.id:
+                open_page("runs", run=each.id)
+
+
+def role(each: RunRecord, current: RunRecord) -> str:
+    """What a run is in the family of another."""
+    if each.recipe.is_baseline:
+        return "Baseline"
+    return "Reference" if not each.recipe.techniques else "Variant" if each.id != current.id else "This run"
+
+
+def draw_steps(record: RunRecord, view: LiveView) -> None:
+    """The phases in a line, and how far the current one is."""
+    badges = []
+    for step in view.steps(record.state, ended_at=record.ended_at):
+        colour, icon = STEP_LOOKS[step.state]
+        took = f" {duration(step.seconds)}" if step.seconds is not None else ""
+        badges.append(f":{colour}-badge[:material/{icon}: {text.escape(step.title)}{took}]")
+    if badges:
+        st.markdown(" ".join(badges))
+    if record.state == "queued":
+        st.info(why_queued(record), icon=":material/schedule:")
+    if record.state == "running":
+        draw_progress(view)
+
+
+def draw_progress(view: LiveView) -> None:
+    """A bar for the current count, in words what is counted and when it will be complete."""
+    progress = view.progress
+    if progress is None:
+        st.progress(0.0, "Working …")
+        return
+    left = view.seconds_left()
+    words = (
+        f"{progress.doing.capitalize() or 'Working'} · {progress.done:,.0f} of {progress.total:,.0f} {progress.unit}"
+    )
+    words += f" · about {duration(max(1.0, left))} left" if left is not None else ""
+    st.progress(min(1.0, progress.done / progress.total) if progress.total else 0.0, text.escape(words))
+
+
+def why_queued(record: RunRecord) -> str:
+    """What a queued run waits for."""
+    device = record.recipe.device
+    running = [each for each in store().runs(states=("running",)) if each.recipe.device == device]
+    ahead = [each for each in store().queue() if each.recipe.device == device and each.created_at < record.created_at]
+    if not running and not ahead:
+        return "About to start."
+    first = (running or ahead)[0].recipe.title
+    others = len(running) + len(ahead) - 1
+    more = f" and {others} more" if others else ""
+    return f"Waits for {device}, busy with **{text.escape(first)}**{more}: two at once would spoil both measurements."
+
+
+def draw_curves(record: RunRecord, view: LiveView) -> None:
+    """Live curves, each in a place of its own from the start."""
+    colours = DARK if is_dark() else LIGHT
+    keys = expected_curves(record.recipe, view)
+    with st.grid(2 if len(keys) in (2, 4) else 3, min_column_width=300):
+        for key in keys:
+            spec = option(CURVES[key], view.curves(key), seconds=view.elapsed, colours=colours, live=record.is_live)
+            with st.container(border=True):
+                st.echarts_chart(spec, height=200, key=f"curve-{key}", alt=f"{CURVES[key].title} over time")
+
+
+def draw_notes(view: LiveView) -> None:
+    """Facts worth keeping."""
+    for note in view.notes:
+        icon, colour = ("warning", "orange") if note.warning else ("info", "blue")
+        st.markdown(f":{colour}[:material/{icon}:] {text.escape(note.text)}")
+
+
+def draw_recipe(record: RunRecord) -> None:
+    """The recipe, to read, keep and replay."""
+    with st.expander("Recipe", key="recipe", icon=":material/description:"):
+        st.code(to_yaml(record.recipe), language="yaml")
+        st.download_button(
+            "Download recipe.yaml", to_yaml(record.recipe), "recipe.yaml", icon=":material/download:", on_click="ignore"
+        )
+
+
+def draw_log(record: RunRecord) -> None:
+    """The worker's last words, on demand."""
+    expander = st.expander("Log", key="log", icon=":material/terminal:", on_change="rerun")
+    if expander.open:
+        expander.code(log_of(record), language=None, height=320, wrap_lines=True)
+
+
+def log_of(record: RunRecord) -> str:
+    """What is known of why a run ended as it did."""
+    path = data_folder() / "runs" / record.id / "worker.log"
+    written = path.read_bytes()[-LOG_BYTES:].decode(errors="replace") if path.exists() else ""
+    return "\n".join(part for part in (record.details, written) if part) or "The worker wrote nothing."

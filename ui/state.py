@@ -1,0 +1,59 @@
+"""What the pages share: the store, the devices, the variants' colours and the way from page to page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import streamlit as st
+
+from core.devices import Device, list_devices, why_no_gpu
+from experiments.recipe import Recipe
+from experiments.store import RunRecord, Store, data_folder, open_store
+from ui.theme import colour_of
+
+PAGES = Path(__file__).resolve().parent.parent / "pages"
+
+
+def store() -> Store:
+    """The store, opened once a server."""
+    return _store_at(os.environ.get("STUDIO_STORE_URL") or str(data_folder()))
+
+
+@st.cache_resource(show_spinner=False)
+def _store_at(place: str) -> Store:
+    return open_store()
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def devices() -> list[Device]:
+    """The devices of this machine, looked up at most once a minute."""
+    return list_devices()
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def gpu_absence() -> str | None:
+    """One sentence on why no GPU is offered, or None when there is one."""
+    return why_no_gpu()
+
+
+def is_dark() -> bool:
+    """Whether the page is drawn light on dark."""
+    return bool(st.context.theme.type == "dark")
+
+
+def colours(model: str) -> dict[str, str]:
+    """The colour of every variant of a model by recipe digest."""
+    history = [record.recipe for record in reversed(store().runs(model=model))]
+    return colour_of(history, dark=is_dark())
+
+
+def finished_before(recipe: Recipe) -> RunRecord | None:
+    """The newest finished run of exactly this recipe."""
+    return next(iter(store().runs(states=("finished",), digest=recipe.digest, limit=1)), None)
+
+
+def open_page(name: str, **query: str) -> NoReturn:
+    """Leave this page for another: `open_page("runs", run=run_id)`."""
+    st.switch_page(PAGES / f"{name}.py", query_params=query)

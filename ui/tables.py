@@ -1,0 +1,159 @@
+"""Runs and comparisons as tables fit for the screen or for a file. Knows no streamlit."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from experiments.result import RunResult
+from experiments.store import RunRecord
+from sample_models import MODELS
+from ui import text
+from ui.live import duration
+
+SAME = "the same"
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def history(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row an ended run with words and numbers for the Runs page, indexed by run id."""
+    rows = [_history_row(record) for record in records]
+    return pd.DataFrame(rows, index=[record.id for record in records], columns=HISTORY)
+
+
+HISTORY = ["state", "title", "model", "device", "queued", "took", "accuracy", "p50_ms"]
+
+
+def _history_row(record: RunRecord) -> dict[str, Any]:
+    result = RunResult.model_validate(record.result) if record.result else None
+    return {
+        "state": [record.state],
+        "title": record.recipe.title,
+        "model": model_title(record.recipe.model),
+        "device": record.recipe.device,
+        "queued": pd.Timestamp(record.created_at, unit="s", tz="UTC"),
+        "took": duration(record.ended_at - record.started_at) if record.started_at and record.ended_at else "",
+        "accuracy": 100 * result.accuracy.value if result else None,
+        "p50_ms": result.latency.p50_ms if result else None,
+    }
+
+
+def model_title(key: str) -> str:
+    """How a model is called on screen; its key where it is not one of ours any more."""
+    return MODELS[key].title if key in MODELS else key
+
+
+def with_unique_titles(frame: pd.DataFrame) -> pd.DataFrame:
+    """The variants, those of equal title told apart by the start of their recipe's digest."""
+    repeated = frame.title.duplicated(keep=False)
+    return frame.assign(title=frame.title.where(~repeated, frame.title + " #" + frame.digest.str[:4]))
+
+
+def comparison(frame: pd.DataFrame) -> pd.DataFrame:
+    """The variants with their differences to the baseline in words, indexed by run id."""
+    table = pd.DataFrame(
+        {
+            "title": frame.title,
+            "accuracy": 100 * frame.accuracy,
+            "accuracy_change": _changes(frame, frame.accuracy_verdict),
+            "p50_ms": frame.p50_ms,
+            "p95_ms": frame.p95_ms,
+            "speed_change": _changes(frame, frame.latency_verdict),
+            "throughput_per_s": frame.throughput_per_s,
+            "size": frame.size_bytes / text.MIB,
+            "size_change": _changes(frame, frame.size_ratio.map(ratio_in_words)),
+            "gzip": frame.gzip_bytes / text.MIB,
+            "memory": frame.memory_bytes / text.MIB,
+            "parameters": frame.parameter_count,
+            "macs": frame.macs / 1e6,
+            "build_ms": frame.build_ms,
+        }
+    )
+    return table.set_index(frame.run_id)
+
+
+def swatch(colour: str) -> str:
+    """A disc of the colour as the address of an image, for tables, where coloured text would be dimmed."""
+    disc = f'<circle cx="10" cy="10" r="6" fill="{colour}"/>'
+    disc = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 20 20">{disc}</svg>'
+    return f"data:image/svg+xml;base64,{b64encode(disc.encode()).decode()}"
+
+
+def _changes(frame: pd.DataFrame, words: pd.Series[Any]) -> pd.Series[Any]:
+    return words.astype(object).where(words.notna(), "").where(~frame.is_baseline, "baseline")
+
+
+def ratio_in_words(share: float) -> str:
+    """A share of the baseline's size in words: `4.0x smaller`, `1.2x larger`, `the same`."""
+    if pd.isna(share) or share <= 0:
+        return ""
+    if abs(share - 1) < 0.005:
+        return SAME
+    return f"{1 / share:.2f}x smaller" if share < 1 else f"{share:.2f}x larger"
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """The table as CSV. Text that a spreadsheet would take for a formula gets an apostrophe before it (OWASP)."""
+    return frame.map(_as_text).to_csv(index=False)
+
+
+def _as_text(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+
+
+def conditions(records: Sequence[RunRecord], titles: Sequence[str]) -> pd.DataFrame:
+    """Under what each of the finished runs was measured: a row for each condition, a column for each variant."""
+    columns = {title: _conditions_of(record) for record, title in zip(records, titles, strict=True)}
+    return pd.DataFrame(columns).fillna("")
+
+
+def _conditions_of(record: RunRecord) -> dict[str, str]:
+    result = RunResult.model_validate(record.result)
+    found, latency = result.conditions, result.latency
+    waited = latency.contended_share
+    return {
+        "Date": f"{found.date:%Y-%m-%d %H:%M} UTC",
+        "Device": found.device_name,
+        "CPU": f"{found.cpu_name}, {found.cores} cores",
+        "Threads": str(found.threads),
+        "Precision": result.precision.upper(),
+        "Batch size": str(latency.batch_size),
+        "Test images": f"{result.accuracy.total:,}",
+        "Timed calls": f"{len(latency.samples_ms):,} in {len(latency.blocks_ms)} blocks",
+        "Spread (IQR / median)": f"{latency.spread:.1%}",
+        "Waited for a core": "not told here" if waited is None else f"{waited:.1%} of the time",
+        "First call": text.milliseconds(latency.first_call_ms),
+        "Memory counts": result.memory.headline_label,
+        "Seed": str(found.seed),
+        "System": f"{found.os}, Python {found.python}",
+        **({"GPU driver": found.gpu_driver} if found.gpu_driver else {}),
+        **({} if found.tf32 is None else {"TF32 convolutions": "yes" if found.tf32 else "no"}),
+        **found.libraries,
+        "Commit": (found.commit or "")[:12],
+        "Run": record.id,
+    }
+
+
+def newest_of_each_recipe(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Of runs in the order newest first, the first of each recipe."""
+    return list({record.recipe.digest: record for record in reversed(records)}.values())
+
+
+def by_settings(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """The runs by the device and settings they were measured with, in words."""
+    groups: dict[str, list[RunRecord]] = {}
+    for record in records:
+        measurement = record.recipe.measurement
+        threads = f"{measurement.threads} threads" if measurement.threads else "default threads"
+        groups.setdefault(f"{record.recipe.device} · batch size {measurement.batch_size} · {threads}", []).append(
+            record
+        )
+    return groups
+
+
+def is_disturbed(record: RunRecord) -> bool:
+    """Whether other work on the machine took time from a finished run's latency measurement."""
+    return RunResult.model_validate(record.result).latency.is_contended

@@ -1,0 +1,54 @@
+"""Numbers and words as they appear on screen."""
+
+from __future__ import annotations
+
+import re
+import time
+
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~$:])")
+
+
+def data_size(size_bytes: float) -> str:
+    """`2.83 MiB`."""
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size_bytes >= unit:
+            return f"{_three_digits(size_bytes / unit)} {name}"
+    return f"{size_bytes:.0f} B"
+
+
+def milliseconds(value_ms: float) -> str:
+    """`0.47 ms`, `12.3 ms`."""
+    return f"{_three_digits(value_ms)} ms"
+
+
+def share(value: float) -> str:
+    """A share between 0 and 1 as `92.83 %`."""
+    return f"{100 * value:.2f} %"
+
+
+def count(value: float) -> str:
+    """`9.2 k`, `4.65 M`: a number of parameters or multiply-accumulates."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{_three_digits(value / unit)} {name}"
+    return f"{value:.0f}"
+
+
+def ago(at: float) -> str:
+    """How long before now a moment in seconds since the epoch was: `3 min ago`."""
+    passed = max(0.0, time.time() - at)
+    for seconds, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if passed >= seconds:
+            return f"{passed // seconds:.0f} {name} ago"
+    return "just now"
+
+
+def escape(text: str) -> str:
+    """The text with markdown's special characters made literal, so that a name can neither format nor load anything."""
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def _three_digits(value: float) -> str:
+    decimals = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{decimals}f}"

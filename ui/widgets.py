@@ -1,0 +1,116 @@
+"""A settings model drawn as controls: bounds, steps, units and help come from its fields."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import streamlit as st
+from annotated_types import Ge, Le
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from core.errors import BadInput
+
+T = TypeVar("T", bound=BaseModel)
+FEW_OPTIONS = 3
+"""Up to so many are shown side by side, more in a drop-down."""
+COLUMN_PIXELS = 220
+"""Two controls stand side by side where both can be this wide."""
+
+
+def controls(start: T, *, key: str) -> T:
+    """The settings as they are set on screen, beginning with `start`. Raises `BadInput` on values that do not fit.
+
+    `key` tells one set of controls from another; a new key begins anew from `start`.
+    """
+    fields = type(start).model_fields
+    plain = {name: field for name, field in fields.items() if not _extra(field)["advanced"]}
+    advanced = {name: field for name, field in fields.items() if name not in plain}
+    values = _controls(plain, start, key)
+    if advanced:
+        with st.expander("Advanced", key=f"{key}.advanced"):
+            values |= _controls(advanced, start, key)
+    return _validated(type(start), values)
+
+
+def _controls(fields: dict[str, FieldInfo], start: BaseModel, key: str) -> dict[str, Any]:
+    with st.grid(2, min_column_width=COLUMN_PIXELS, gap=("small", "medium")):
+        return {name: _control(field, getattr(start, name), f"{key}.{name}") for name, field in fields.items()}
+
+
+def _validated(model: type[T], values: dict[str, Any]) -> T:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        reasons = "; ".join(
+            f"{'.'.join(map(str, each['loc'])) or 'together'}: {each['msg']}" for each in error.errors()
+        )
+        raise BadInput(f"These settings do not fit: {reasons}", action="Move them until they do") from None
+
+
+def _control(field: FieldInfo, value: Any, key: str) -> Any:
+    if _extra(field)["widget"] == "slider":
+        return _slider(field, value, key)
+    return _toggle(field, value, key) if field.annotation is bool else _choice(field, value, key)
+
+
+def _slider(field: FieldInfo, value: float, key: str) -> Any:
+    kind: type[Any] = int if field.annotation is int else float
+    low = next(each.ge for each in field.metadata if isinstance(each, Ge))
+    high = next(each.le for each in field.metadata if isinstance(each, Le))
+    step = _extra(field)["step"]
+    moved = st.slider(
+        str(field.title),
+        kind(low),
+        kind(high),
+        kind(value),
+        kind(step),
+        format=number_format(step, _extra(field)["unit"]),
+        help=field.description,
+        key=key,
+        persist_state="session",
+    )
+    return kind(moved)
+
+
+def number_format(step: float, unit: str) -> str:
+    """A printf format with as many decimals as the step has and the unit behind it.
+
+    >>> number_format(0.05, "%"), number_format(1, "images")
+    ('%.2f %%', '%d images')
+    """
+    decimals = len(f"{step:.6f}".rstrip("0").partition(".")[2])
+    number = f"%.{decimals}f" if decimals else "%d"
+    return f"{number} {unit.replace('%', '%%')}".rstrip()
+
+
+def _toggle(field: FieldInfo, value: bool, key: str) -> bool:
+    return st.toggle(str(field.title), value, help=field.description, key=key, persist_state="session")
+
+
+def _choice(field: FieldInfo, value: Any, key: str) -> Any:
+    options, labels = options_of(field), _extra(field)["labels"]
+    label, shown = str(field.title), lambda option: labels.get(str(option), str(option))
+    if len(options) <= FEW_OPTIONS:
+        return st.segmented_control(
+            label, options, default=value, required=True, format_func=shown, help=field.description, key=key,
+            persist_state="session",
+        )  # fmt: skip
+    return st.selectbox(
+        label, options, options.index(value), format_func=shown, help=field.description, key=key,
+        persist_state="session",
+    )  # fmt: skip
+
+
+def options_of(field: FieldInfo) -> list[Any]:
+    """What a choice offers: a `Literal`'s values, or the keys of its labels for a plain string."""
+    if get_origin(field.annotation) is Literal:
+        return list(get_args(field.annotation))
+    return list(_extra(field)["labels"])
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    extra = field.json_schema_extra
+    if not isinstance(extra, dict):
+        raise TypeError(f"{field.title} was not made by slider() or choice()")
+    return extra
