@@ -10,8 +10,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 ROOT = Path(__file__).resolve().parent
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT))
 
 from ui import errors, headers  # noqa: E402
 
@@ -25,8 +24,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     from experiments.scheduler import Scheduler
     from ui.state import store
 
-    # Streamlit collects garbage after every rerun: what is loaded by now need not be looked at each time.
-    gc.collect()
+    gc.collect()  # Streamlit collects garbage after every rerun: what is loaded by now need not be looked at again.
     gc.freeze()
     scheduler = Scheduler(store())
     scheduler.start()

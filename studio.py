@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent
 MAIN_ENVIRONMENT = ROOT / ".venv"
 EXTRAS = {
     "tensorrt": (MAIN_ENVIRONMENT, "requirements-tensorrt.txt"),
-    "tensorflow": (ROOT / ".venv-tf", "requirements-tensorflow.txt"),
+    "tensorflow": (ROOT / ".venv-tensorflow", "requirements-tensorflow.txt"),
 }
 CHECKS = (
     ("lint", ["-m", "ruff", "check", "."]),
@@ -82,10 +82,15 @@ def install(environment: Path, *requirements: str) -> Path:
 
 
 def pip_install(python: Path, requirements: tuple[str, ...]) -> int:
-    """Install with the tested versions, or, where these do not exist for this platform, with the newest that fit."""
+    """Install with the tested versions, or, where these do not exist for this platform, with the newest that fit.
+
+    The tested versions are those of the main environment; extras in one of their own pin what they need themselves.
+    """
     command = ["-m", "pip", "install", "--disable-pip-version-check", *(["--quiet"] if not sys.stdout.isatty() else [])]
     for name in requirements:
         command += ["--requirement", name]
+    if MAIN_ENVIRONMENT not in python.parents:
+        return call(python, command)
     if not call(python, [*command, "--constraint", "constraints.txt"]):
         return 0
     print("The tested versions did not install here; trying the newest ones that fit ...", flush=True)

@@ -19,6 +19,10 @@ from runtimes import RUNTIMES
 from sample_models import MODELS, contract
 
 
+LONGEST_TEXT = 20_000
+"""Characters of a recipe file: some thirty times what the longest recipe needs."""
+
+
 class MeasurementSettings(BaseModel):
     """How a variant is measured; the same for every variant of a comparison."""
 
@@ -113,12 +117,15 @@ def to_yaml(recipe: Recipe) -> str:
 
 def from_yaml(text: str) -> Recipe:
     """The recipe in `text`. Raises `BadInput` naming each field that is wrong."""
+    action = "Start from a recipe saved by the Optimise page"
+    if len(text) > LONGEST_TEXT:
+        raise BadInput(f"The recipe has {len(text):,} characters", expected=f"at most {LONGEST_TEXT:,}", action=action)
     try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise BadInput("The recipe refers to parts of itself (`*name`)", expected="plain values", action=action)
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(
-            f"The recipe is not YAML: {error}", action="Start from a recipe saved by the Optimise page"
-        ) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise BadInput(f"The recipe is not YAML: {error}", action=action) from None
     if not isinstance(content, dict):
         raise BadInput(f"The recipe is a {type(content).__name__}", expected="a mapping with at least `model`")
     try:

@@ -73,7 +73,7 @@ def prune(bundle: ModelBundle, cut: Cut) -> nn.Module:
         _refuse_dead_layers(pruner, network, cut)
         pruner.step()
     for attention in _attentions(network):
-        attention.head_dim = attention.qkv.out_features // (3 * attention.num_heads)
+        _shrink_heads(attention)
     network.zero_grad(set_to_none=True)
     return network
 
@@ -91,6 +91,16 @@ def _attentions(network: nn.Module) -> Iterator[Any]:
     """Attention blocks with one joint projection `qkv`, and `num_heads` heads of `head_dim` dimensions."""
     wanted = ("qkv", "num_heads", "head_dim")
     return (module for module in network.modules() if all(hasattr(module, name) for name in wanted))
+
+
+def _shrink_heads(attention: Any) -> None:
+    """Tell a pruned attention block its new head width, and keep its scores as they were."""
+    before, width = attention.head_dim, len(attention.qkv.weight) // 3
+    attention.head_dim = width // attention.num_heads
+    # Scores are divided by the root of the head width: the queries make up for the change.
+    with torch.no_grad():
+        for parameter in attention.qkv.parameters():
+            parameter[:width] *= (attention.head_dim / before) ** 0.5
 
 
 def _kept(network: nn.Module, bundle: ModelBundle) -> Iterator[nn.Module]:

@@ -85,7 +85,7 @@ def draw_contents(package: Package) -> None:
     """A line for each file in the zip."""
     st.subheader("What it holds")
     for name in package.contents:
-        st.markdown(f"`{name}` {WHAT.get(name, '**the optimised network**')}")
+        st.markdown(f"`{name}` {WHAT.get(name, '**the network that was measured**')}")
 
 
 def how_to_run(path: Path) -> str:

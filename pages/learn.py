@@ -23,9 +23,6 @@ with runtimes, st.container(width=READABLE):
         with st.container(border=True, key=f"learn-{runtime.key}"):
             st.subheader(runtime.title)
             st.markdown(runtime.summary)
-with words:
-    st.table(
-        {"Term": [f"**{term}**" for term in TERMS], "Meaning": list(TERMS.values())},
-        hide_index=True,
-        border="horizontal",
-    )
+with words, st.grid(2, min_column_width=360, gap=("small", "large")):
+    for term, meaning in TERMS.items():
+        st.markdown(f"**{term}**  \n{meaning}")

@@ -18,6 +18,8 @@ REFERENCES_HELP = (
     "A run also needs the untouched model in PyTorch (baseline) and in the chosen runtime (reference). "
     "They are measured once and reused."
 )
+STICKY = "<style>div:has(> .st-key-recipe) { position: sticky; top: 4rem; }</style>"
+"""Keeps the recipe and its Run button in sight while the techniques scroll."""
 SEED_HELP = "Fixes every random choice: the same recipe on the same machine gives the same model."
 MAX_SEED = 2**31 - 1
 CONTROL_HELP = "Queues the same recipe with alpha 0. Only against it can a gain be put down to the teacher."
@@ -185,15 +187,13 @@ def draw_run(recipe: Recipe) -> None:
     if reason:
         st.error(text.escape(reason), icon=":material/block:")
     again = st.checkbox("Measure the references again", help=REFERENCES_HELP, key="again")
-    control = control_of(recipe)
-    also_control = control is not None and st.checkbox("Also train the student alone", help=CONTROL_HELP, key="control")
+    control = control_of(recipe) is not None and st.checkbox(
+        "Also train the student alone", help=CONTROL_HELP, key="control"
+    )
     if st.button(
         "Run", type="primary", icon=":material/play_arrow:", width="stretch", disabled=bool(reason), key="run"
     ):
-        run_id = enqueue(store(), recipe, measure_again=again)
-        if control and also_control:
-            enqueue(store(), control)
-        open_page("runs", run=run_id)
+        open_page("runs", run=enqueue(store(), recipe, measure_again=again, with_control=control))
 
 
 def draw_file(recipe: Recipe) -> None:
@@ -241,7 +241,8 @@ with left:
             key=key_of("seed"),
             persist_state="session",
         )
-with right:
+with right, st.container(key="recipe"):
+    st.html(STICKY)
     recipe = Recipe(
         model=STATE["model"],
         techniques=tuple(technique for technique in settings if technique),

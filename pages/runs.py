@@ -4,7 +4,7 @@ import time
 
 import streamlit as st
 
-from experiments.store import LIVE
+from experiments.store import LIVE, RunRecord
 from ui import tables, text
 from ui.live import STATES, duration
 from ui.run_view import POLL_SECONDS, draw_cancel, draw_run
@@ -37,15 +37,21 @@ def draw_queue(expected: list[str]) -> None:
     if [record.id for record in records] != expected:
         st.rerun()
     for record in sorted(records, key=lambda each: (each.state == "queued", each.created_at)):
-        place = f"{tables.model_title(record.recipe.model)} · {record.recipe.device}"
-        state, title, waited, open_it, cancel = st.columns([1, 5, 1.6, 0.8, 1], vertical_alignment="center")
-        state.badge(record.state, color=STATES[record.state].colour, icon=STATES[record.state].icon)
-        title.markdown(f"**{text.escape(record.recipe.title)}** · {place}")
-        since = record.started_at or record.created_at
-        waited.caption(f"{'running' if record.started_at else 'waiting'} for {duration(time.time() - since)}")
-        if open_it.button("Open", key=f"open-{record.id}", type="tertiary"):
+        draw_live_row(record)
+
+
+def draw_live_row(record: RunRecord) -> None:
+    """A run that works or waits."""
+    look, since = STATES[record.state], record.started_at or record.created_at
+    place = f"{tables.model_title(record.recipe.model)} · {record.recipe.device}"
+    with st.container(horizontal=True, vertical_alignment="center", border=True):
+        st.badge(record.state, color=look.colour, icon=look.icon)
+        st.markdown(f"**{text.escape(record.recipe.title)}** · {place}", width="content")
+        st.caption(f"for {duration(time.time() - since)}", width="content")
+        st.space("stretch")
+        if st.button("Open", key=f"open-{record.id}", icon=":material/arrow_forward:", type="tertiary"):
             open_page("runs", run=record.id)
-        draw_cancel(record, cancel)
+        draw_cancel(record)
 
 
 def draw_history() -> None:
@@ -62,7 +68,7 @@ def draw_history() -> None:
             "state": st.column_config.MultiselectColumn(
                 "State", options=list(STATES), color=[state.colour for state in STATES.values()], width=95
             ),
-            "title": st.column_config.TextColumn("Variant", width="large"),
+            "title": st.column_config.TextColumn("Variant", width=260),
             "model": "Model",
             "device": "Device",
             "queued": st.column_config.DatetimeColumn("When", format="distance"),

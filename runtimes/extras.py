@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,9 @@ class Extra:
 
     @property
     def is_installed(self) -> bool:
-        """Whether one of its modules can be found; nothing is imported."""
-        return any(find_spec(name) is not None for name in self.modules)
+        """Whether one of its modules can be found, here or in its own environment; nothing is imported."""
+        stamp = ROOT / f".venv-{self.key}" / f"installed-requirements-{self.key}.txt"
+        return stamp.exists() or any(find_spec(name) is not None for name in self.modules)
 
 
 EXTRAS: dict[str, Extra] = {
@@ -39,6 +43,7 @@ EXTRAS: dict[str, Extra] = {
         "tensorflow",
         "TensorFlow and LiteRT",
         ("tensorflow",),
-        "Keras models, TensorFlow's pruning, clustering and quantization-aware training, and .tflite files for phones.",
+        "Keras models, TensorFlow's pruning, clustering and quantization-aware training, and .tflite files for phones. "
+        "This version sets up its environment; the techniques are not part of it yet.",
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ LEVELS = {
 }
 FILES = sorted(path for layer in LEVELS for path in (*ROOT.glob(f"{layer}.py"), *ROOT.glob(f"{layer}/**/*.py")))
 BELOW_UI = [path for path in FILES if LEVELS[path.relative_to(ROOT).parts[0].removesuffix(".py")] < LEVELS["ui"]]
-PAGES = sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
+PAGES = sorted((ROOT / "pages").glob("*.py"))
 
 
 def name_of(path: Path) -> str:
@@ -60,16 +61,15 @@ def test_nothing_below_ui_imports_streamlit_or_plotly(path: Path) -> None:
 def run_python(code: str, data: Path) -> str:
     """What a fresh Python prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=environment(data), timeout=120
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"STUDIO_DATA": str(data)},
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def environment(data: Path) -> dict[str, str]:
-    import os
-
-    return os.environ | {"STUDIO_DATA": str(data)}
 
 
 def test_everything_below_ui_imports_without_streamlit_and_plotly(tmp_path: Path) -> None:
@@ -79,19 +79,20 @@ import importlib, sys
 sys.modules["streamlit"] = sys.modules["plotly"] = None
 for name in {names}:
     importlib.import_module(name)
-print(len({names}))
+print("imported", len({names}))
 """
-    assert run_python(code, tmp_path).split()[-1] == str(len(names))
+    assert f"imported {len(names)}" in run_python(code, tmp_path)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_drawing_a_page_does_not_load_torch(page: str, tmp_path: Path) -> None:
+def test_drawing_every_page_loads_no_torch(tmp_path: Path) -> None:
     code = f"""
 import sys
 from streamlit.testing.v1 import AppTest
 frame = AppTest.from_file("ui/main.py", default_timeout=60).run()
-frame.switch_page("{ROOT / "pages" / f"{page}.py"}").run()
-assert not frame.exception and not frame.error, (frame.exception, frame.error)
-print(frame.title[0].value, "torch" in sys.modules)
+for path in {[str(path) for path in PAGES]}:
+    frame.switch_page(path).run()
+    assert frame.title and not frame.exception and not frame.error, (path, frame.exception, frame.error)
+    assert "torch" not in sys.modules, path
+print("drew", {len(PAGES)})
 """
-    assert run_python(code, tmp_path).split()[-1] == "False"
+    assert f"drew {len(PAGES)}" in run_python(code, tmp_path)

@@ -66,6 +66,10 @@ class CurveKind:
     unit: str
     scale: float = 1.0
     """What a stored value is multiplied by to be in that unit."""
+    is_brief: bool = False
+    """Whether it belongs to one short phase, so that its time axis spans only that."""
+    bounds: tuple[float | None, float | None] = (None, None)
+    """Fixed ends of the value axis; None follows the values."""
 
 
 CURVES = {
@@ -73,11 +77,11 @@ CURVES = {
     for kind in (
         CurveKind("accuracy", "Accuracy", "%", 100),
         CurveKind("loss", "Loss", ""),
-        CurveKind("latency_ms", "Latency, median of each block", "ms"),
+        CurveKind("latency_ms", "Latency, median of each block", "ms", is_brief=True),
         CurveKind("process_rss_bytes", "Memory of the process", "MiB", 2**-20),
         CurveKind("gpu_used_bytes", "GPU memory in use", "GiB", 2**-30),
-        CurveKind("gpu_utilisation_percent", "GPU utilisation", "%"),
-        CurveKind("gpu_power_w", "GPU power", "W"),
+        CurveKind("gpu_utilisation_percent", "GPU utilisation", "%", bounds=(0, 100)),
+        CurveKind("gpu_power_w", "GPU power", "W", bounds=(0, None)),
         CurveKind("gpu_temperature_c", "GPU temperature", "°C"),
     )
 }
@@ -225,6 +229,12 @@ def family(record: RunRecord, records: Sequence[RunRecord]) -> list[RunRecord]:
         if recipe.digest not in present and (found := next(earlier, None)):
             together[found.id] = found
     return sorted((together | {record.id: record}).values(), key=lambda each: (each.created_at, each.id))
+
+
+def at_work(record: RunRecord, relatives: Sequence[RunRecord]) -> RunRecord:
+    """Whose work to show for a run: its own or, while it waits, that of the relative that runs."""
+    running = (each for each in relatives if each.state == "running")
+    return next(running, record) if record.state == "queued" else record
 
 
 def duration(seconds: float) -> str:

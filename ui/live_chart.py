@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ def option(
 
     Without a point it says so; `live` tells whether one may still come.
     """
+    low, high = kind.bounds
     names = list(dict.fromkeys(_name(kind, curve) for curve in curves))
     colour_of = {name: colours[index % len(colours)] for index, name in enumerate(names)}
     return {
@@ -35,8 +37,13 @@ def option(
         "grid": {"left": 8, "right": 24, "top": 34, "bottom": 4, "containLabel": True},
         "legend": {"show": len(names) > 1, "right": 0, "top": 0, "itemWidth": 14, "itemHeight": 8, "data": names},
         "tooltip": {"trigger": "axis", "valueFormatter": f"%.2f {kind.unit.replace('%', '%%')}".strip()},
-        "xAxis": {"type": "value", "min": 0, "max": _axis_end(seconds), "axisLabel": {"formatter": "{value} s"}},
-        "yAxis": {"type": "value", "scale": True, "axisLabel": {"formatter": f"{{value}} {kind.unit}".strip()}},
+        "xAxis": {"type": "value", "axisLabel": {"formatter": "{value} s"}} | _time_span(kind, curves, seconds),
+        "yAxis": {
+            "type": "value",
+            "scale": low is None,
+            "max": high,
+            "axisLabel": {"formatter": f"{{value}} {kind.unit}".strip()},
+        },
         "dataset": [{"source": pd.DataFrame(curve.points, columns=["seconds", "value"])} for curve in curves],
         "graphic": [] if curves else [_words_in_the_middle("not measured yet" if live else "not measured in this run")],
         "series": [_line(number, curve, _name(kind, curve), colour_of) for number, curve in enumerate(curves)],
@@ -62,6 +69,12 @@ def _line(number: int, curve: Curve, name: str, colour_of: dict[str, str]) -> di
 
 def _words_in_the_middle(words: str) -> dict[str, Any]:
     return {"type": "text", "left": "center", "top": "middle", "style": {"text": words, "fill": GREY, "fontSize": 12}}
+
+
+def _time_span(kind: CurveKind, curves: Sequence[Curve], seconds: float) -> dict[str, float]:
+    if kind.is_brief and curves:
+        return {"min": math.floor(curves[0].points[0][0]), "max": math.ceil(curves[-1].points[-1][0])}
+    return {"min": 0, "max": _axis_end(seconds)}
 
 
 def _axis_end(seconds: float) -> float:

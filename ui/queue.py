@@ -6,14 +6,15 @@ from experiments.recipe import Recipe, with_references
 from experiments.store import LIVE, Store
 
 
-def enqueue(store: Store, recipe: Recipe, *, measure_again: bool = False) -> str:
-    """Queue the recipe between its baseline and its reference; the recipe's own run id.
+def enqueue(store: Store, recipe: Recipe, *, measure_again: bool = False, with_control: bool = False) -> str:
+    """Queue the recipe between its baseline and its reference, and its control if wanted; the recipe's own run id.
 
-    A baseline or reference that is measured already, or about to be, is left out unless `measure_again`.
+    What it is compared with is left out where it is measured already, or about to be, unless `measure_again`.
     """
+    control = control_of(recipe) if with_control else None
     ids = {
         each.digest: store.enqueue(each)
-        for each in with_references(recipe)
+        for each in (*with_references(recipe), *([control] if control else []))
         if each.digest == recipe.digest or measure_again or not is_known(store, each)
     }
     return ids[recipe.digest]
@@ -30,7 +31,7 @@ def control_of(recipe: Recipe) -> Recipe | None:
     Only against this control can a gain be put down to the teacher.
     """
     techniques = tuple(
-        technique.model_copy(update={"alpha": 0.0}) if technique.key == "distill" else technique
+        technique.model_copy(update={"alpha": 0.0}) if technique.key == "distillation" else technique
         for technique in recipe.techniques
     )
-    return None if techniques == recipe.techniques else recipe.model_copy(update={"techniques": techniques})
+    return None if techniques == recipe.techniques else recipe.model_copy(update={"name": "", "techniques": techniques})

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import Any
 
 import streamlit as st
 
 from experiments.recipe import to_yaml
 from experiments.store import RunRecord, data_folder
 from ui import tables, text
-from ui.live import CURVES, STATES, LiveView, duration, expected_curves, family
+from ui.live import CURVES, STATES, LiveView, at_work, duration, expected_curves, family
 from ui.live_chart import option
 from ui.outcome import draw_outcome
 from ui.queue import enqueue
@@ -38,29 +37,27 @@ def draw_run(run_id: str) -> None:
     if record is None:
         st.warning(f"There is no run {text.escape(run_id[:40])} here. It may have been deleted.")
         return
-    kin = [each.id for each in family(record, store().runs(model=record.recipe.model))]
-    is_live = any(each.is_live for each in found(kin))
-    st.fragment(draw_live, run_every=POLL_SECONDS if is_live else None)(run_id, kin, is_live)
+    kin = family(record, store().runs(model=record.recipe.model))
+    is_live = any(each.is_live for each in kin)
+    st.fragment(draw_live, run_every=POLL_SECONDS if is_live else None)(run_id, kin)
 
 
-def found(run_ids: list[str]) -> list[RunRecord]:
-    """The runs as they are now."""
-    return [record for run_id in run_ids if (record := store().run(run_id))]
-
-
-def draw_live(run_id: str, kin: list[str], was_live: bool) -> None:
-    """All of a run that can change while it works."""
-    relatives = found(kin)
-    record = next((each for each in relatives if each.id == run_id), None)
-    if record is None or any(each.is_live for each in relatives) != was_live:
+def draw_live(run_id: str, kin: list[RunRecord]) -> None:
+    """All of a run that can change while it works; `kin` is its family, itself included, when the page was drawn."""
+    relatives = [store().run(each.id) or each if each.is_live else each for each in kin]
+    if [each.is_live for each in relatives] != [each.is_live for each in kin]:
         st.rerun()
-    view = watched(record)
+    record = next(each for each in relatives if each.id == run_id)
     draw_head(record)
     if len(relatives) > 1:
         draw_family(relatives, record)
-    draw_steps(record, view)
+    subject = at_work(record, relatives)
+    view = watched(subject)
+    if record.state == "queued":
+        st.info(why_queued(record, subject), icon=":material/schedule:")
+    draw_steps(subject, view)
     draw_outcome(record)
-    draw_curves(record, view)
+    draw_curves(subject, view)
     draw_notes(view)
     draw_recipe(record)
     if not record.is_live:
@@ -86,7 +83,7 @@ def draw_head(record: RunRecord) -> None:
         )
         st.space("stretch")
         if record.is_live:
-            draw_cancel(record, st)
+            draw_cancel(record)
             return
         if st.button("Run again", icon=":material/replay:", key="again", help="Queue the same recipe once more."):
             open_page("runs", run=enqueue(store(), record.recipe))
@@ -103,9 +100,9 @@ def elapsed(record: RunRecord) -> str:
     return f"running for {took}" if record.is_live else f"took {took}, {text.ago(record.ended_at or now)}"
 
 
-def draw_cancel(record: RunRecord, place: Any) -> None:
+def draw_cancel(record: RunRecord) -> None:
     """The button that stops a run; it says so once pressed."""
-    place.button(
+    st.button(
         "Cancelling …" if record.cancel_requested else "Cancel",
         icon=":material/cancel:",
         key=f"cancel-{record.id}",
@@ -130,21 +127,21 @@ def draw_family(relatives: list[RunRecord], current: RunRecord) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         for each in relatives:
             clicked = st.button(
-                text.escape(each.recipe.title),
+                f"{role(each)}: {text.escape(each.recipe.title)}",
                 icon=STATES[each.state].icon,
                 type="primary" if each.id == current.id else "secondary",
-                help=f"{role(each, current)}: {each.state}",
+                help=each.state,
                 key=f"relative-{each.id}",
             )
             if clicked and each.id != current.id:
                 open_page("runs", run=each.id)
 
 
-def role(each: RunRecord, current: RunRecord) -> str:
-    """What a run is in the family of another."""
-    if each.recipe.is_baseline:
+def role(record: RunRecord) -> str:
+    """What a run is to the others of its family."""
+    if record.recipe.is_baseline:
         return "Baseline"
-    return "Reference" if not each.recipe.techniques else "Variant" if each.id != current.id else "This run"
+    return "Variant" if record.recipe.techniques else "Reference"
 
 
 def draw_steps(record: RunRecord, view: LiveView) -> None:
@@ -156,8 +153,6 @@ def draw_steps(record: RunRecord, view: LiveView) -> None:
         badges.append(f":{colour}-badge[:material/{icon}: {text.escape(step.title)}{took}]")
     if badges:
         st.markdown(" ".join(badges))
-    if record.state == "queued":
-        st.info(why_queued(record), icon=":material/schedule:")
     if record.state == "running":
         draw_progress(view)
 
@@ -176,8 +171,11 @@ def draw_progress(view: LiveView) -> None:
     st.progress(min(1.0, progress.done / progress.total) if progress.total else 0.0, text.escape(words))
 
 
-def why_queued(record: RunRecord) -> str:
-    """What a queued run waits for."""
+def why_queued(record: RunRecord, subject: RunRecord) -> str:
+    """What a queued run waits for; `subject` is what is shown in its place."""
+    if subject.id != record.id:
+        words = f"**{text.escape(subject.recipe.title)}** comes first and is shown here; this run follows by itself."
+        return f"{role(subject)} {words}"
     device = record.recipe.device
     running = [each for each in store().runs(states=("running",)) if each.recipe.device == device]
     ahead = [each for each in store().queue() if each.recipe.device == device and each.created_at < record.created_at]

@@ -24,7 +24,7 @@ def history(records: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=[record.id for record in records], columns=HISTORY)
 
 
-HISTORY = ["state", "title", "model", "device", "queued", "took", "accuracy", "p50_ms"]
+HISTORY = ["state", "title", "accuracy", "p50_ms", "model", "device", "queued", "took"]
 
 
 def _history_row(record: RunRecord) -> dict[str, Any]:
@@ -138,8 +138,9 @@ def _conditions_of(record: RunRecord) -> dict[str, str]:
 
 
 def newest_of_each_recipe(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Of runs in the order newest first, the first of each recipe."""
-    return list({record.recipe.digest: record for record in reversed(records)}.values())
+    """Of runs in the order newest first, the first of each recipe, in that order."""
+    newest = {record.recipe.digest: record for record in reversed(records)}
+    return [record for record in records if newest[record.recipe.digest] is record]
 
 
 def by_settings(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:

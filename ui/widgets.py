@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 from core.errors import BadInput
 
 T = TypeVar("T", bound=BaseModel)
-FEW_OPTIONS = 3
-"""Up to so many are shown side by side, more in a drop-down."""
+SHORT = 40
+"""Options whose words have no more characters than this stand side by side, others in a drop-down."""
 COLUMN_PIXELS = 220
 """Two controls stand side by side where both can be this wide."""
 
@@ -89,17 +89,16 @@ def _toggle(field: FieldInfo, value: bool, key: str) -> bool:
 
 
 def _choice(field: FieldInfo, value: Any, key: str) -> Any:
-    options, labels = options_of(field), _extra(field)["labels"]
-    label, shown = str(field.title), lambda option: labels.get(str(option), str(option))
-    if len(options) <= FEW_OPTIONS:
+    options = options_of(field)
+    labels = [str(_extra(field)["labels"].get(str(option), option)) for option in options]
+    shown = dict(zip(options, labels, strict=True)).__getitem__
+    title, help = str(field.title), field.description
+    if sum(map(len, labels)) <= SHORT:
         return st.segmented_control(
-            label, options, default=value, required=True, format_func=shown, help=field.description, key=key,
-            persist_state="session",
-        )  # fmt: skip
-    return st.selectbox(
-        label, options, options.index(value), format_func=shown, help=field.description, key=key,
-        persist_state="session",
-    )  # fmt: skip
+            title, options, default=value, required=True, format_func=shown, help=help, key=key, persist_state="session"
+        )
+    start = options.index(value)
+    return st.selectbox(title, options, start, format_func=shown, help=help, key=key, persist_state="session")
 
 
 def options_of(field: FieldInfo) -> list[Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from experiments.store import Store
 
@@ -33,6 +33,9 @@ FLAGS = [
 ]
 
 
+expect.set_options(timeout=30_000)
+
+
 @dataclass
 class Server:
     """The dashboard as `streamlit run app.py` starts it."""
@@ -46,16 +49,24 @@ class Server:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    @property
+    def port(self) -> int:
+        """Where it listens on the loopback address."""
+        return urlsplit(self.address).port or 80
+
     def store(self) -> Store:
         """Its store, read from outside."""
         return Store(f"sqlite:///{self.data / 'studio.db'}")
 
 
-def start_server(data: Path) -> Server:
-    """A server on a free port, once it answers."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def start_server(data: Path, port: int) -> Server:
+    """A server on that port, once it answers."""
     process = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true"],
         cwd=ROOT,
@@ -77,7 +88,7 @@ def start_server(data: Path) -> Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A fresh server over an empty data folder. Runs it left behind are ended."""
-    running = start_server(tmp_path / "data")
+    running = start_server(tmp_path / "data", free_port())
     yield running
     if running.process.poll() is None:
         running.kill()

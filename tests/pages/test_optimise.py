@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -78,6 +79,16 @@ def test_a_moved_slider_changes_the_recipe(visit: Visit) -> None:
     assert getattr(shown_recipe(page).techniques[0], name) == slider.min
 
 
+def test_the_settings_are_still_there_after_a_look_at_another_page(visit: Visit) -> None:
+    page = switch(visit("optimise", model="vit_fmnist"), "structured_pruning")
+    slider = page.container(key="technique-structured_pruning").slider[0]
+    slider.set_value(slider.min).run()
+    before = shown_recipe(page)
+    for name in ("learn", "optimise"):
+        page.switch_page(str(Path(__file__).resolve().parents[2] / "pages" / f"{name}.py")).run()
+    assert shown_recipe(page) == before
+
+
 def test_the_order_of_techniques_can_be_changed_and_a_bad_one_is_refused_with_its_reason(visit: Visit) -> None:
     page = switch(visit("optimise"), "structured_pruning", "int8")
     assert [technique.key for technique in shown_recipe(page).techniques] == ["structured_pruning", "int8"]
@@ -111,17 +122,17 @@ def test_running_queues_the_recipe_and_goes_to_it(visit: Visit, store: Store) ->
 
 
 def test_a_distillation_can_bring_its_control(visit: Visit, store: Store) -> None:
-    page = switch(visit("optimise"), "distill")
+    page = switch(visit("optimise"), "distillation")
     page.checkbox(key="control").check().run()
     page.button(key="run").click().run()
     alphas = [technique.alpha for record in store.queue() for technique in record.recipe.techniques]
-    assert alphas == [TECHNIQUES["distill"]().alpha, 0.0]
+    assert alphas == [TECHNIQUES["distillation"]().alpha, 0.0]
 
 
 def test_a_recipe_from_elsewhere_sets_every_control(visit: Visit) -> None:
     recipe = Recipe(
         model="dwcnn_fmnist",
-        techniques=(TECHNIQUES["distill"](alpha=0.25), TECHNIQUES["structured_pruning"]()),
+        techniques=(TECHNIQUES["distillation"](alpha=0.25), TECHNIQUES["structured_pruning"]()),
         runtime="openvino" if RUNTIMES["openvino"].why_unavailable(find_device("cpu")) is None else "onnxruntime",
         measurement=MeasurementSettings(batch_size=8),
         seed=7,

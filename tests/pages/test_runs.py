@@ -175,9 +175,18 @@ def test_a_deleted_run_leaves_nothing_behind(visit: Visit, store: Store) -> None
 
 
 def test_a_waiting_run_says_what_it_waits_for(visit: Visit, store: Store) -> None:
-    running(store, BASELINE)
+    running(store, Recipe(model="vit_fmnist"))
     page = visit("runs", run=store.enqueue(INT8))
     assert "busy with **FP32 · PyTorch**" in page.info[0].value
+    assert not page.progress
+
+
+def test_while_a_variant_waits_for_its_baseline_the_baseline_is_watched(visit: Visit, store: Store) -> None:
+    running(store, BASELINE)
+    page = visit("runs", run=store.enqueue(INT8))
+    assert page.title[0].value == INT8.title
+    assert "Baseline **FP32 · PyTorch** comes first" in page.info[0].value
+    assert "1,256 of 2,000 images" in page.progress[0].proto.text
 
 
 def test_the_recipe_can_be_taken_along(visit: Visit, store: Store) -> None:

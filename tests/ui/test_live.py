@@ -12,7 +12,7 @@ from core.progress import Event, Metric, Note, PhaseStarted, Planned, Progress, 
 from experiments.recipe import Recipe, reference_of
 from experiments.store import RunRecord, StoredEvent
 from optimizers import TECHNIQUES
-from ui.live import MOST_POINTS, LiveView, duration, expected_curves, family, thin
+from ui.live import MOST_POINTS, LiveView, at_work, duration, expected_curves, family, thin
 
 MODEL = "resnet_fmnist"
 INT8 = Recipe(model=MODEL, techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
@@ -171,6 +171,14 @@ def test_a_baseline_measured_earlier_belongs_to_a_later_variant() -> None:
     variant = record(INT8, at=1000)
     assert family(variant, [variant, broken, newest, oldest]) == [newest, variant]
     assert family(replace(variant, id="not listed"), []) == [replace(variant, id="not listed")]
+
+
+def test_while_a_run_waits_the_work_of_its_relative_is_shown() -> None:
+    baseline, variant = record(Recipe(model=MODEL), at=1, state="running"), record(INT8, at=2, state="queued")
+    done = replace(baseline, state="finished")
+    assert at_work(variant, [baseline, variant]) == baseline
+    assert at_work(variant, [done, variant]) == variant
+    assert at_work(done, [done, replace(variant, state="running")]) == done
 
 
 CLOCK = {

@@ -32,3 +32,17 @@ def test_a_single_series_needs_no_legend_and_an_empty_chart_says_so() -> None:
 @pytest.mark.parametrize(("seconds", "end"), [(0, 5), (5, 5), (5.1, 10), (29, 30), (31, 60), (60, 60), (61, 120)])
 def test_the_time_axis_ends_after_the_last_point_and_moves_seldom(seconds: float, end: float) -> None:
     assert option(CURVES["loss"], [], seconds=seconds, colours=COLOURS, live=True)["xAxis"]["max"] == end
+
+
+def test_the_time_axis_of_a_brief_phase_spans_that_phase() -> None:
+    curve = Curve("", [(103.4, 1.0), (107.2, 2.0)])
+    axes = [
+        option(CURVES[key], [curve], seconds=110, colours=COLOURS, live=True)["xAxis"] for key in ("latency_ms", "loss")
+    ]
+    assert [(axis["min"], axis["max"]) for axis in axes] == [(103, 108), (0, 120)]
+
+
+def test_utilisation_is_drawn_from_0_to_100_and_memory_where_it_moves() -> None:
+    axes = {key: option(CURVES[key], [], seconds=1, colours=COLOURS, live=True)["yAxis"] for key in CURVES}
+    assert (axes["gpu_utilisation_percent"]["scale"], axes["gpu_utilisation_percent"]["max"]) == (False, 100)
+    assert (axes["process_rss_bytes"]["scale"], axes["process_rss_bytes"]["max"]) == (True, None)

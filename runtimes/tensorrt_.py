@@ -1,0 +1,175 @@
+"""TensorRT: an engine built for one NVIDIA GPU, from the module `tensorrt` or else `tensorrt_rtx`.
+
+Networks are strongly typed: their precision is that of the ONNX graph. Building with `tensorrt_rtx` needs no GPU when a
+compute capability is named; everything else here needs one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from core.bundle import ModelBundle, Situation
+from core.data import Floats, InputContract
+from core.devices import Device
+from core.errors import CannotCompose, RunFailed, Unavailable
+from runtimes.extras import EXTRAS
+from runtimes.onnx_file import onnx_bytes
+from runtimes.runtime import Artifact, Session
+from runtimes.sample_code import sample_code
+
+if TYPE_CHECKING:
+    import torch
+
+_FILE = "model.engine"
+_BATCHES = (1, 16, 256)
+"""Smallest, preferred and largest batch the engine is built for."""
+_ENGINE = """
+trt = tensorrt
+engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine((HERE / "{file}").read_bytes())
+context = engine.create_execution_context()
+
+
+def logits(x):
+    x = torch.from_numpy(x).cuda()
+    context.set_input_shape("input", tuple(x.shape))
+    y = torch.empty(tuple(context.get_tensor_shape("logits")), device="cuda")
+    context.set_tensor_address("input", x.data_ptr())
+    context.set_tensor_address("logits", y.data_ptr())
+    context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
+    return y.cpu().numpy()
+"""
+
+
+class TensorRt:
+    """NVIDIA's engine builder."""
+
+    key = "tensorrt"
+    title = "TensorRT"
+    summary = "An engine built for this very GPU: usually its fastest in FP16. Building takes seconds to minutes."
+    requirements: tuple[str, ...] = ("tensorrt", "torch", "numpy", "pillow")
+
+    def why_unavailable(self, device: Device) -> str | None:
+        """One sentence on why it cannot run on that device, or None."""
+        extra = EXTRAS[self.key]
+        if not extra.is_installed:
+            return f"{extra.adds} Install: `{extra.command}`"
+        return "Its engines run on NVIDIA GPUs only" if device.kind == "cpu" else None
+
+    def check(self, situation: Situation) -> None:
+        """Raises `CannotCompose` for an INT8 graph and for bf16."""
+        if situation.form == "onnx":
+            raise CannotCompose(
+                "an INT8 graph made for CPUs",
+                expected="fp32 or fp16, because TensorRT's parser rejects its zero points and integer biases",
+                action="Choose ONNX Runtime or OpenVINO as the runtime, or mixed precision in place of INT8",
+            )
+        if situation.precision == "bf16":
+            raise CannotCompose(
+                "bf16 for TensorRT",
+                expected="fp32 or fp16, because the exported graph keeps some weights in float, which it does not mix",
+                action="Choose fp16 as the precision",
+            )
+
+    def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
+        """Write `model.engine` for the GPU at hand."""
+        (folder / _FILE).write_bytes(build_engine(onnx_bytes(bundle, bundle.precision), bundle.contract))
+        return Artifact(self.key, bundle.precision, folder, (_FILE,))
+
+    def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
+        """A session. Raises `Unavailable` for an engine of another GPU or version."""
+        trt = _module()
+        engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(artifact.main_file.read_bytes())
+        if engine is None:
+            raise Unavailable(
+                f"{artifact.main_file.name} does not open on {device.name}",
+                expected=f"an engine built there by {trt.__name__} {trt.__version__}",
+                action="Run the recipe again on this GPU",
+            )
+        return _TensorRtSession(engine, device.id)
+
+    def sample_code(self, artifact: Artifact) -> str:
+        """A program that classifies images with `model.engine`."""
+        imports = f"import {_module().__name__} as tensorrt\nimport torch"
+        return sample_code(artifact, imports=imports, engine=_ENGINE.format(file=artifact.files[0]))
+
+
+def build_engine(onnx: bytes, contract: InputContract, *, capability: str | None = None) -> bytes:
+    """The serialised engine of an ONNX graph, for the GPU at hand or for a named capability such as `SM89`.
+
+    Naming one needs the module `tensorrt_rtx`. Raises `RunFailed` with the parser's words or the builder's silence.
+    """
+    trt = _module()
+    log = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(onnx):
+        first = parser.get_error(0)
+        raise RunFailed(
+            f"TensorRT cannot read the operator {first.node_operator()}: {first.desc()}",
+            action="Choose ONNX Runtime as the runtime",
+        )
+    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
+    profile.set_shape("input", *((batch, *contract.shape) for batch in _BATCHES))
+    config.add_optimization_profile(profile)
+    if capability:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise RunFailed("TensorRT built no engine from the graph", action="Choose ONNX Runtime as the runtime")
+    return bytes(engine)
+
+
+def _module() -> Any:
+    name = next(name for name in EXTRAS["tensorrt"].modules if find_spec(name))
+    return importlib.import_module(name)
+
+
+class _TensorRtSession:
+    def __init__(self, engine: Any, device_id: str) -> None:
+        self._engine, self._context, self._device_id = engine, engine.create_execution_context(), device_id
+
+    def run(self, x: Floats) -> Floats:
+        """float32 logits[N, classes] for x[N, C, H, W]."""
+        import torch
+
+        bound = torch.tensor(x, device=self._device_id)
+        logits: Floats = self._infer(bound).cpu().numpy()
+        return logits
+
+    def bind(self, x: Floats) -> Callable[[], None]:
+        """One inference on x, which lies on the device already; returns once the device has finished."""
+        import torch
+
+        bound = torch.tensor(x, device=self._device_id)
+
+        def infer() -> None:
+            self._infer(bound)
+            torch.cuda.synchronize(self._device_id)
+
+        return infer
+
+    def _infer(self, x: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        self._context.set_input_shape("input", tuple(x.shape))
+        y = torch.empty(tuple(self._context.get_tensor_shape("logits")), device=x.device)
+        self._context.set_tensor_address("input", x.data_ptr())
+        self._context.set_tensor_address("logits", y.data_ptr())
+        if not self._context.execute_async_v3(torch.cuda.current_stream(x.device).cuda_stream):
+            raise RunFailed("TensorRT refused to run the engine", action="Choose another runtime")
+        return y
+
+    def __enter__(self) -> _TensorRtSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self._context, self._engine

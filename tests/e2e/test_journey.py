@@ -1,0 +1,79 @@
+"""The whole job as a person does it: open, pick, slide, run, watch, compare, download, unpack, run that file."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from experiments.recipe import from_yaml
+from tests.e2e.conftest import Server, start_server
+
+pytestmark = pytest.mark.browser
+MODEL = "Tiny depthwise CNN (student)"
+RUN_MS = 120_000
+
+
+def navigate(tab: Page, title: str) -> None:
+    tab.get_by_test_id("stSidebarNav").get_by_role("link", name=title, exact=True).click()
+    expect(tab.get_by_role("heading", name=title, exact=True)).to_be_visible()
+
+
+def queue_int8(tab: Page, server: Server) -> None:
+    """Pick the smallest model, switch INT8 on, move its slider and press Run."""
+    tab.goto(f"{server.address}/optimise?model=student_dw_fmnist")
+    expect(tab.get_by_role("heading", name="Optimise", exact=True)).to_be_visible()
+    tab.locator(".st-key-technique-int8").get_by_text("INT8 quantization").first.click()
+    slider = tab.get_by_role("slider", name=re.compile("Calibration images"))
+    slider.focus()
+    for _ in range(3):
+        slider.press("ArrowLeft")
+    tab.get_by_role("button", name="Run", exact=True).click()
+
+
+def test_from_a_model_to_a_file_that_runs(server: Server, tab: Page, tmp_path: Path) -> None:
+    tab.goto(server.address)
+    navigate(tab, "Models")
+    expect(tab.get_by_role("heading", name=MODEL)).to_be_visible()
+    queue_int8(tab, server)
+    expect(tab).to_have_url(re.compile(r"/runs\?run="))
+    expect(tab.get_by_text("finished").first).to_be_visible(timeout=RUN_MS)
+    navigate(tab, "Compare")
+    expect(tab.get_by_text("FP32 · PyTorch").first).to_be_visible()
+    expect(tab.locator(".js-plotly-plot").first).to_be_visible()
+    navigate(tab, "Export")
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name=re.compile("Download")).first.click()
+    download.value.save_as(tmp_path / "package.zip")
+    folder = unpack(tmp_path / "package.zip", tmp_path / "unpacked")
+    (int8,) = from_yaml((folder / "recipe.yaml").read_text()).techniques
+    assert int8.calibration_images < type(int8)().calibration_images
+    command = [sys.executable, "-I", "run.py"]
+    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    assert "of 16 images right" in answer.stdout
+
+
+def unpack(path: Path, target: Path) -> Path:
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(target)
+    (folder,) = target.iterdir()
+    return folder
+
+
+def test_a_closed_tab_and_a_killed_server_lose_no_run(server: Server, tab: Page) -> None:
+    queue_int8(tab, server)
+    expect(tab).to_have_url(re.compile(r"/runs\?run="))
+    address = tab.url
+    tab.goto("about:blank")
+    server.kill()
+    again = start_server(server.data, server.port)
+    try:
+        tab.goto(address)
+        expect(tab.get_by_text("finished").first).to_be_visible(timeout=RUN_MS)
+    finally:
+        again.kill()

@@ -1,0 +1,199 @@
+"""What holds for every technique, and which orders of techniques are refused."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from annotated_types import Ge, Le
+from pydantic import ValidationError
+
+from core.bundle import ModelBundle, Situation
+from core.devices import Device
+from core.errors import CannotCompose
+from core.progress import Note, parse_event
+from optimizers import TECHNIQUES, Context, Technique
+from tests.optimizers.conftest import events_and_result
+
+QUICK: dict[str, dict[str, Any]] = {
+    "distillation": {"epochs": 1},
+    "structured_pruning": {"epochs": 1},
+    "mixed_precision": {"fine_tune_epochs": 1},
+    "int8": {"calibration_images": 16},
+}
+GPU = Device("cuda:0", "cuda", "a GPU", 2**30, compute_capability=(8, 0))
+every_technique = pytest.mark.parametrize("kind", TECHNIQUES.values(), ids=TECHNIQUES)
+
+
+def quick(kind: type[Technique]) -> Technique:
+    """The technique with as little work as it can be given."""
+    return kind(**QUICK[kind.key])
+
+
+@every_technique
+def test_the_given_bundle_and_global_state_stay_as_they_were(
+    kind: type[Technique], bundle: ModelBundle, context: Context
+) -> None:
+    before, fields = copy.deepcopy(bundle.module.state_dict()), dict(vars(bundle))
+    state = torch.get_num_threads(), torch.get_rng_state(), torch.is_grad_enabled()
+    events_and_result(quick(kind).apply(bundle, context))
+    after = bundle.module.state_dict()
+    assert dict(vars(bundle)) == fields
+    assert bundle.module.training
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(parameter.grad is None for parameter in bundle.module.parameters())
+    assert (torch.get_num_threads(), torch.is_grad_enabled()) == (state[0], state[2])
+    assert torch.equal(torch.get_rng_state(), state[1])
+
+
+@every_technique
+def test_what_check_foretells_is_what_apply_does(
+    kind: type[Technique], bundle: ModelBundle, context: Context, situation: Situation
+) -> None:
+    foretold = quick(kind).check(situation)
+    events, result = events_and_result(quick(kind).apply(bundle, context))
+    assert foretold.applied == result.applied == (kind.key,)
+    assert (foretold.form, foretold.precision, foretold.family) == (result.form, result.precision, result.family)
+    assert result.network is not bundle.network
+    assert any(isinstance(event, Note) for event in events)
+    assert [parse_event(event.model_dump()) for event in events] == events
+
+
+@every_technique
+def test_settings_survive_json(kind: type[Technique]) -> None:
+    changed = quick(kind)
+    assert kind.model_validate_json(changed.model_dump_json()) == changed
+    assert kind.model_validate(changed.model_dump(mode="json")) == changed
+
+
+@every_technique
+def test_bad_values_are_refused(kind: type[Technique]) -> None:
+    bounds = {name: field.metadata for name, field in kind.model_fields.items()}
+    bad: list[tuple[str, Any]] = [("no_such_setting", 1)]
+    for name, metadata in bounds.items():
+        bad += [(name, limit.ge - 1) for limit in metadata if isinstance(limit, Ge)]  # type: ignore[operator]
+        bad += [(name, limit.le + 1) for limit in metadata if isinstance(limit, Le)]  # type: ignore[operator]
+        bad += [(name, "nonsense"), (name, float("nan"))]
+    assert len(bad) > 5
+    for name, value in bad:
+        with pytest.raises(ValidationError):
+            kind.model_validate({name: value})
+
+
+@every_technique
+def test_every_setting_and_technique_explains_itself(kind: type[Technique]) -> None:
+    for field in kind.model_fields.values():
+        assert field.title
+        assert field.description
+        assert len(field.description) > 40
+    assert "https://" in kind.learn
+    assert kind.title
+    assert kind.summary.endswith(".")
+    assert kind().label()
+
+
+def test_the_registry_is_keyed_by_the_techniques_own_keys() -> None:
+    assert {key: kind.key for key, kind in TECHNIQUES.items()} == {key: key for key in TECHNIQUES}
+    assert set(QUICK) == set(TECHNIQUES)
+
+
+def test_the_registry_needs_neither_torch_nor_onnx() -> None:
+    code = "import sys, optimizers; print([m for m in ('torch', 'onnx', 'onnxruntime') if m in sys.modules])"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def check_all(situation: Situation, *techniques: Technique) -> Situation:
+    for technique in techniques:
+        situation = technique.check(situation)
+    return situation
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("distillation", "structured_pruning", "int8"),
+        ("structured_pruning", "int8"),
+        ("distillation", "structured_pruning", "mixed_precision"),
+        ("distillation", "int8"),
+    ],
+    ids=" > ".join,
+)
+def test_orders_that_make_sense_compose(keys: tuple[str, ...], situation: Situation) -> None:
+    assert check_all(situation, *(TECHNIQUES[key]() for key in keys)).applied == keys
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        (("int8", "structured_pruning"), "before INT8"),
+        (("int8", "distillation"), "before INT8"),
+        (("int8", "mixed_precision"), "before INT8"),
+        (("mixed_precision", "structured_pruning"), "before mixed precision"),
+        (("mixed_precision", "distillation"), "before mixed precision"),
+        (("mixed_precision", "int8"), "Remove one of the two"),
+        (("structured_pruning", "distillation"), "Move pruning after distillation"),
+        *(((key, key), "a second time") for key in TECHNIQUES),
+    ],
+    ids=lambda value: " > ".join(value) if isinstance(value, tuple) else None,
+)
+def test_orders_that_do_not_are_refused_with_the_reason(
+    keys: tuple[str, ...], reason: str, situation: Situation
+) -> None:
+    with pytest.raises(CannotCompose, match=reason):
+        check_all(situation, *(TECHNIQUES[key]() for key in keys))
+
+
+@pytest.mark.parametrize(
+    ("key", "settings", "fits"),
+    [
+        ("distillation", {}, False),
+        ("structured_pruning", {}, False),
+        ("structured_pruning", {"epochs": 0}, True),
+        ("structured_pruning", {"epochs": 0, "importance": "taylor"}, False),
+        ("mixed_precision", {"fine_tune_epochs": 1}, False),
+        ("mixed_precision", {}, True),
+        ("int8", {}, True),
+    ],
+)
+def test_without_training_images_nothing_is_trained(
+    key: str, settings: dict[str, Any], fits: bool, situation: Situation
+) -> None:
+    empty, technique = replace(situation, train_images=0), TECHNIQUES[key](**settings)
+    if fits:
+        assert technique.check(empty).applied == (key,)
+    else:
+        with pytest.raises(CannotCompose, match="without training images"):
+            technique.check(empty)
+
+
+@pytest.mark.parametrize(
+    ("key", "settings", "change", "reason"),
+    [
+        ("int8", {}, {"runtime": "pytorch"}, "ONNX Runtime or OpenVINO"),
+        ("int8", {}, {"runtime": "torch_compile"}, "ONNX Runtime or OpenVINO"),
+        ("mixed_precision", {"precision": "fp16"}, {}, "4 to 21 times slower"),
+        ("mixed_precision", {}, {"device": Device("cpu", "cpu", "old", 1, cpu_flags=frozenset({"avx2"}))}, "emulate"),
+        ("mixed_precision", {}, {"device": replace(GPU, compute_capability=(7, 5))}, "compute capability is 7.5"),
+        ("mixed_precision", {}, {"runtime": "onnxruntime"}, "ONNX Runtime lacks"),
+        ("structured_pruning", {"importance": "bn_scale"}, {"family": "transformer"}, "BatchNorm"),
+    ],
+)
+def test_what_the_place_of_work_cannot_do_is_refused_with_the_reason(
+    key: str, settings: dict[str, Any], change: dict[str, Any], reason: str, situation: Situation
+) -> None:
+    with pytest.raises(CannotCompose, match=reason):
+        TECHNIQUES[key](**settings).check(replace(situation, **change))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_gpu_takes_both_precisions(precision: str, situation: Situation) -> None:
+    situation = replace(situation, device=GPU, runtime="pytorch")
+    assert TECHNIQUES["mixed_precision"](precision=precision).check(situation).precision == precision
