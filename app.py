@@ -18,8 +18,8 @@ from ui import errors, headers  # noqa: E402
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
     """Carry out queued runs for as long as the server lives."""
-    import pandas  # noqa: F401
     import plotly.graph_objects  # noqa: F401
+    import scipy.stats  # noqa: F401
 
     from experiments.scheduler import Scheduler
     from ui.state import store

@@ -22,6 +22,8 @@ from sample_models import MODELS, contract
 LONGEST_TEXT = 20_000
 """Characters of a recipe file: some thirty times what the longest recipe needs."""
 
+DEEPEST_NESTING = 10
+
 
 class MeasurementSettings(BaseModel):
     """How a variant is measured; the same for every variant of a comparison."""
@@ -121,10 +123,9 @@ def from_yaml(text: str) -> Recipe:
     if len(text) > LONGEST_TEXT:
         raise BadInput(f"The recipe has {len(text):,} characters", expected=f"at most {LONGEST_TEXT:,}", action=action)
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise BadInput("The recipe refers to parts of itself (`*name`)", expected="plain values", action=action)
+        _refuse_bombs(text)
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise BadInput(f"The recipe is not YAML: {error}", action=action) from None
     if not isinstance(content, dict):
         raise BadInput(f"The recipe is a {type(content).__name__}", expected="a mapping with at least `model`")
@@ -137,6 +138,16 @@ def from_yaml(text: str) -> Recipe:
     if recipe.runtime not in RUNTIMES:
         raise BadInput(f"The recipe's runtime is {recipe.runtime}", expected=" or ".join(RUNTIMES))
     return recipe
+
+
+def _refuse_bombs(text: str) -> None:
+    """Raises `BadInput` for what would grow or nest without end when it is read."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST_NESTING or isinstance(event, yaml.AliasEvent):
+            found = "refers to parts of itself (`*name`)" if depth <= DEEPEST_NESTING else "is nested too deeply"
+            raise BadInput(f"The recipe {found}", expected="plain values", action="Write its values out")
 
 
 def _explain(error: ValidationError) -> list[str]:

@@ -188,22 +188,29 @@ class Store:
         return rows[0] if rows else None
 
     def runs(
-        self, *, states: Sequence[State] = (), model: str | None = None, digest: str | None = None, limit: int = 500
+        self,
+        *,
+        states: Sequence[State] = (),
+        model: str | None = None,
+        digest: str | None = None,
+        limit: int = 500,
+        results: bool = True,
     ) -> list[RunRecord]:
-        """Runs, newest first."""
+        """Runs, newest first; without `results` these stay on disk and are None, which is much quicker."""
         where: list[sa.ColumnElement[bool]] = [_runs.c.state.in_(states)] if states else []
         where += [_runs.c.model == model] if model else []
         where += [_runs.c.digest == digest] if digest else []
-        return self._select(*where, limit=limit)
+        return self._select(*where, limit=limit, results=results)
 
     def queue(self) -> list[RunRecord]:
         """Queued runs, the next one first."""
         return self.runs(states=("queued",))[::-1]
 
-    def _select(self, *where: sa.ColumnElement[bool], limit: int = 1) -> list[RunRecord]:
+    def _select(self, *where: sa.ColumnElement[bool], limit: int = 1, results: bool = True) -> list[RunRecord]:
+        columns = _runs.c if results else [column for column in _runs.c if column.name != "result"]
         newest_first = (_runs.c.created_at.desc(), _runs.c.id.desc())
         with self._engine.connect() as connection:
-            rows = connection.execute(_runs.select().where(*where).order_by(*newest_first).limit(limit))
+            rows = connection.execute(sa.select(*columns).where(*where).order_by(*newest_first).limit(limit))
             return [_record(row) for row in rows]
 
     def events(self, run_id: str, *, after: int = 0, kinds: Sequence[str] = ()) -> list[StoredEvent]:
@@ -234,4 +241,4 @@ def _record(row: sa.Row[Any]) -> RunRecord:
     values = dict(row._mapping)
     for unused in ("digest", "model", "device"):
         values.pop(unused)
-    return RunRecord(**(values | {"recipe": Recipe.model_validate(values["recipe"])}))
+    return RunRecord(**({"result": None} | values | {"recipe": Recipe.model_validate(values["recipe"])}))

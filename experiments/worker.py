@@ -23,7 +23,7 @@ from experiments.store import RunRecord, Store, data_folder, open_store, run_fol
 from profiling.telemetry import TelemetrySampler
 
 FLUSH_SECONDS = 0.2
-WARM_IMPORTS = ("torch", "torch._dynamo", "onnxscript", "onnxruntime", "experiments.run")
+WARM_IMPORTS = ("torch", "torch._dynamo", "onnxscript", "onnxruntime", "scipy.stats", "experiments.run")
 """What a run imports sooner or later, so that a waiting worker has it already."""
 
 

@@ -49,9 +49,9 @@ def distillation_loss(
 def ask_teacher(
     teacher: nn.Module, bundle: ModelBundle, context: Context, *, weight: float, temperature: float
 ) -> Steps[Guidance]:
-    """The teacher's answers to the training images and their mirror images, each asked once, on the context's device.
+    """The teacher's answers to the training images and their mirror images, on the context's device.
 
-    Answers are reused in every epoch: shifts by a pixel or two change the student's view, not what it should say.
+    Training shows no other views, so that each has to be asked about only once.
     """
     with torch_state(context):
         network = on_device(teacher, context).eval()

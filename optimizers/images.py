@@ -1,4 +1,4 @@
-"""Training images on a device, in shuffled and augmented batches. Imports torch: import it inside functions only."""
+"""Training images on a device, in shuffled batches. Imports torch: import it inside functions only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from core.data import InputContract, Split
-
-SHIFT = 2
-"""Pixels by which an image may move; the gap is black."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +16,7 @@ class Batch:
     """What one training step sees."""
 
     x: Tensor
-    """float32 [N, C, H, W], augmented and normalised."""
+    """float32 [N, C, H, W], mirrored or not, and normalised."""
     targets: Tensor
     """int64 [N]."""
     rows: Tensor
@@ -44,14 +40,14 @@ class TrainingImages:
         return len(self.pixels)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """One pass over the images in random order, each shifted at random and mirrored half of the time.
+        """One pass over the images in random order, each mirrored half of the time.
 
         Images left over by the last full batch are left out of this pass. Draws from torch's global generator.
         """
         device = self.pixels.device
         for rows in torch.randperm(len(self), device=device)[: len(self) // size * size].view(-1, size):
             mirrored = torch.randint(0, 2, (size,), device=device)
-            x = self.normalised(shifted(mirror(self.pixels[rows], mirrored)))
+            x = self.normalised(mirror(self.pixels[rows], mirrored))
             yield Batch(x, self.targets[rows], rows, mirrored)
 
     def normalised(self, pixels: Tensor) -> Tensor:
@@ -62,14 +58,3 @@ class TrainingImages:
 def mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
     """pixels[N, C, H, W] with those images flipped left to right whose entry of mirrored[N] is 1."""
     return torch.where(mirrored.bool().view(-1, 1, 1, 1), pixels.flip(3), pixels)
-
-
-def shifted(pixels: Tensor) -> Tensor:
-    """Each image of pixels[N, C, H, W] moved by up to `SHIFT` pixels along both axes."""
-    count, channels, height, width = pixels.shape
-    padded = pad(pixels, (SHIFT,) * 4)
-    top, left = torch.randint(0, 2 * SHIFT + 1, (2, count, 1), device=pixels.device)
-    rows = (top + torch.arange(height, device=pixels.device)).view(count, 1, height, 1)
-    columns = (left + torch.arange(width, device=pixels.device)).view(count, 1, 1, width)
-    image, channel = (torch.arange(n, device=pixels.device) for n in (count, channels))
-    return padded[image.view(-1, 1, 1, 1), channel.view(1, -1, 1, 1), rows, columns]

@@ -50,12 +50,12 @@ class MixedPrecision(Technique):
         "finished network computes, which usually costs no accuracy.",
     )
     learning_rate: float = slider(
-        0.01,
-        low=0.0005,
-        high=0.1,
-        step=0.0005,
+        0.0005,
+        low=0.0001,
+        high=0.01,
+        step=0.0001,
         title="Learning rate",
-        help="Peak of the one-cycle schedule while fine-tuning.",
+        help="Peak of AdamW's one-cycle schedule while fine-tuning.",
         advanced=True,
     )
 

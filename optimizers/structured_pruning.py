@@ -65,7 +65,7 @@ class StructuredPruning(Technique):
         labels={"uniform": "Every layer alike", "global": "One ranking for all"},
     )
     epochs: int = slider(
-        4,
+        8,
         low=0,
         high=40,
         step=1,
@@ -74,22 +74,22 @@ class StructuredPruning(Technique):
         help="Passes over the training images after the cut. 0 shows what pruning costs before recovery.",
     )
     learning_rate: float = slider(
-        0.05,
-        low=0.001,
-        high=0.2,
-        step=0.001,
+        0.003,
+        low=0.0005,
+        high=0.02,
+        step=0.0005,
         title="Learning rate",
-        help="Peak of the one-cycle schedule while fine-tuning. Too low recovers slowly, too high forgets.",
+        help="Peak of AdamW's one-cycle schedule while fine-tuning. Too low recovers slowly, too high forgets.",
         advanced=True,
     )
     guidance: float = slider(
-        0.7,
+        0.9,
         low=0,
         high=1,
         step=0.05,
         title="Guidance by the original",
         help="How much the unpruned network's answers count while fine-tuning. 0 learns from the labels alone, 1 only "
-        "from the original. Asking it costs one pass over the training images.",
+        "from the original. Asking it costs two passes over the training images.",
         advanced=True,
     )
     round_to: Literal[1, 4, 8, 16] = choice(

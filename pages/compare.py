@@ -35,7 +35,7 @@ COLUMNS = {
 
 def choose() -> list[RunRecord]:
     """The finished runs to compare, all measured under the same settings."""
-    finished = store().runs(states=("finished",))
+    finished = store().runs(states=("finished",), results=False)
     if not finished:
         return []
     model_column, settings_column = st.columns([1, 1])
@@ -44,7 +44,7 @@ def choose() -> list[RunRecord]:
     index = models.index(wanted) if wanted in models else 0
     model = model_column.selectbox("Model", models, index, format_func=tables.model_title, key="compare.model")
     st.query_params["model"] = model
-    newest = tables.newest_of_each_recipe([record for record in finished if record.recipe.model == model])
+    newest = tables.newest_of_each_recipe(store().runs(states=("finished",), model=model))
     groups = tables.by_settings(newest)
     settings = settings_column.selectbox(
         "Measured on", list(groups), key=f"compare.settings.{model}", help="Only what was measured alike is comparable."
@@ -135,7 +135,7 @@ st.caption("Variants of one model, each measured on the file that ships. The bas
 chosen_records = choose()
 if chosen_records:
     draw(chosen_records)
-elif store().runs(states=("finished",), limit=1):
+elif store().runs(states=("finished",), limit=1, results=False):
     st.info("Choose at least one variant above.", icon=":material/info:")
 else:
     st.info("Nothing to compare yet: no run has finished.", icon=":material/info:")

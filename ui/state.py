@@ -45,7 +45,7 @@ def is_dark() -> bool:
 
 def colours(model: str) -> dict[str, str]:
     """The colour of every variant of a model by recipe digest."""
-    history = [record.recipe for record in reversed(store().runs(model=model))]
+    history = [record.recipe for record in reversed(store().runs(model=model, results=False))]
     return colour_of(history, dark=is_dark())
 
 

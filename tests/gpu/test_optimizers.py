@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no NVIDIA GPU on this machine"),
 ]
-PLAN = Plan(12, 0.05, batch_size=32)
+PLAN = Plan(12, 0.02, batch_size=32)
 
 
 @pytest.fixture

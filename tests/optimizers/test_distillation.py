@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import sample_models
 from core.bundle import ModelBundle
 from core.data import DataSplits, Split
 from core.errors import CannotCompose
@@ -21,7 +24,7 @@ def teacher(context: Context) -> ModelBundle:
     data = DataSplits(images(512, seed=3), DATA.calibrate, DATA.test)
     torch.manual_seed(0)
     bundle = bundle_of(TinyNet(), data=data)
-    trained = result_of(train(bundle.module, bundle, context, Plan(12, 0.05, batch_size=32)))
+    trained = result_of(train(bundle.module, bundle, context, Plan(12, 0.02, batch_size=32)))
     wrong = Split(data.train.pixels, (data.train.labels + 1) % 4)
     return bundle_of(trained, data=DataSplits(wrong, data.calibrate, data.test))
 
@@ -43,6 +46,13 @@ def test_the_student_takes_the_teachers_place(teacher: ModelBundle, context: Con
     counts = [sum(p.numel() for p in TinyNet(width).parameters()) for width in (16, 8)]
     assert note.text == f"The teacher has {counts[0]:,} parameters, the student {counts[1]:,}."
     assert not note.warning
+
+
+def test_every_student_on_offer_can_be_built() -> None:
+    offered = get_args(Distillation.model_fields["student"].annotation)
+    assert offered == sample_models.STUDENTS
+    for key in offered:
+        assert sample_models.build_student(key)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
 def test_the_control_asks_no_teacher(teacher: ModelBundle, context: Context) -> None:

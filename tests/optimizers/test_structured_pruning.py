@@ -182,7 +182,7 @@ def test_fine_tuning_recovers_what_the_cut_cost(context: Context, guidance: floa
     data = DataSplits(images(512, seed=3), DATA.calibrate, DATA.test)
     torch.manual_seed(0)
     untrained = bundle_of(TinyNet(), data=data)
-    trained = result_of(train(untrained.module, untrained, context, Plan(12, 0.05, batch_size=32)))
+    trained = result_of(train(untrained.module, untrained, context, Plan(12, 0.02, batch_size=32)))
     shuffled = DataSplits(Split(data.train.pixels, np.roll(data.train.labels, 1)), data.calibrate, data.test)
     bundle = bundle_of(trained, data=shuffled if guidance else data)
     steps = StructuredPruning(ratio=0.5, epochs=20, guidance=guidance, learning_rate=0.01).apply(bundle, context)

@@ -12,7 +12,7 @@ from optimizers.technique import Context
 from optimizers.training import Plan, evaluate, train
 from tests.optimizers.conftest import events_and_result
 
-PLAN = Plan(epochs=3, learning_rate=0.1, batch_size=16)
+PLAN = Plan(epochs=3, learning_rate=0.02, batch_size=16)
 
 
 def run(bundle: ModelBundle, context: Context, plan: Plan) -> tuple[list[Event], torch.nn.Module]:
@@ -20,10 +20,8 @@ def run(bundle: ModelBundle, context: Context, plan: Plan) -> tuple[list[Event],
     return events_and_result(train(bundle.module, bundle, context, plan))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_training_learns(bundle: ModelBundle, context: Context, optimizer: str) -> None:
-    rate = {"sgd": 0.1, "adamw": 0.01}[optimizer]
-    events, trained = run(bundle, context, Plan(6, rate, optimizer=optimizer, batch_size=16))  # type: ignore[arg-type]
+def test_training_learns(bundle: ModelBundle, context: Context) -> None:
+    events, trained = run(bundle, context, Plan(6, 0.02, batch_size=16))
     assert evaluate(trained, bundle) > max(0.9, evaluate(bundle.module, bundle) + 0.3)
     losses = [event.value for event in events if isinstance(event, Metric) and event.name == "loss"]
     assert losses[-1] < losses[0]
