@@ -6,10 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.compare import against_baseline, describe, variants
-
 from core.errors import BadInput, StudioError
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Progress
+from experiments.compare import against_baseline, describe, variants
 from experiments.recipe import Recipe, check, from_yaml, with_references
 from experiments.store import RunRecord, Store, data_folder, open_store
 from experiments.worker import execute

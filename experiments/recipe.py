@@ -18,7 +18,6 @@ from optimizers.technique import Technique, slider
 from runtimes import RUNTIMES
 from sample_models import MODELS, contract
 
-
 LONGEST_TEXT = 20_000
 """Characters of a recipe file: some thirty times what the longest recipe needs."""
 

@@ -13,6 +13,7 @@ import numpy as np
 import sample_models
 from core.bundle import ModelBundle
 from core.devices import Device, default_threads, find_device
+from core.macs import count_macs
 from core.progress import Event, Finished, PhaseStarted, Planned, Steps
 from experiments.recipe import Recipe, check, to_yaml
 from experiments.result import RunResult
@@ -21,7 +22,7 @@ from profiling.accuracy import Accuracy, measure_accuracy
 from profiling.latency import Latency, measure_latency
 from profiling.machine import conditions
 from profiling.memory import Memory, MemoryWatch, measure_memory
-from profiling.size import count_macs, measure_size
+from profiling.size import measure_size
 from runtimes import RUNTIMES
 from runtimes.runtime import Artifact, Runtime
 
@@ -80,13 +81,13 @@ def run(recipe: Recipe, folder: Path) -> Iterator[Event]:
 
 def _transform(bundle: ModelBundle, recipe: Recipe, bench: _Bench, folder: Path) -> Steps[tuple[ModelBundle, int]]:
     """The bundle after every technique, and its multiply-accumulates per image, counted while it is still in float."""
-    macs = count_macs(bundle)
+    macs = count_macs(bundle.module, bundle.contract)
     for number, technique in enumerate(recipe.techniques, start=1):
         yield PhaseStarted(title=technique.title)
         scratch = _new_folder(folder / f"{number}-{technique.key}")
         context = Context(bench.device, bench.threads, recipe.seed, scratch, sample_models.build_student)
         bundle = yield from technique.apply(bundle, context)
-        macs = count_macs(bundle) if bundle.form == "torch" else macs
+        macs = count_macs(bundle.module, bundle.contract) if bundle.form == "torch" else macs
     return bundle, macs
 
 

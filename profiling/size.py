@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -36,7 +35,7 @@ class Size(BaseModel):
 
 
 def measure_size(bundle: ModelBundle, shipped: Shipped, *, macs: int) -> Size:
-    """The size of the files and of the bundle's network; `macs` as counted by `count_macs` while it was a module."""
+    """The size of the files and of the bundle's network; `macs` as counted by `core.macs` while it was a module."""
     paths = [shipped.folder / name for name in shipped.files]
     parameters, nonzero = _count(bundle)
     return Size(
@@ -46,19 +45,6 @@ def measure_size(bundle: ModelBundle, shipped: Shipped, *, macs: int) -> Size:
         nonzero_count=nonzero,
         macs=macs,
     )
-
-
-def count_macs(bundle: ModelBundle) -> int:
-    """Multiply-accumulates of one image in convolutions, linear layers and attention, by running it once on the CPU."""
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    # The counter sees no attention in CPU flash kernels, nor in the fused layers that PyTorch takes without gradients.
-    network = copy.deepcopy(bundle.module).float().cpu().eval().requires_grad_()
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *bundle.contract.shape))
-    return int(counter.get_total_flops()) // 2
 
 
 def _gzip_bytes(content: bytes) -> int:

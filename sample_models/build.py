@@ -22,9 +22,10 @@ import numpy as np
 import torch
 
 from core.data import Labels, Pixels, Split
+from core.macs import count_macs
 from sample_models import datasets, networks, registry
 from sample_models.model_card import ModelCard, write_card
-from sample_models.training import Recipe, count_correct, count_macs, seeded, train
+from sample_models.training import Recipe, count_correct, seeded, train
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 

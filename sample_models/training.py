@@ -99,17 +99,6 @@ def count_correct(network: nn.Module, data: Split, contract: InputContract) -> i
     return correct
 
 
-def count_macs(network: nn.Module, contract: InputContract) -> int:
-    """Multiply-accumulates of one image, attention included."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    # The fused CPU attention is unknown to the counter, which then counts nothing for it.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.inference_mode():
-        network.eval()(torch.zeros(1, *contract.shape))
-    return int(counter.get_total_flops()) // 2
-
-
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
