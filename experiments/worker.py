@@ -61,20 +61,28 @@ def execute(store: Store, record: RunRecord, on_event: Callable[[Event], None] =
 
 
 def _events(record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterator[Event]:
-    """The run's events; whatever goes wrong becomes a last event `Failed`. Telemetry rests while latency is timed."""
-    from experiments.run import run
-
+    """The run's events; whatever goes wrong becomes a last event `Failed`."""
     try:
         lock = _lock_of(record.recipe.device)
         yield from _acquire(lock, record.recipe.device)
-        with lock, TelemetrySampler(find_device(record.recipe.device), on_telemetry) as sampler:
-            for event in run(record.recipe, run_folder(record.id)):
-                if isinstance(event, PhaseStarted):
-                    sampler.pause() if event.timed else sampler.resume()
-                yield event
+        try:
+            yield from _watched(record, on_telemetry)
+        finally:
+            lock.release()
     except Exception as error:
         traceback.print_exc()
         yield Failed(sentence=_sentence(error), details=traceback.format_exc())
+
+
+def _watched(record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterator[Event]:
+    """The run's events, with telemetry beside them that rests while latency is timed."""
+    from experiments.run import run
+
+    with TelemetrySampler(find_device(record.recipe.device), on_telemetry) as sampler:
+        for event in run(record.recipe, run_folder(record.id)):
+            if isinstance(event, PhaseStarted):
+                sampler.pause() if event.timed else sampler.resume()
+            yield event
 
 
 def _lock_of(device_id: str) -> FileLock:
