@@ -42,7 +42,7 @@ def optimize(recipe: Recipe, *, again: bool = False) -> int:
     store = open_store()
     records = []
     for each in with_references(recipe):
-        record = None if again or each is recipe else finished_before(store, each)
+        record = None if again or each is recipe else store.finished_before(each)
         record = record or _carry_out(store, each)
         if record.state != "finished":
             print(f"{each.title}: {record.error or record.state}", file=sys.stderr)
@@ -51,11 +51,6 @@ def optimize(recipe: Recipe, *, again: bool = False) -> int:
     print("\n" + describe(against_baseline(variants(records), records)))
     print(f"\nArtifact: {data_folder() / 'runs' / records[1 % len(records)].id / 'artifact'}")
     return 0
-
-
-def finished_before(store: Store, recipe: Recipe) -> RunRecord | None:
-    """The newest finished run of exactly this recipe."""
-    return next(iter(store.runs(states=("finished",), digest=recipe.digest, limit=1)), None)
 
 
 def _carry_out(store: Store, recipe: Recipe) -> RunRecord:

@@ -202,6 +202,10 @@ class Store:
         where += [_runs.c.digest == digest] if digest else []
         return self._select(*where, limit=limit, results=results)
 
+    def finished_before(self, recipe: Recipe) -> RunRecord | None:
+        """The newest finished run of exactly this recipe."""
+        return next(iter(self.runs(states=("finished",), digest=recipe.digest, limit=1)), None)
+
     def queue(self) -> list[RunRecord]:
         """Queued runs, the next one first."""
         return self.runs(states=("queued",))[::-1]

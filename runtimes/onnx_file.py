@@ -14,7 +14,6 @@ def onnx_bytes(bundle: ModelBundle, precision: Precision) -> bytes:
     if isinstance(bundle.network, OnnxGraph):
         return bundle.network.content
     from core.onnx_export import export_onnx
-
     from runtimes.lowering import lowered
 
     return export_onnx(lowered(bundle.network, precision), bundle.contract)

@@ -11,7 +11,7 @@ from experiments.recipe import baseline_of, reference_of
 from experiments.result import RunResult
 from experiments.store import RunRecord
 from ui import tables, text
-from ui.state import finished_before, open_page
+from ui.state import open_page, store
 
 
 def draw_outcome(record: RunRecord) -> None:
@@ -26,7 +26,7 @@ def draw_outcome(record: RunRecord) -> None:
 
 def draw_metrics(record: RunRecord) -> None:
     """The headline numbers with their differences to the baseline, and the way on."""
-    baseline = None if record.recipe.is_baseline else finished_before(baseline_of(record.recipe))
+    baseline = None if record.recipe.is_baseline else store().finished_before(baseline_of(record.recipe))
     records = [each for each in (baseline, record) if each]
     row = against_baseline(variants(records), records).iloc[-1]
     result = RunResult.model_validate(record.result)
@@ -84,7 +84,7 @@ def draw_reference(record: RunRecord, *, differs: bool) -> None:
             st.caption("Differences appear once the baseline (FP32 in PyTorch) has finished on this device.")
         return
     words = "Differences are to the baseline: FP32 in PyTorch, measured the same way."
-    reference = finished_before(reference_of(record.recipe)) if record.recipe.techniques else None
+    reference = store().finished_before(reference_of(record.recipe)) if record.recipe.techniques else None
     if reference and not reference.recipe.is_baseline:
         ours, theirs = variants([record]).iloc[0], variants([reference]).iloc[0]
         ratios = (

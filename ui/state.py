@@ -9,8 +9,7 @@ from typing import NoReturn
 import streamlit as st
 
 from core.devices import Device, list_devices, why_no_gpu
-from experiments.recipe import Recipe
-from experiments.store import RunRecord, Store, data_folder, open_store
+from experiments.store import Store, data_folder, open_store
 from ui.theme import colour_of
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
@@ -47,11 +46,6 @@ def colours(model: str) -> dict[str, str]:
     """The colour of every variant of a model by recipe digest."""
     history = [record.recipe for record in reversed(store().runs(model=model, results=False))]
     return colour_of(history, dark=is_dark())
-
-
-def finished_before(recipe: Recipe) -> RunRecord | None:
-    """The newest finished run of exactly this recipe."""
-    return next(iter(store().runs(states=("finished",), digest=recipe.digest, limit=1)), None)
 
 
 def open_page(name: str, **query: str) -> NoReturn:
