@@ -96,8 +96,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
         os.killpg(record.pid, signal.SIGKILL)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A browser for one file of tests: while it is open, its event loop keeps others from running in this thread."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if path is None and not os.environ.get("CI"):
         pytest.skip("no Chromium on this machine; name one in CHROMIUM")
