@@ -48,7 +48,7 @@ def optimize(recipe: Recipe, *, again: bool = False) -> int:
             print(f"{each.title}: {record.error or record.state}", file=sys.stderr)
             return 130 if record.state == "cancelled" else 1
         records.append(record)
-    print("\n" + describe(against_baseline(variants(records), records)))
+    print("\n" + describe(against_baseline(variants(records), store.results([record.id for record in records]))))
     print(f"\nArtifact: {data_folder() / 'runs' / records[1 % len(records)].id / 'artifact'}")
     return 0
 
@@ -107,7 +107,7 @@ def list_models() -> int:
 
 def list_runs() -> int:
     """One line a run, newest first."""
-    for record in open_store().runs(results=False):
+    for record in open_store().runs():
         print(f"{record.id}  {record.state:<10} {record.recipe.model:<20} {record.recipe.title}")
     return 0
 

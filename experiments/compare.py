@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from experiments.result import RunResult
+from experiments.result import RunResult, Summary
 from experiments.store import RunRecord
 from profiling.statistics import pareto_front
 
@@ -20,63 +20,43 @@ NO_DIFFERENCE = "no measurable difference"
 def variants(records: Sequence[RunRecord]) -> pd.DataFrame:
     """One row per finished run, baselines first, then the oldest first. Times in ms, sizes in bytes, shares 0 to 1."""
     finished = sorted(
-        (record for record in records if record.result), key=lambda r: (not r.recipe.is_baseline, r.created_at)
+        (record for record in records if record.summary), key=lambda r: (not r.recipe.is_baseline, r.created_at)
     )
-    return pd.DataFrame([_row(record, RunResult.model_validate(record.result)) for record in finished], columns=COLUMNS)
+    return pd.DataFrame([_row(record, record.summary) for record in finished if record.summary], columns=COLUMNS)
 
 
-def _row(record: RunRecord, result: RunResult) -> dict[str, Any]:
-    recipe, accuracy, latency = record.recipe, result.accuracy, result.latency
-    accuracy_low, accuracy_high = accuracy.interval
-    p50_low, p50_high = latency.p50_interval_ms or (None, None)
+def _row(record: RunRecord, summary: Summary) -> dict[str, Any]:
+    recipe = record.recipe
     return {
         "run_id": record.id,
         "digest": recipe.digest,
+        "slot": record.slot,
         "title": recipe.title,
         "model": recipe.model,
         "runtime": recipe.runtime,
         "device": recipe.device,
-        "precision": result.precision,
         "is_baseline": recipe.is_baseline,
-        "accuracy": accuracy.value,
-        "accuracy_low": accuracy_low,
-        "accuracy_high": accuracy_high,
-        "correct": accuracy.correct,
-        "total": accuracy.total,
-        "batch_size": latency.batch_size,
-        "p50_ms": latency.p50_ms,
-        "p50_low_ms": p50_low,
-        "p50_high_ms": p50_high,
-        "p95_ms": latency.p95_ms,
-        "throughput_per_s": latency.throughput_per_s,
-        "size_bytes": result.size.size_bytes,
-        "gzip_bytes": result.size.gzip_bytes,
-        "parameter_count": result.size.parameter_count,
-        "nonzero_count": result.size.nonzero_count,
-        "macs": result.size.macs,
-        "memory_bytes": result.memory.headline_bytes,
-        "build_ms": result.build_ms,
         "created_at": record.created_at,
+        **summary.row(),
     }
 
 
 COLUMNS = [
-    "run_id", "digest", "title", "model", "runtime", "device", "precision", "is_baseline",
-    "accuracy", "accuracy_low", "accuracy_high", "correct", "total",
-    "batch_size", "p50_ms", "p50_low_ms", "p50_high_ms", "p95_ms", "throughput_per_s",
-    "size_bytes", "gzip_bytes", "parameter_count", "nonzero_count", "macs", "memory_bytes", "build_ms", "created_at",
+    "run_id", "digest", "slot", "title", "model", "runtime", "device", "is_baseline", "created_at",
+    "accuracy", "accuracy_low", "accuracy_high", *Summary.model_fields,
 ]  # fmt: skip
 
 
-def against_baseline(frame: pd.DataFrame, records: Sequence[RunRecord]) -> pd.DataFrame:
+def against_baseline(frame: pd.DataFrame, results: Mapping[str, RunResult]) -> pd.DataFrame:
     """The table with differences to its first baseline added; without a baseline these are empty.
+
+    `results` holds, by run id, what was measured in each of its rows.
 
     Added: accuracy_points (signed percentage points), accuracy_verdict, speedup with speedup_low and speedup_high (how
     many times faster at p50), latency_verdict, and size_ratio, macs_ratio, memory_ratio (share of the baseline's).
     """
     baselines = frame[frame.is_baseline]
     base = baselines.iloc[0] if len(baselines) else None
-    results = {record.id: RunResult.model_validate(record.result) for record in records if record.result}
     rows = [_difference(row, base, results) for _, row in frame.iterrows()]
     differences = pd.DataFrame(rows, columns=DIFFERENCES, index=frame.index)
     words = dict.fromkeys(("accuracy_verdict", "latency_verdict"), object)
@@ -89,7 +69,7 @@ DIFFERENCES = [
 ]  # fmt: skip
 
 
-def _difference(row: pd.Series[Any], base: pd.Series[Any] | None, results: dict[str, RunResult]) -> dict[str, Any]:
+def _difference(row: pd.Series[Any], base: pd.Series[Any] | None, results: Mapping[str, RunResult]) -> dict[str, Any]:
     if base is None or row.run_id == base.run_id:
         return {}
     low, high = base.p50_low_ms / row.p50_high_ms, base.p50_high_ms / row.p50_low_ms

@@ -31,11 +31,10 @@ class Package:
 
 def artifact_of(record: RunRecord) -> Artifact:
     """The artifact a finished run left. Raises `BadInput` for other runs and `Unavailable` when its files are gone."""
-    if record.result is None:
+    if record.summary is None:
         raise BadInput(f"The run {record.id} is {record.state}", expected="a finished run", action="Choose another one")
-    result = RunResult.model_validate(record.result)
     folder = run_folder(record.id) / "artifact"
-    artifact = Artifact(record.recipe.runtime, result.precision, folder, result.artifact_files)
+    artifact = Artifact(record.recipe.runtime, record.summary.precision, folder, record.summary.artifact_files)
     missing = [name for name in (*artifact.files, *COMPANIONS) if not (folder / name).exists()]
     if missing:
         raise Unavailable(f"The run's files are gone: {', '.join(missing)}", action="Run its recipe again")
@@ -47,11 +46,11 @@ def sample_code(record: RunRecord) -> str:
     return RUNTIMES[record.recipe.runtime].sample_code(artifact_of(record))
 
 
-def build_package(record: RunRecord) -> Package:
-    """Write the zip of a finished run into its folder, or find it there."""
+def build_package(record: RunRecord, result: RunResult) -> Package:
+    """Write the zip of a finished run, with everything measured in it, into its folder."""
     artifact = artifact_of(record)
     files = {name: (artifact.folder / name).read_bytes() for name in (*artifact.files, *COMPANIONS)}
-    files |= {name: text.encode() for name, text in _texts(record, artifact).items()}
+    files |= {name: text.encode() for name, text in _texts(record, artifact, result).items()}
     files["SHA256SUMS"] = "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()
     ).encode()
@@ -62,13 +61,13 @@ def build_package(record: RunRecord) -> Package:
     return Package(path, tuple(files), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _texts(record: RunRecord, artifact: Artifact) -> dict[str, str]:
+def _texts(record: RunRecord, artifact: Artifact, result: RunResult) -> dict[str, str]:
     runtime = RUNTIMES[record.recipe.runtime]
     return {
         "run.py": runtime.sample_code(artifact),
         "requirements.txt": "\n".join(runtime.requirements) + "\n",
         "recipe.yaml": to_yaml(record.recipe),
-        "result.json": json.dumps(record.result, indent=1),
+        "result.json": json.dumps(result.model_dump(mode="json", context={"plain": True}), indent=1),
         "README.txt": _readme(record),
     }
 

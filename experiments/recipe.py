@@ -97,6 +97,11 @@ class Recipe(BaseModel):
         return not self.techniques and self.runtime == "pytorch"
 
     @property
+    def settings(self) -> str:
+        """Where and how it is measured, as `device|batch|threads`: only variants that share it are comparable."""
+        return f"{self.device}|{self.measurement.batch_size}|{self.measurement.threads}"
+
+    @property
     def digest(self) -> str:
         """16 hex digits that two recipes share exactly when they ask for the same work."""
         content = self.model_dump(mode="json", exclude={"name"})

@@ -1,6 +1,8 @@
-"""What a finished run knows."""
+"""What a finished run knows: everything, and the few numbers of it that lists and comparisons need."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,6 +12,7 @@ from profiling.latency import Latency
 from profiling.machine import Conditions
 from profiling.memory import Memory
 from profiling.size import Size
+from profiling.statistics import wilson_interval
 
 
 class RunResult(BaseModel):
@@ -27,3 +30,67 @@ class RunResult(BaseModel):
     precision: Precision
     artifact_files: tuple[str, ...]
     """Names inside the run's artifact folder, the one to open first."""
+
+    def summary(self) -> Summary:
+        """The numbers that a table row needs."""
+        accuracy, latency = self.accuracy, self.latency
+        low_ms, high_ms = latency.p50_interval_ms or (None, None)
+        return Summary(
+            precision=self.precision,
+            device_name=self.conditions.device_name,
+            correct=accuracy.correct,
+            total=accuracy.total,
+            batch_size=latency.batch_size,
+            p50_ms=latency.p50_ms,
+            p50_low_ms=low_ms,
+            p50_high_ms=high_ms,
+            p95_ms=latency.p95_ms,
+            throughput_per_s=latency.throughput_per_s,
+            size_bytes=self.size.size_bytes,
+            gzip_bytes=self.size.gzip_bytes,
+            parameter_count=self.size.parameter_count,
+            nonzero_count=self.size.nonzero_count,
+            macs=self.size.macs,
+            memory_bytes=self.memory.headline_bytes,
+            build_ms=self.build_ms,
+            first_call_ms=latency.first_call_ms,
+            is_disturbed=latency.is_contended,
+            artifact_files=self.artifact_files,
+        )
+
+
+class Summary(BaseModel):
+    """A finished run in one table row. Derived from its `RunResult`, and kept beside it so that lists stay quick."""
+
+    model_config = ConfigDict(frozen=True)
+
+    precision: Precision
+    device_name: str
+    correct: int
+    total: int
+    batch_size: int
+    p50_ms: float
+    p50_low_ms: float | None
+    p50_high_ms: float | None
+    p95_ms: float | None
+    throughput_per_s: float
+    size_bytes: int
+    gzip_bytes: int
+    parameter_count: int
+    nonzero_count: int
+    macs: int
+    memory_bytes: int
+    build_ms: float
+    first_call_ms: float
+    is_disturbed: bool
+    artifact_files: tuple[str, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the test images that are right."""
+        return self.correct / self.total
+
+    def row(self) -> dict[str, Any]:
+        """Every number, with the accuracy and the ends of its 95 % interval."""
+        low, high = wilson_interval(self.correct, self.total)
+        return {**self.model_dump(), "accuracy": self.accuracy, "accuracy_low": low, "accuracy_high": high}

@@ -63,7 +63,7 @@ class Scheduler:
     def tick(self) -> None:
         """One look at the queue: bury the dead, honour cancellations, start what can start, keep a spare."""
         host = socket.gethostname()
-        running = [record for record in self._store.runs(states=("running",), results=False) if record.host == host]
+        running = [record for record in self._store.runs(states=("running",)) if record.host == host]
         for record in running:
             if record.cancel_requested:
                 self._kill(record)

@@ -19,40 +19,12 @@ import sqlalchemy as sa
 
 from core.progress import Event, parse_event
 from experiments.recipe import Recipe
+from experiments.result import RunResult, Summary
+from experiments.schema import EVENTS, RESULTS, RUNS, prepare
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 LIVE: tuple[State, ...] = ("queued", "running")
-
-_metadata = sa.MetaData()
-_runs = sa.Table(
-    "runs",
-    _metadata,
-    sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("recipe", sa.JSON, nullable=False),
-    sa.Column("digest", sa.String(16), nullable=False, index=True),
-    sa.Column("model", sa.String(64), nullable=False, index=True),
-    sa.Column("device", sa.String(32), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False, index=True),
-    sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
-    sa.Column("host", sa.String(255)),
-    sa.Column("pid", sa.Integer),
-    sa.Column("process_started_at", sa.Float),
-    sa.Column("created_at", sa.Float, nullable=False, index=True),
-    sa.Column("started_at", sa.Float),
-    sa.Column("ended_at", sa.Float),
-    sa.Column("error", sa.Text),
-    sa.Column("details", sa.Text),
-    sa.Column("result", sa.JSON),
-)
-_events = sa.Table(
-    "events",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("run_id", sa.String(32), sa.ForeignKey("runs.id"), nullable=False),
-    sa.Column("kind", sa.String(16), nullable=False),
-    sa.Column("content", sa.JSON, nullable=False),
-    sa.Index("events_of_run", "run_id", "id"),
-)
+NEWEST_FIRST = (RUNS.c.created_at.desc(), RUNS.c.id.desc())
 
 
 @dataclass(frozen=True)
@@ -72,8 +44,10 @@ class RunRecord:
     error: str | None
     """One sentence for a failed run."""
     details: str | None
-    result: dict[str, Any] | None
-    """`RunResult.model_dump()` of a finished run."""
+    slot: int
+    """Which of the model's variants it is, in the order they first came; 0 is the baseline. Decides its colour."""
+    summary: Summary | None
+    """The headline numbers of a finished run; `Store.result` has everything."""
 
     @property
     def is_live(self) -> bool:
@@ -116,7 +90,7 @@ class Store:
         if url.startswith("sqlite"):
             sa.event.listen(self._engine, "connect", _relax_sync)
             self._use_wal_once()
-        _metadata.create_all(self._engine)
+        prepare(self._engine)
 
     def _use_wal_once(self) -> None:
         with self._engine.connect() as connection:
@@ -139,9 +113,10 @@ class Store:
         run_id = uuid.uuid4().hex[:12]
         with self._engine.begin() as connection:
             connection.execute(
-                _runs.insert().values(
+                RUNS.insert().values(
                     id=run_id, recipe=recipe.model_dump(mode="json"), digest=recipe.digest, model=recipe.model,
-                    device=recipe.device, created_at=time.time(), cancel_requested=False, **values,
+                    device=recipe.device, settings=recipe.settings, slot=_slot_of(connection, recipe),
+                    created_at=time.time(), cancel_requested=False, **values,
                 )
             )  # fmt: skip
         return run_id
@@ -151,9 +126,15 @@ class Store:
         values = {"state": "running", "started_at": time.time(), **_identity(pid)}
         return self._move(run_id, ("queued",), values)
 
-    def finish(self, run_id: str, result: dict[str, Any]) -> bool:
+    def finish(self, run_id: str, result: RunResult) -> bool:
         """Record a result."""
-        return self._move(run_id, ("running",), {"state": "finished", "ended_at": time.time(), "result": result})
+        values = {"state": "finished", "ended_at": time.time(), "summary": result.summary().model_dump(mode="json")}
+        running = (RUNS.c.id == run_id, RUNS.c.state == "running")
+        with self._engine.begin() as connection:
+            if connection.execute(RUNS.update().where(*running).values(**values)).rowcount != 1:
+                return False
+            connection.execute(RESULTS.insert().values(run_id=run_id, content=result.model_dump(mode="json")))
+        return True
 
     def fail(self, run_id: str, error: str, details: str = "") -> bool:
         """Record a failure in one sentence, unless the run has ended already."""
@@ -171,7 +152,7 @@ class Store:
             self._move(run_id, ("running",), {"cancel_requested": True})
 
     def _move(self, run_id: str, states: Sequence[State], values: dict[str, Any]) -> bool:
-        statement = _runs.update().where(_runs.c.id == run_id, _runs.c.state.in_(states)).values(**values)
+        statement = RUNS.update().where(RUNS.c.id == run_id, RUNS.c.state.in_(states)).values(**values)
         with self._engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
 
@@ -180,11 +161,11 @@ class Store:
         rows = [{"run_id": run_id, "kind": event.kind, "content": event.model_dump(mode="json")} for event in events]
         if rows:
             with self._engine.begin() as connection:
-                connection.execute(_events.insert(), rows)
+                connection.execute(EVENTS.insert(), rows)
 
     def run(self, run_id: str) -> RunRecord | None:
         """One run, or None."""
-        rows = self._select(_runs.c.id == run_id)
+        rows = self._select(RUNS.c.id == run_id)
         return rows[0] if rows else None
 
     def runs(
@@ -193,14 +174,16 @@ class Store:
         states: Sequence[State] = (),
         model: str | None = None,
         digest: str | None = None,
+        between: tuple[float, float] | None = None,
         limit: int = 500,
-        results: bool = True,
+        offset: int = 0,
     ) -> list[RunRecord]:
-        """Runs, newest first; without `results` these stay on disk and are None, which is much quicker."""
-        where: list[sa.ColumnElement[bool]] = [_runs.c.state.in_(states)] if states else []
-        where += [_runs.c.model == model] if model else []
-        where += [_runs.c.digest == digest] if digest else []
-        return self._select(*where, limit=limit, results=results)
+        """Runs, newest first; `between` are seconds since the epoch within which they were queued."""
+        where: list[sa.ColumnElement[bool]] = [RUNS.c.state.in_(states)] if states else []
+        where += [RUNS.c.model == model] if model else []
+        where += [RUNS.c.digest == digest] if digest else []
+        where += [RUNS.c.created_at.between(*between)] if between else []
+        return self._select(*where, limit=limit, offset=offset)
 
     def finished_before(self, recipe: Recipe) -> RunRecord | None:
         """The newest finished run of exactly this recipe."""
@@ -208,29 +191,65 @@ class Store:
 
     def queue(self) -> list[RunRecord]:
         """Queued runs, the next one first."""
-        return self.runs(states=("queued",))[::-1]
+        return self._select(RUNS.c.state == "queued", order=(RUNS.c.created_at, RUNS.c.id), limit=500)
 
-    def _select(self, *where: sa.ColumnElement[bool], limit: int = 1, results: bool = True) -> list[RunRecord]:
-        columns = _runs.c if results else [column for column in _runs.c if column.name != "result"]
-        newest_first = (_runs.c.created_at.desc(), _runs.c.id.desc())
+    def measured(self) -> list[tuple[str, str]]:
+        """Model and `Recipe.settings` of all finished runs, those with the newest run first."""
+        newest = sa.func.max(RUNS.c.created_at).desc()
+        statement = sa.select(RUNS.c.model, RUNS.c.settings).where(RUNS.c.state == "finished")
         with self._engine.connect() as connection:
-            rows = connection.execute(sa.select(*columns).where(*where).order_by(*newest_first).limit(limit))
+            rows = connection.execute(statement.group_by(RUNS.c.model, RUNS.c.settings).order_by(newest))
+            return [(row.model, row.settings) for row in rows]
+
+    def variants(self, model: str, settings: str, *, limit: int) -> list[RunRecord]:
+        """The newest finished run of each recipe of a model measured in one way: baselines first, then the newest."""
+        place = sa.func.row_number().over(partition_by=RUNS.c.digest, order_by=RUNS.c.created_at.desc())
+        alike = (RUNS.c.model == model, RUNS.c.settings == settings, RUNS.c.state == "finished")
+        columns = (RUNS.c.id, RUNS.c.slot, RUNS.c.created_at, place.label("place"))
+        ranked = sa.select(*columns).where(*alike).subquery()
+        order = (ranked.c.slot != 0, ranked.c.created_at.desc())
+        newest = sa.select(ranked.c.id).where(ranked.c.place == 1).order_by(*order).limit(limit)
+        baselines_first = (RUNS.c.slot != 0, *NEWEST_FIRST)
+        return self._select(RUNS.c.id.in_(newest), order=baselines_first, limit=limit)
+
+    def _select(
+        self, *where: sa.ColumnElement[bool], order: Sequence[Any] = NEWEST_FIRST, limit: int = 1, offset: int = 0
+    ) -> list[RunRecord]:
+        with self._engine.connect() as connection:
+            rows = connection.execute(RUNS.select().where(*where).order_by(*order).limit(limit).offset(offset))
             return [_record(row) for row in rows]
+
+    def count(self, *, states: Sequence[State] = ()) -> int:
+        """How many runs there are, or how many in these states."""
+        where = [RUNS.c.state.in_(states)] if states else []
+        with self._engine.connect() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(RUNS).where(*where)).scalar_one())
+
+    def result(self, run_id: str) -> RunResult | None:
+        """Everything measured in a finished run; None for another."""
+        return self.results([run_id]).get(run_id)
+
+    def results(self, run_ids: Sequence[str]) -> dict[str, RunResult]:
+        """Everything measured, by id, for those of the runs that have finished."""
+        statement = RESULTS.select().where(RESULTS.c.run_id.in_(run_ids))
+        with self._engine.connect() as connection:
+            return {row.run_id: RunResult.model_validate(row.content) for row in connection.execute(statement)}
 
     def events(self, run_id: str, *, after: int = 0, kinds: Sequence[str] = ()) -> list[StoredEvent]:
         """A run's events in order, those after the event id `after`, of the given kinds or all."""
-        where = [_events.c.run_id == run_id, _events.c.id > after]
-        where += [_events.c.kind.in_(kinds)] if kinds else []
+        where = [EVENTS.c.run_id == run_id, EVENTS.c.id > after]
+        where += [EVENTS.c.kind.in_(kinds)] if kinds else []
         with self._engine.connect() as connection:
-            rows = connection.execute(_events.select().where(*where).order_by(_events.c.id))
+            rows = connection.execute(EVENTS.select().where(*where).order_by(EVENTS.c.id))
             return [StoredEvent(row.id, parse_event(row.content)) for row in rows]
 
     def delete(self, run_id: str) -> None:
         """Forget an ended run and its events; its folder is the caller's."""
-        ended = sa.select(_runs.c.id).where(_runs.c.id == run_id, _runs.c.state.notin_(LIVE))
+        ended = sa.select(RUNS.c.id).where(RUNS.c.id == run_id, RUNS.c.state.notin_(LIVE))
         with self._engine.begin() as connection:
-            connection.execute(_events.delete().where(_events.c.run_id.in_(ended)))
-            connection.execute(_runs.delete().where(_runs.c.id.in_(ended)))
+            for dependent in (EVENTS, RESULTS):
+                connection.execute(dependent.delete().where(dependent.c.run_id.in_(ended)))
+            connection.execute(RUNS.delete().where(RUNS.c.id.in_(ended)))
 
 
 def _relax_sync(connection: Any, _record: Any) -> None:
@@ -241,8 +260,19 @@ def _identity(pid: int) -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": pid, "process_started_at": psutil.Process(pid).create_time()}
 
 
+def _slot_of(connection: sa.Connection, recipe: Recipe) -> int:
+    """The number of a recipe among its model's variants: the one it had before, or the next."""
+    if recipe.is_baseline:
+        return 0
+    earlier = sa.select(RUNS.c.slot).where(RUNS.c.digest == recipe.digest).limit(1)
+    highest = sa.select(sa.func.max(RUNS.c.slot)).where(RUNS.c.model == recipe.model)
+    known = connection.execute(earlier).scalar()
+    return int(known) if known is not None else int(connection.execute(highest).scalar() or 0) + 1
+
+
 def _record(row: sa.Row[Any]) -> RunRecord:
     values = dict(row._mapping)
-    for unused in ("digest", "model", "device"):
+    for unused in ("digest", "model", "device", "settings", "duel"):
         values.pop(unused)
-    return RunRecord(**({"result": None} | values | {"recipe": Recipe.model_validate(values["recipe"])}))
+    recipe, summary = Recipe.model_validate(values["recipe"]), values["summary"]
+    return RunRecord(**(values | {"recipe": recipe, "summary": summary and Summary.model_validate(summary)}))

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from core.devices import find_device
 from core.errors import StudioError
 from core.progress import Event, Failed, Finished, Note, PhaseStarted
+from experiments.result import RunResult
 from experiments.store import RunRecord, Store, data_folder, open_store, run_folder
 from profiling.telemetry import TelemetrySampler
 
@@ -49,12 +50,13 @@ def execute(store: Store, record: RunRecord, on_event: Callable[[Event], None] =
     writer = _Writer(store, record.id)
     last: Event = Failed(sentence="The run ended without a result")
     for event in _events(record, writer.add):
-        writer.add(event)
+        # The result has a place of its own in the store: pages that follow the events need not carry it.
+        writer.add(Finished(result={}) if isinstance(event, Finished) else event)
         on_event(event)
         last = event
     writer.flush()
     if isinstance(last, Finished):
-        store.finish(record.id, last.result)
+        store.finish(record.id, RunResult.model_validate(last.result))
     elif isinstance(last, Failed):
         store.fail(record.id, last.sentence, last.details)
     return last

@@ -10,6 +10,8 @@ from ui import figures, tables, text
 from ui.state import colours, is_dark, open_page, store
 
 PLAIN = {"displayModeBar": False}
+MOST_OFFERED, SHOWN_AT_FIRST = 200, 9
+"""Variants: those that can be picked, the newest ones, and how many of them are drawn unasked."""
 COLUMNS = {
     "colour": st.column_config.ImageColumn("", width=30, pinned=True, help="The variant's colour in every chart."),
     "title": st.column_config.TextColumn("Variant", width="medium", pinned=True),
@@ -35,44 +37,47 @@ COLUMNS = {
 
 def choose() -> list[RunRecord]:
     """The finished runs to compare, all measured under the same settings."""
-    finished = store().runs(states=("finished",), results=False)
-    if not finished:
+    measured = store().measured()
+    if not measured:
         return []
     model_column, settings_column = st.columns([1, 1])
-    models = list(dict.fromkeys(record.recipe.model for record in finished))
+    models = list(dict.fromkeys(model for model, _ in measured))
     wanted = st.query_params.get("model")
     index = models.index(wanted) if wanted in models else 0
     model = model_column.selectbox("Model", models, index, format_func=tables.model_title, key="compare.model")
     st.query_params["model"] = model
-    newest = tables.newest_of_each_recipe(store().runs(states=("finished",), model=model))
-    groups = tables.by_settings(newest)
     settings = settings_column.selectbox(
-        "Measured on", list(groups), key=f"compare.settings.{model}", help="Only what was measured alike is comparable."
+        "Measured on",
+        [settings for each, settings in measured if each == model],
+        format_func=tables.settings_in_words,
+        key=f"compare.settings.{model}",
+        help="Only what was measured alike is comparable.",
     )
-    return pick(groups[settings], key=f"{model}.{settings}")
+    return pick(store().variants(model, settings, limit=MOST_OFFERED), key=f"{model}.{settings}")
 
 
 def pick(records: list[RunRecord], *, key: str) -> list[RunRecord]:
     """Those of the runs that the person wants to see, the baseline first."""
-    titles = titles_of(records)
+    frame = tables.with_unique_titles(variants(records))
+    titles = dict(zip(frame.run_id, frame.title, strict=True))
+    start = [record.id for record in records[:SHOWN_AT_FIRST]]
     chosen = st.multiselect(
-        "Variants", list(titles), list(titles), format_func=titles.__getitem__, key=f"compare.variants.{key}"
+        "Variants",
+        list(titles),
+        [run_id for run_id in titles if run_id in start],
+        format_func=titles.__getitem__,
+        key=f"compare.variants.{key}",
     )
     return [record for record in records if record.id in chosen]
 
 
-def titles_of(records: list[RunRecord]) -> dict[str, str]:
-    """How each run is called here, the baseline first."""
-    frame = tables.with_unique_titles(variants(records))
-    return dict(zip(frame.run_id, frame.title, strict=True))
-
-
 def draw(records: list[RunRecord]) -> None:
     """The whole comparison."""
-    frame = tables.with_unique_titles(against_baseline(variants(records), records))
-    tints = colours(records[0].recipe.model)
+    results = store().results([record.id for record in records])
+    frame = tables.with_unique_titles(against_baseline(variants(records), results))
+    tints = colours(records)
     ink = "#C8D2DF" if is_dark() else "#334155"
-    draw_remarks(frame, records)
+    draw_remarks(frame)
     with st.grid(3, min_column_width=300):
         for panel in figures.panels(frame):
             with st.container(border=True):
@@ -82,25 +87,17 @@ def draw(records: list[RunRecord]) -> None:
     draw_trade_off(frame, tints, ink)
     draw_table(frame, tints)
     with st.expander("Conditions of every measurement", icon=":material/science:", key="conditions"):
-        st.dataframe(tables.conditions(ordered(records, frame), list(frame.title)), alt="Conditions of every variant")
+        titles = dict(zip(frame.run_id, frame.title, strict=True))
+        st.dataframe(tables.conditions(results, titles), alt="Conditions of every variant")
 
 
-def ordered(records: list[RunRecord], frame: pd.DataFrame) -> list[RunRecord]:
-    """The records in the order of the table."""
-    by_id = {record.id: record for record in records}
-    return [by_id[run_id] for run_id in frame.run_id]
-
-
-def draw_remarks(frame: pd.DataFrame, records: list[RunRecord]) -> None:
+def draw_remarks(frame: pd.DataFrame) -> None:
     """What has to be known before the numbers are believed."""
     if not frame.is_baseline.any():
         st.info(
             "The baseline (FP32 in PyTorch) is not among these, so no differences are shown.", icon=":material/info:"
         )
-    disturbed = [
-        title for title, record in zip(frame.title, ordered(records, frame), strict=True) if tables.is_disturbed(record)
-    ]
-    if disturbed:
+    if disturbed := list(frame.title[frame.is_disturbed]):
         st.warning(f"Other work on this machine disturbed the timing of {text.escape(', '.join(disturbed))}.")
 
 
@@ -135,7 +132,7 @@ st.caption("Variants of one model, each measured on the file that ships. The bas
 chosen_records = choose()
 if chosen_records:
     draw(chosen_records)
-elif store().runs(states=("finished",), limit=1, results=False):
+elif store().measured():
     st.info("Choose at least one variant above.", icon=":material/info:")
 else:
     st.info("Nothing to compare yet: no run has finished.", icon=":material/info:")

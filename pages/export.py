@@ -41,9 +41,10 @@ def choose(finished: list[RunRecord]) -> RunRecord:
 @st.cache_data(show_spinner="Packing …", max_entries=100)
 def package_of(run_id: str) -> Package:
     """The zip of a finished run, written once."""
-    record = store().run(run_id)
+    record, result = store().run(run_id), store().result(run_id)
     assert record
-    return build_package(record)
+    assert result
+    return build_package(record, result)
 
 
 def draw(record: RunRecord) -> None:

@@ -87,7 +87,7 @@ with st.grid(5, min_column_width=110):
             st.caption(summary)
 
 st.subheader("Recent runs")
-records = store().runs(limit=RECENT, results=False)
+records = store().runs(limit=RECENT)
 if not records:
     st.info("No runs yet. Press **Run baseline and INT8** above for the first one.", icon=":material/info:")
 with st.container(gap="xsmall"):

@@ -16,7 +16,7 @@ LONGEST_HISTORY = 50
 def draw_list() -> None:
     """Everything that ran, runs or waits."""
     st.title("Runs")
-    if not store().runs(limit=1, results=False):
+    if not store().runs(limit=1):
         st.info("No runs yet. Choose techniques on the Optimise page and press **Run**.", icon=":material/info:")
         if st.button("Go to Optimise", type="primary", icon=":material/tune:", key="go-optimise"):
             open_page("optimise")
@@ -24,7 +24,7 @@ def draw_list() -> None:
     st.caption(
         "Runs belong to the server: closing the browser stops none. Runs on the same device wait for each other."
     )
-    live = [record.id for record in store().runs(states=LIVE, results=False)]
+    live = [record.id for record in store().runs(states=LIVE)]
     if live:
         st.subheader("Now")
         st.fragment(draw_queue, run_every=POLL_SECONDS)(live)
@@ -33,7 +33,7 @@ def draw_list() -> None:
 
 def draw_queue(expected: list[str]) -> None:
     """A line for each run that works or waits, with the means to open or cancel it."""
-    records = store().runs(states=LIVE, results=False)
+    records = store().runs(states=LIVE)
     if [record.id for record in records] != expected:
         st.rerun()
     for record in sorted(records, key=lambda each: (each.state == "queued", each.created_at)):

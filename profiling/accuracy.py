@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from core.data import Floats, InputContract, Split
 from core.errors import BadInput, RunFailed
+from core.packed import Packed, PackedField
 from core.progress import Metric, Progress, Steps
 from profiling.statistics import Interval, mcnemar_p, wilson_interval
 from profiling.subject import Subject
@@ -22,10 +24,10 @@ class Accuracy(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    predictions: tuple[int, ...]
-    confidences: tuple[float, ...]
+    predictions: Annotated[Packed, PackedField("<i4")]
+    confidences: Annotated[Packed, PackedField("<u2", 10_000)]
     """Softmax share of the predicted class, to 4 decimals."""
-    wrong: tuple[int, ...]
+    wrong: Annotated[Packed, PackedField("<i4")]
     """Positions of the predictions that are not among the image's acceptable classes."""
 
     @property
@@ -51,13 +53,12 @@ class Accuracy(BaseModel):
     def agreement_with(self, other: Accuracy) -> float:
         """Share of the same images that both predict alike. Raises `BadInput` on different test sets."""
         self._refuse_other_images(other)
-        return float(np.mean(np.array(self.predictions) == np.array(other.predictions)))
+        return float(np.mean(self.predictions.integers == other.predictions.integers))
 
     def mcnemar_against(self, other: Accuracy) -> float:
         """Exact p-value that both are equally accurate. Raises `BadInput` on different test sets."""
         self._refuse_other_images(other)
-        ours, theirs = set(self.wrong), set(other.wrong)
-        return mcnemar_p(len(theirs - ours), len(ours - theirs))
+        return mcnemar_p(len(_only_in(other.wrong, self.wrong)), len(_only_in(self.wrong, other.wrong)))
 
     def _refuse_other_images(self, other: Accuracy) -> None:
         if self.total != other.total:
@@ -66,6 +67,10 @@ class Accuracy(BaseModel):
                 expected="two variants measured on the same test images",
                 action="Measure both on the same model's test split",
             )
+
+
+def _only_in(these: Packed, others: Packed) -> NDArray[np.int64]:
+    return np.setdiff1d(these.integers, others.integers, assume_unique=True)
 
 
 def measure_accuracy(
@@ -116,7 +121,7 @@ def _summary(logits: Floats, split: Split) -> Accuracy:
     shares = np.exp(logits - logits.max(1, keepdims=True), dtype=np.float64)
     confidences = shares.max(1) / shares.sum(1)
     return Accuracy(
-        predictions=tuple(predicted.tolist()),
-        confidences=tuple(np.round(confidences, 4).tolist()),
-        wrong=tuple(np.flatnonzero(~split.is_correct(predicted)).tolist()),
+        predictions=Packed.of(predicted, "<i4"),
+        confidences=Packed.of(confidences, "<u2", 10_000),
+        wrong=Packed.of(np.flatnonzero(~split.is_correct(predicted)), "<i4"),
     )

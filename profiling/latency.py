@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from core.data import Floats
+from core.packed import Numbers, Packed, PackedField
 from core.progress import Metric, Progress, Steps
 from profiling.statistics import Interval, quantile_interval
 from profiling.subject import Subject
@@ -32,18 +34,40 @@ class Latency(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     batch_size: int
-    blocks_ms: tuple[tuple[float, ...], ...]
-    """Every timed call in ms, to 0.1 microseconds."""
+    samples: Annotated[Packed, PackedField("<u4", 10_000)]
+    """Every timed call in ms, to 0.1 microseconds, in the order they were made."""
+    block_sizes: Annotated[Packed, PackedField("<u4")]
+    """How many calls each block has, in the same order."""
     warmup_ms: float
     first_call_ms: float
     """The very first call: allocation, autotuning, late compilation. Not among the timed ones."""
     contended_share: float | None
     """Share of its runnable time in which this process waited for a core; None where the system does not tell."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_nested(cls, values: Any) -> Any:
+        """Accept `blocks_ms`, the calls of each block as a nested list: the form of results stored by version 0.1."""
+        if isinstance(values, dict) and "blocks_ms" in values:
+            rest = {name: value for name, value in values.items() if name != "blocks_ms"}
+            blocks = values["blocks_ms"]
+            return rest | {"samples": list(chain.from_iterable(blocks)), "block_sizes": list(map(len, blocks))}
+        return values
+
     @property
-    def samples_ms(self) -> tuple[float, ...]:
-        """All timed calls in the order they were made."""
-        return tuple(chain.from_iterable(self.blocks_ms))
+    def samples_ms(self) -> Numbers:
+        """float64 [N]: all timed calls in the order they were made."""
+        return self.samples.array
+
+    @property
+    def blocks_ms(self) -> list[Numbers]:
+        """The same calls, block by block."""
+        return np.split(self.samples_ms, np.cumsum(self.block_sizes.integers)[:-1])
+
+    @property
+    def block_medians_ms(self) -> list[float]:
+        """The median call of each block."""
+        return [float(np.median(block)) for block in self.blocks_ms]
 
     @property
     def p50_ms(self) -> float:
@@ -53,7 +77,7 @@ class Latency(BaseModel):
     @property
     def p50_interval_ms(self) -> Interval | None:
         """95 % interval from the blocks' medians; None below 6 blocks. Calls beside each other are too alike for it."""
-        return quantile_interval([float(np.median(block)) for block in self.blocks_ms], 0.5)
+        return quantile_interval(self.block_medians_ms, 0.5)
 
     @property
     def p90_ms(self) -> float | None:
@@ -114,7 +138,8 @@ def measure_latency(session: Subject, x: Floats, *, seconds: float = 3.0) -> Ste
             infer()
     return Latency(
         batch_size=len(x),
-        blocks_ms=tuple(blocks),
+        samples=Packed.of(chain.from_iterable(blocks), "<u4", 10_000),
+        block_sizes=Packed.of(map(len, blocks), "<u4"),
         warmup_ms=round(warmup_ms, 4),
         first_call_ms=first_call_ms,
         contended_share=_contended_share(clock_before, _scheduler_clock()),
@@ -155,7 +180,7 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _spread(values: list[float] | tuple[float, ...]) -> float:
+def _spread(values: Sequence[float] | Numbers) -> float:
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
     return float((high - low) / middle)
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from core.progress import Event, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
 from experiments.recipe import Recipe, with_references
-from experiments.store import RunRecord, State, StoredEvent
+from experiments.store import RunRecord, State, Store, StoredEvent
 
 MOST_POINTS = 240
 """Points drawn of one curve."""
@@ -216,19 +216,18 @@ def _value(point: Point) -> float:
     return point[1]
 
 
-def family(record: RunRecord, records: Sequence[RunRecord]) -> list[RunRecord]:
+def family(record: RunRecord, store: Store) -> list[RunRecord]:
     """The runs that belong together with this one, oldest first: of the same click, and its baseline and reference.
 
-    `records` are runs of the same model, newest first. Of a baseline or reference the newest finished run counts,
-    unless one was queued with this click.
+    Of a baseline or reference the newest finished run counts, unless one was queued with this click.
     """
-    together = {each.id: each for each in records if abs(each.created_at - record.created_at) < SAME_CLICK_SECONDS}
+    moment = (record.created_at - SAME_CLICK_SECONDS, record.created_at + SAME_CLICK_SECONDS)
+    together = {each.id: each for each in store.runs(model=record.recipe.model, between=moment)} | {record.id: record}
     present = {each.recipe.digest for each in together.values()}
     for recipe in with_references(record.recipe):
-        earlier = (each for each in records if each.recipe.digest == recipe.digest and each.state == "finished")
-        if recipe.digest not in present and (found := next(earlier, None)):
+        if recipe.digest not in present and (found := store.finished_before(recipe)):
             together[found.id] = found
-    return sorted((together | {record.id: record}).values(), key=lambda each: (each.created_at, each.id))
+    return sorted(together.values(), key=lambda each: (each.created_at, each.id))
 
 
 def at_work(record: RunRecord, relatives: Sequence[RunRecord]) -> RunRecord:

@@ -8,7 +8,6 @@ import streamlit as st
 
 from experiments.compare import NO_DIFFERENCE, against_baseline, latency_verdict, variants
 from experiments.recipe import baseline_of, reference_of
-from experiments.result import RunResult
 from experiments.store import RunRecord
 from ui import tables, text
 from ui.state import open_page, store
@@ -28,8 +27,8 @@ def draw_metrics(record: RunRecord) -> None:
     """The headline numbers with their differences to the baseline, and the way on."""
     baseline = None if record.recipe.is_baseline else store().finished_before(baseline_of(record.recipe))
     records = [each for each in (baseline, record) if each]
-    row = against_baseline(variants(records), records).iloc[-1]
-    result = RunResult.model_validate(record.result)
+    results = store().results([each.id for each in records])
+    row, result = against_baseline(variants(records), results).iloc[-1], results[record.id]
     low, high = result.accuracy.interval
     differs = baseline is not None
     with st.container(horizontal=True, key="metrics"):

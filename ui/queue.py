@@ -22,7 +22,7 @@ def enqueue(store: Store, recipe: Recipe, *, measure_again: bool = False, with_c
 
 def is_known(store: Store, recipe: Recipe) -> bool:
     """Whether exactly this recipe has finished, runs, or waits."""
-    return bool(store.runs(states=("finished", *LIVE), digest=recipe.digest, limit=1, results=False))
+    return bool(store.runs(states=("finished", *LIVE), digest=recipe.digest, limit=1))
 
 
 def control_of(recipe: Recipe) -> Recipe | None:

@@ -37,15 +37,14 @@ def draw_run(run_id: str) -> None:
     if record is None:
         st.warning(f"There is no run {text.escape(run_id[:40])} here. It may have been deleted.")
         return
-    kin = family(record, store().runs(model=record.recipe.model, results=False))
+    kin = family(record, store())
     is_live = any(each.is_live for each in kin)
     st.fragment(draw_live, run_every=POLL_SECONDS if is_live else None)(run_id, kin)
 
 
 def draw_live(run_id: str, kin: list[RunRecord]) -> None:
     """All of a run that can change while it works; `kin` is its family, itself included, when the page was drawn."""
-    # The list came without results, and what was live may have ended: these are read again.
-    relatives = [store().run(each.id) or each if each.is_live or each.id == run_id else each for each in kin]
+    relatives = [store().run(each.id) or each if each.is_live else each for each in kin]
     if [each.is_live for each in relatives] != [each.is_live for each in kin]:
         st.rerun()
     record = next(each for each in relatives if each.id == run_id)
@@ -178,7 +177,7 @@ def why_queued(record: RunRecord, subject: RunRecord) -> str:
         words = f"**{text.escape(subject.recipe.title)}** comes first and is shown here; this run follows by itself."
         return f"{role(subject)} {words}"
     device = record.recipe.device
-    running = [each for each in store().runs(states=("running",), results=False) if each.recipe.device == device]
+    running = [each for each in store().runs(states=("running",)) if each.recipe.device == device]
     ahead = [each for each in store().queue() if each.recipe.device == device and each.created_at < record.created_at]
     if not running and not ahead:
         return "About to start."

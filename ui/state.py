@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
 import streamlit as st
 
 from core.devices import Device, list_devices, why_no_gpu
-from experiments.store import Store, data_folder, open_store
+from experiments.store import RunRecord, Store, data_folder, open_store
 from ui.theme import colour_of
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
@@ -42,10 +43,9 @@ def is_dark() -> bool:
     return bool(st.context.theme.type == "dark")
 
 
-def colours(model: str) -> dict[str, str]:
-    """The colour of every variant of a model by recipe digest."""
-    history = [record.recipe for record in reversed(store().runs(model=model, results=False))]
-    return colour_of(history, dark=is_dark())
+def colours(records: Iterable[RunRecord]) -> dict[str, str]:
+    """The colour of each variant by its recipe's digest, the same on every page and whatever else is shown."""
+    return {record.recipe.digest: colour_of(record.slot, dark=is_dark()) for record in records}
 
 
 def open_page(name: str, **query: str) -> NoReturn:

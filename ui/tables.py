@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -28,7 +28,7 @@ HISTORY = ["state", "title", "accuracy", "p50_ms", "model", "device", "queued", 
 
 
 def _history_row(record: RunRecord) -> dict[str, Any]:
-    result = RunResult.model_validate(record.result) if record.result else None
+    summary = record.summary
     return {
         "state": [record.state],
         "title": record.recipe.title,
@@ -36,8 +36,8 @@ def _history_row(record: RunRecord) -> dict[str, Any]:
         "device": record.recipe.device,
         "queued": pd.Timestamp(record.created_at, unit="s", tz="UTC"),
         "took": duration(record.ended_at - record.started_at) if record.started_at and record.ended_at else "",
-        "accuracy": 100 * result.accuracy.value if result else None,
-        "p50_ms": result.latency.p50_ms if result else None,
+        "accuracy": 100 * summary.accuracy if summary else None,
+        "p50_ms": summary.p50_ms if summary else None,
     }
 
 
@@ -104,14 +104,15 @@ def _as_text(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
-def conditions(records: Sequence[RunRecord], titles: Sequence[str]) -> pd.DataFrame:
-    """Under what each of the finished runs was measured: a row for each condition, a column for each variant."""
-    columns = {title: _conditions_of(record) for record, title in zip(records, titles, strict=True)}
-    return pd.DataFrame(columns).fillna("")
+def conditions(results: Mapping[str, RunResult], titles: Mapping[str, str]) -> pd.DataFrame:
+    """Under what each finished run was measured: a row for each condition, a column for each variant.
+
+    Both are by run id; the columns come in the order of `titles`.
+    """
+    return pd.DataFrame({title: _conditions_of(run_id, results[run_id]) for run_id, title in titles.items()}).fillna("")
 
 
-def _conditions_of(record: RunRecord) -> dict[str, str]:
-    result = RunResult.model_validate(record.result)
+def _conditions_of(run_id: str, result: RunResult) -> dict[str, str]:
     found, latency = result.conditions, result.latency
     waited = latency.contended_share
     return {
@@ -133,28 +134,11 @@ def _conditions_of(record: RunRecord) -> dict[str, str]:
         **({} if found.tf32 is None else {"TF32 convolutions": "yes" if found.tf32 else "no"}),
         **found.libraries,
         "Commit": (found.commit or "")[:12],
-        "Run": record.id,
+        "Run": run_id,
     }
 
 
-def newest_of_each_recipe(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Of runs in the order newest first, the first of each recipe, in that order."""
-    newest = {record.recipe.digest: record for record in reversed(records)}
-    return [record for record in records if newest[record.recipe.digest] is record]
-
-
-def by_settings(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """The runs by the device and settings they were measured with, in words."""
-    groups: dict[str, list[RunRecord]] = {}
-    for record in records:
-        measurement = record.recipe.measurement
-        threads = f"{measurement.threads} threads" if measurement.threads else "default threads"
-        groups.setdefault(f"{record.recipe.device} · batch size {measurement.batch_size} · {threads}", []).append(
-            record
-        )
-    return groups
-
-
-def is_disturbed(record: RunRecord) -> bool:
-    """Whether other work on the machine took time from a finished run's latency measurement."""
-    return RunResult.model_validate(record.result).latency.is_contended
+def settings_in_words(settings: str) -> str:
+    """`Recipe.settings` as a person reads it."""
+    device, batch, threads = settings.split("|")
+    return f"{device} · batch size {batch} · " + ("default threads" if threads == "0" else f"{threads} threads")

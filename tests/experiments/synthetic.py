@@ -36,5 +36,5 @@ def finish_with(store: Store, recipe: Recipe, *, wrong: Iterable[int], median_ms
         artifact_files=("model.onnx",),
     )
     run_id = store.begin_here(recipe)
-    store.finish(run_id, result.model_dump(mode="json"))
+    store.finish(run_id, result)
     return run_id

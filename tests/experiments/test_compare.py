@@ -13,6 +13,12 @@ BASELINE = Recipe(model="resnet_fmnist")
 VARIANT = Recipe(model="resnet_fmnist", runtime="onnxruntime")
 
 
+def compared(store: Store) -> pd.DataFrame:
+    """All finished runs against the baseline."""
+    records = store.runs()
+    return against_baseline(variants(records), store.results([record.id for record in records]))
+
+
 @pytest.mark.parametrize(
     ("speedup", "low", "high", "verdict"),
     [
@@ -32,8 +38,7 @@ def test_a_speed_difference_needs_an_interval_without_one_and_a_size(
 def test_differences_are_to_the_baseline_which_stands_first(store: Store) -> None:
     finish_with(store, VARIANT, wrong=range(120), median_ms=1.0, size_bytes=250)
     finish_with(store, BASELINE, wrong=range(80), median_ms=2.0, size_bytes=1000)
-    records = store.runs()
-    frame = against_baseline(variants(records), records)
+    frame = compared(store)
     assert list(frame.is_baseline) == [True, False]
     row = frame.iloc[1]
     assert row.accuracy_points == pytest.approx(-4.0)
@@ -48,21 +53,19 @@ def test_differences_are_to_the_baseline_which_stands_first(store: Store) -> Non
 def test_a_handful_of_flipped_images_is_no_difference(store: Store) -> None:
     finish_with(store, BASELINE, wrong=range(80), median_ms=2.0, size_bytes=1000)
     finish_with(store, VARIANT, wrong=range(2, 84), median_ms=2.0, size_bytes=1000)
-    records = store.runs()
-    row = against_baseline(variants(records), records).iloc[1]
+    row = compared(store).iloc[1]
     assert row.accuracy_verdict == NO_DIFFERENCE
     assert row.latency_verdict == NO_DIFFERENCE
 
 
 def test_without_a_baseline_differences_are_empty(store: Store) -> None:
     finish_with(store, VARIANT, wrong=range(80), median_ms=2.0, size_bytes=1000)
-    records = store.runs()
-    assert against_baseline(variants(records), records).speedup.isna().all()
-    assert "onnx" in describe(against_baseline(variants(records), records)).lower()
+    assert compared(store).speedup.isna().all()
+    assert "onnx" in describe(compared(store)).lower()
 
 
 def test_no_runs_make_an_empty_table() -> None:
-    assert against_baseline(variants([]), []).empty
+    assert against_baseline(variants([]), {}).empty
 
 
 def test_the_front_is_what_nothing_dominates() -> None:

@@ -60,7 +60,7 @@ def test_the_result_is_what_the_artifact_does(finished: tuple[Path, list[object]
     pixels = bundle.data.test.pixels[:500].astype(np.float32)
     x = (pixels - np.float32(contract["mean"][0])) / np.float32(contract["std"][0])
     (logits,) = onnxruntime.InferenceSession(path).run(None, {"input": x.astype(np.float32)})
-    agreement = np.mean(logits.argmax(1) == np.array(result.accuracy.predictions[:500]))
+    agreement = np.mean(logits.argmax(1) == result.accuracy.predictions.integers[:500])
     assert agreement > 0.995  # batch sizes may differ in the last bit of a tie
     assert result.accuracy.total == 10_000
 
@@ -79,17 +79,20 @@ def test_a_run_through_the_store_makes_a_package_that_runs_alone(store: Store, t
     record = store.run(run_id)
     assert record.state == "finished"
     assert store.events(run_id, kinds=["telemetry"])
-    package = build_package(record)
+    result = store.result(run_id)
+    package = build_package(record, result)
     with zipfile.ZipFile(package.path) as archive:
         archive.extractall(tmp_path / "unpacked")
     (folder,) = (tmp_path / "unpacked").iterdir()
     assert from_yaml((folder / "recipe.yaml").read_text()) == INT8
+    plain = json.loads((folder / "result.json").read_text())
+    assert plain["accuracy"]["predictions"] == result.accuracy.predictions.integers.tolist()
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
     output = subprocess.run(
         [sys.executable, "-I", "run.py"], cwd=folder, capture_output=True, text=True, check=True, timeout=120
     ).stdout
     assert len(output.splitlines()) > 16
-    assert build_package(record).sha256 == package.sha256
+    assert build_package(record, result).sha256 == package.sha256
 
 
 def test_a_run_that_fails_ends_with_a_sentence_and_keeps_the_details(store: Store) -> None:

@@ -24,9 +24,8 @@ IMAGES = 2000
 def finished(store: Store, recipe: Recipe, *, wrong: int = 140, p50_ms: float = 1.0, size_bytes: int = 3 * MIB) -> str:
     """Leave a run that finished, its events and its files included; its id."""
     run_id = store.begin_here(recipe)
-    result = measured(recipe, wrong=wrong, p50_ms=p50_ms, size_bytes=size_bytes).model_dump(mode="json")
-    store.append(run_id, [*working_events(), Finished(result=result)])
-    store.finish(run_id, result)
+    store.append(run_id, [*working_events(), Finished(result={})])
+    store.finish(run_id, measured(recipe, wrong=wrong, p50_ms=p50_ms, size_bytes=size_bytes))
     write_artifact(run_id, size_bytes)
     return run_id
 

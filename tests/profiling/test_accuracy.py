@@ -46,10 +46,10 @@ def test_every_labelled_image_counts_once_and_any_acceptable_class_is_right(tabl
     session = Lookup(table)
     accuracy = result_of(measure_accuracy(session, split_of(labels), CONTRACT, batch_size=3))
     assert session.batches == [3, 1]
-    assert accuracy.predictions == tuple(best[[0, 2, 3, 4]])
-    assert accuracy.wrong == (2,)
+    assert accuracy.predictions.integers.tolist() == best[[0, 2, 3, 4]].tolist()
+    assert accuracy.wrong.integers.tolist() == [2]
     assert (accuracy.correct, accuracy.total, accuracy.value) == (3, 4, 0.75)
-    np.testing.assert_allclose(accuracy.confidences, softmax(table[[0, 2, 3, 4]], axis=1).max(1), atol=6e-5)
+    np.testing.assert_allclose(accuracy.confidences.array, softmax(table[[0, 2, 3, 4]], axis=1).max(1), atol=6e-5)
 
 
 def test_the_last_events_tell_the_final_accuracy_and_json_keeps_it(table: Floats) -> None:

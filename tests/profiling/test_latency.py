@@ -44,7 +44,7 @@ def test_a_known_duration_is_measured_and_the_first_call_is_kept_apart() -> None
     assert latency.warmup_ms >= WARMUP_MS + 500
     assert max(latency.samples_ms) < 400
     assert latency.throughput_per_s == pytest.approx(4000 / latency.p50_ms)
-    assert all(sum(block) >= BLOCK_MS for block in latency.blocks_ms)
+    assert all(sum(block) >= BLOCK_MS - 0.01 for block in latency.blocks_ms)
 
 
 def test_events_come_between_blocks_and_a_slow_listener_is_not_timed() -> None:
@@ -66,7 +66,7 @@ def test_garbage_collection_is_off_in_timed_blocks_and_on_again_after() -> None:
     result = result_of(steps)
     assert gc.isenabled()
     assert not session.saw_gc
-    assert result.samples_ms
+    assert len(result.samples_ms)
 
 
 def test_time_is_up_even_when_one_call_takes_longer() -> None:
@@ -82,7 +82,7 @@ def blocks(*values: tuple[float, ...]) -> Latency:
 
 
 def test_statistics_are_derived_from_every_sample_and_survive_json() -> None:
-    samples = np.random.default_rng(0).lognormal(size=(20, 25))
+    samples = np.random.default_rng(0).lognormal(size=(20, 25)).round(4)
     latency = blocks(*map(tuple, samples.tolist()))
     again = Latency.model_validate_json(latency.model_dump_json())
     assert again == latency

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import count
 
 import pytest
 
 from core.progress import Event, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
 from experiments.recipe import Recipe, reference_of
-from experiments.store import RunRecord, StoredEvent
+from experiments.store import Store, StoredEvent
 from optimizers import TECHNIQUES
+from tests.pages.left_behind import finished
 from ui.live import MOST_POINTS, LiveView, at_work, duration, expected_curves, family, thin
 
 MODEL = "resnet_fmnist"
@@ -144,37 +145,43 @@ def test_a_place_is_kept_for_what_will_come() -> None:
     assert "gpu_power_w" in expected_curves(INT8, grown(Telemetry(at=0, gpu_power_w=300)))
 
 
-_ids = count()
+def at(store: Store, seconds: float, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, *, done: bool = True) -> str:
+    """A run queued at that time, finished or failed since; its id."""
+    monkeypatch.setattr(time, "time", lambda: seconds)
+    if done:
+        return finished(store, recipe)
+    run_id = store.begin_here(recipe)
+    store.fail(run_id, "It broke.")
+    return run_id
 
 
-def record(recipe: Recipe, *, at: float, state: str = "finished") -> RunRecord:
-    """A run as the store knows it."""
-    return RunRecord(
-        id=f"{next(_ids):04}", recipe=recipe, state=state, cancel_requested=False, host=None, pid=None,  # type: ignore[arg-type]
-        process_started_at=None, created_at=at, started_at=None, ended_at=None, error=None, details=None, result=None,
-    )  # fmt: skip
+def kin(store: Store, run_id: str) -> list[str]:
+    """Ids of a run's family."""
+    record = store.run(run_id)
+    assert record
+    return [each.id for each in family(record, store)]
 
 
-def test_runs_of_one_click_belong_together() -> None:
-    baseline = record(Recipe(model=MODEL), at=100)
-    variant = record(INT8, at=100.1, state="running")
-    reference = record(reference_of(INT8), at=100.2, state="queued")
-    hours_later = record(INT8, at=9000)
-    everything = [hours_later, reference, variant, baseline]
-    assert family(baseline, everything) == [baseline, variant, reference]
-    assert family(reference, everything) == [baseline, variant, reference]
+def test_runs_of_one_click_belong_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    baseline = at(store, 100, Recipe(model=MODEL), monkeypatch)
+    variant = at(store, 100.1, INT8, monkeypatch)
+    reference = at(store, 100.2, reference_of(INT8), monkeypatch)
+    at(store, 9000, INT8, monkeypatch)
+    assert kin(store, baseline) == kin(store, reference) == [baseline, variant, reference]
 
 
-def test_a_baseline_measured_earlier_belongs_to_a_later_variant() -> None:
-    oldest, newest = record(Recipe(model=MODEL), at=100), record(Recipe(model=MODEL), at=200)
-    broken = record(Recipe(model=MODEL), at=300, state="failed")
-    variant = record(INT8, at=1000)
-    assert family(variant, [variant, broken, newest, oldest]) == [newest, variant]
-    assert family(replace(variant, id="not listed"), []) == [replace(variant, id="not listed")]
+def test_a_baseline_measured_earlier_belongs_to_a_later_variant(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(store, 100, Recipe(model=MODEL), monkeypatch)
+    newest = at(store, 200, Recipe(model=MODEL), monkeypatch)
+    at(store, 300, Recipe(model=MODEL), monkeypatch, done=False)
+    variant = at(store, 1000, INT8, monkeypatch)
+    assert kin(store, variant) == [newest, variant]
 
 
-def test_while_a_run_waits_the_work_of_its_relative_is_shown() -> None:
-    baseline, variant = record(Recipe(model=MODEL), at=1, state="running"), record(INT8, at=2, state="queued")
+def test_while_a_run_waits_the_work_of_its_relative_is_shown(store: Store) -> None:
+    baseline, variant = store.run(store.begin_here(Recipe(model=MODEL))), store.run(store.enqueue(INT8))
+    assert baseline
+    assert variant
     done = replace(baseline, state="finished")
     assert at_work(variant, [baseline, variant]) == baseline
     assert at_work(variant, [done, variant]) == variant

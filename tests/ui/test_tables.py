@@ -13,7 +13,7 @@ from experiments.recipe import MeasurementSettings, Recipe
 from experiments.store import RunRecord, Store
 from optimizers import TECHNIQUES
 from tests.pages.left_behind import MIB, finished
-from ui.tables import by_settings, comparison, conditions, history, newest_of_each_recipe, ratio_in_words, to_csv
+from ui.tables import comparison, conditions, history, ratio_in_words, settings_in_words, to_csv
 from ui.tables import with_unique_titles as unique
 
 MODEL = "resnet_fmnist"
@@ -28,9 +28,14 @@ def left(store: Store) -> list[RunRecord]:
     return store.runs()
 
 
+def compared(store: Store, records: list[RunRecord]) -> pd.DataFrame:
+    """The runs against their baseline."""
+    return against_baseline(variants(records), store.results([record.id for record in records]))
+
+
 def test_a_comparison_says_in_words_what_changed(store: Store) -> None:
     records = left(store)
-    table = comparison(against_baseline(variants(records), records))
+    table = comparison(compared(store, records))
     assert table.iloc[0][["accuracy_change", "speed_change", "size_change"]].tolist() == ["baseline"] * 3
     row = table.iloc[1]
     assert (row.accuracy, row.accuracy_change) == (pytest.approx(94.0), "-1.00 points")
@@ -41,7 +46,7 @@ def test_a_comparison_says_in_words_what_changed(store: Store) -> None:
 
 def test_without_a_baseline_nothing_is_called_a_change(store: Store) -> None:
     finished(store, INT8)
-    table = comparison(against_baseline(variants(store.runs()), store.runs()))
+    table = comparison(compared(store, store.runs()))
     assert table.iloc[0][["accuracy_change", "speed_change", "size_change"]].tolist() == [""] * 3
 
 
@@ -81,24 +86,15 @@ def test_history_has_numbers_only_where_something_was_measured(store: Store) -> 
     assert pd.isna(table.accuracy.iloc[0])
 
 
-def test_of_each_recipe_the_newest_counts(store: Store) -> None:
-    first, second, other = finished(store, BASELINE), finished(store, BASELINE), finished(store, INT8)
-    assert [record.id for record in newest_of_each_recipe(store.runs())] == [other, second]
-    assert first in [record.id for record in store.runs()]
-
-
-def test_only_what_was_measured_alike_is_grouped(store: Store) -> None:
-    finished(store, BASELINE)
-    finished(store, BASELINE.model_copy(update={"measurement": MeasurementSettings(batch_size=8)}))
-    finished(store, INT8)
-    groups = by_settings(store.runs())
-    assert sorted(len(group) for group in groups.values()) == [1, 2]
-    assert any("batch size 8" in words for words in groups)
+def test_settings_are_words() -> None:
+    assert settings_in_words(BASELINE.settings) == "cpu · batch size 1 · default threads"
+    slow = BASELINE.model_copy(update={"measurement": MeasurementSettings(batch_size=8, threads=2)})
+    assert settings_in_words(slow.settings) == "cpu · batch size 8 · 2 threads"
 
 
 def test_conditions_name_what_a_number_depends_on(store: Store) -> None:
-    records = left(store)
-    table = conditions(records, ["one", "two"])
+    first, second = (record.id for record in left(store))
+    table = conditions(store.results([first, second]), {first: "one", second: "two"})
     assert list(table.columns) == ["one", "two"]
     shown = table["one"]
     assert (shown["Threads"], shown["Batch size"], shown["torch"], shown["Test images"]) == (

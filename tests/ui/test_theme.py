@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.recipe import Recipe
 from ui import theme
 
 CONFIG = tomllib.loads((Path(__file__).parents[2] / ".streamlit" / "config.toml").read_text())["theme"]
@@ -79,15 +78,8 @@ def test_charts_drawn_by_streamlit_use_the_same_palette(mode: str) -> None:
     assert tuple(CONFIG[mode]["chartCategoricalColors"]) == MODES[mode][0]
 
 
-def recipes(count: int) -> list[Recipe]:
-    return [Recipe(model="resnet_fmnist", runtime="onnxruntime", seed=seed) for seed in range(count)]
-
-
-def test_the_baseline_is_grey_and_a_variant_keeps_its_colour_as_others_join() -> None:
-    baseline, first, *others = Recipe(model="resnet_fmnist"), *recipes(5)
-    early = theme.colour_of([baseline, first])
-    late = theme.colour_of([baseline, first, *others, first])
-    assert early[baseline.digest] == late[baseline.digest] == theme.BASELINE_LIGHT
-    assert early[first.digest] == late[first.digest] == theme.LIGHT[0]
-    assert len(set(late.values())) == 6
-    assert theme.colour_of([first], dark=True)[first.digest] == theme.DARK[0]
+def test_the_baseline_is_grey_and_eight_variants_differ() -> None:
+    assert theme.colour_of(0) == theme.BASELINE_LIGHT
+    assert theme.colour_of(0, dark=True) == theme.BASELINE_DARK
+    assert [theme.colour_of(slot) for slot in range(1, 9)] == list(theme.LIGHT)
+    assert theme.colour_of(9, dark=True) == theme.DARK[0]
