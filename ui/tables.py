@@ -6,10 +6,12 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from experiments.result import RunResult
 from experiments.store import RunRecord
+from runtimes import RUNTIMES
 from sample_models import MODELS
 from ui import text
 from ui.live import duration
@@ -57,8 +59,11 @@ def comparison(frame: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "title": frame.title,
+            "runtime": frame.runtime.map(value_title),
+            "precision": frame.precision.map(value_title),
             "accuracy": 100 * frame.accuracy,
             "accuracy_change": _changes(frame, frame.accuracy_verdict),
+            **({"agreement": 100 * frame.agreement} if "agreement" in frame else {}),
             "p50_ms": frame.p50_ms,
             "p95_ms": frame.p95_ms,
             "speed_change": _changes(frame, frame.latency_verdict),
@@ -68,11 +73,32 @@ def comparison(frame: pd.DataFrame) -> pd.DataFrame:
             "gzip": frame.gzip_bytes / text.MIB,
             "memory": frame.memory_bytes / text.MIB,
             "parameters": frame.parameter_count,
+            "nonzero": frame.nonzero_count,
             "macs": frame.macs / 1e6,
             "build_ms": frame.build_ms,
+            "first_call_ms": frame.first_call_ms,
         }
     )
     return table.set_index(frame.run_id)
+
+
+def value_title(value: str) -> str:
+    """How a runtime or a precision is called on screen."""
+    return RUNTIMES[value].title if value in RUNTIMES else value.upper()
+
+
+def with_agreement(frame: pd.DataFrame, results: Mapping[str, RunResult]) -> pd.DataFrame:
+    """The variants with `agreement`: the share of test images predicted as by the baseline; empty without one."""
+    baselines = frame.run_id[frame.is_baseline]
+    if not len(baselines):
+        return frame.assign(agreement=np.nan)
+    base = results[baselines.iloc[0]].accuracy
+    return frame.assign(agreement=[results[run_id].accuracy.agreement_with(base) for run_id in frame.run_id])
+
+
+def differing(table: pd.DataFrame, *, keep: Sequence[str]) -> list[str]:
+    """The columns in which not all rows are alike, and those to keep in any case, in the table's order."""
+    return [str(name) for name in table if name in keep or table[name].nunique(dropna=False) > 1]
 
 
 def swatch(colour: str) -> str:
@@ -98,6 +124,11 @@ def ratio_in_words(share: float) -> str:
 def to_csv(frame: pd.DataFrame) -> str:
     """The table as CSV. Text that a spreadsheet would take for a formula gets an apostrophe before it (OWASP)."""
     return frame.map(_as_text).to_csv(index=False)
+
+
+def to_json(frame: pd.DataFrame) -> str:
+    """The table as JSON, a list of objects; what was not measured is null."""
+    return str(frame.to_json(orient="records", indent=1, double_precision=10))
 
 
 def _as_text(cell: Any) -> Any:

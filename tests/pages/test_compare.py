@@ -45,9 +45,8 @@ def test_the_newest_run_of_each_recipe_is_shown_the_baseline_first_and_grey(visi
     baseline = finished(store, BASELINE, p50_ms=2)
     page = visit("compare")
     assert list(table(page).index) == [baseline, newest]
-    panels = figures(page)[:6]
-    assert len(figures(page)) == 7
-    for panel in panels:
+    assert len(figures(page)) == 6
+    for panel in figures(page):
         colours = next(trace for trace in panel["data"] if "base" in trace)["marker"]["color"]
         assert colours[0] == BASELINE_LIGHT
         assert colours[1] != BASELINE_LIGHT
@@ -97,3 +96,23 @@ def test_conditions_are_there_for_each_variant(visit: Visit, store: Store) -> No
     shown = visit("compare").expander(key="conditions").dataframe[0].value
     assert list(shown.columns) == ["FP32 · PyTorch", INT8.title]
     assert {"Device", "Threads", "torch", "Date", "Batch size", "Timed calls"} <= set(shown.index)
+
+
+def test_columns_in_which_all_are_alike_are_hidden_until_asked_for(visit: Visit, store: Store) -> None:
+    finished(store, BASELINE, p50_ms=2.0)
+    finished(store, INT8, p50_ms=0.5)
+    page = visit("compare")
+    shown = list(page.dataframe[0].proto.column_order)
+    assert {"title", "accuracy", "p50_ms", "precision", "runtime"} <= set(shown)
+    assert "macs" not in shown
+    assert "MACs" in next(caption.value for caption in page.caption if "Hidden" in caption.value)
+    page.toggle(key="all-columns").set_value(True).run()
+    assert "macs" in page.dataframe[0].proto.column_order
+
+
+def test_the_table_can_be_narrowed_to_a_runtime(visit: Visit, store: Store) -> None:
+    finished(store, BASELINE)
+    variant = finished(store, INT8)
+    page = visit("compare")
+    page.button_group(key="filter.runtime").set_value(["onnxruntime"]).run()
+    assert list(table(page).index) == [variant]

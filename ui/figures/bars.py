@@ -1,13 +1,7 @@
-"""Comparisons as plotly figures: a table in, a figure out. Knows no streamlit.
-
-Every table is the one of `experiments.compare.variants`: one row a variant, the baseline first. `colours` maps digests
-to `#RRGGBB`.
-"""
+"""Measures side by side as bars."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +9,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ui import text
+from ui.figures.frame import FADED, GREY, LONGEST_TITLE, Colours, framed, shorten
 
 ROW_HEIGHT = 46
 """Pixels for a variant in a panel: a line of words and its bar."""
 PANEL_FRAME = 30
 """Pixels of a panel beside its rows, for the axis."""
-LONGEST_TITLE = 34
-"""Characters of a variant's title that fit above its bar."""
-WIDE_RANGE = 8
-"""Latencies further apart than this share a logarithmic axis."""
-FADED = 0.35
-GREY = "#8A93A0"
 MORE, LESS = "higher is better", "lower is better"
-Colours = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -121,7 +109,7 @@ def bars(frame: pd.DataFrame, panel: Panel, colours: Colours, *, ink: str) -> go
         _write(figure, row, _value_text(variant, panel), x=1, anchor="right", ink=ink)
     figure.update_xaxes(range=[start, end], nticks=5, zeroline=False, ticksuffix=panel.suffix)
     figure.update_yaxes(visible=False, range=[-len(shown) + 0.62, 0.72], fixedrange=True)
-    return _framed(figure, height=PANEL_FRAME + ROW_HEIGHT * len(shown))
+    return framed(figure, height=PANEL_FRAME + ROW_HEIGHT * len(shown))
 
 
 def _write(figure: go.Figure, row: float, words: str, *, x: float, anchor: str, ink: str) -> None:
@@ -178,80 +166,4 @@ def _interval(frame: pd.DataFrame, panel: Panel, rows: Any, ink: str) -> go.Scat
             "width": 3,
             "color": ink,
         },
-    )
-
-
-def trade_off(frame: pd.DataFrame, on_front: pd.Series[bool], colours: Colours, *, ink: str) -> go.Figure:
-    """Accuracy over latency, sized by bytes; the Pareto front drawn, variants not on it faded.
-
-    `on_front` says for each row whether no other variant is at least as good in both and better in one.
-    """
-    figure = go.Figure()
-    front = frame[on_front].sort_values("p50_ms")
-    line = {"color": ink, "width": 1.2, "dash": "dot", "shape": "hv"}
-    figure.add_scatter(
-        x=front.p50_ms, y=front.accuracy * 100, mode="lines", line=line, name="Pareto front", hoverinfo="skip"
-    )
-    largest = float(frame.size_bytes.max())
-    for is_best, (_, variant) in zip(on_front, frame.iterrows(), strict=True):
-        figure.add_trace(_bubble(variant, largest, colours, is_best=bool(is_best)))
-    if frame.p50_ms.max() / frame.p50_ms.min() > WIDE_RANGE:
-        ticks = _log_ticks(float(frame.p50_ms.min()), float(frame.p50_ms.max()))
-        words = "Latency p50 (ms, logarithmic axis) · lower is better"
-        figure.update_xaxes(title=words, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
-    else:
-        figure.update_xaxes(title="Latency p50 (ms) · lower is better")
-    figure.update_yaxes(title="Accuracy (%) · higher is better", ticksuffix=" %")
-    figure.update_layout(legend={"itemsizing": "constant", "x": 1.01, "y": 1, "xanchor": "left", "tracegroupgap": 2})
-    return _framed(figure, height=400, legend=True)
-
-
-def _log_ticks(lowest: float, highest: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten around a range; plotly's own ticks of short ranges name single digits."""
-    powers = range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)
-    return [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
-
-
-def _bubble(variant: pd.Series[Any], largest: float, colours: Colours, *, is_best: bool) -> go.Scatter:
-    colour = colours.get(str(variant.digest), GREY)
-    opacity = 0.95 if is_best else FADED
-    return go.Scatter(
-        x=[variant.p50_ms],
-        y=[100 * variant.accuracy],
-        mode="markers",
-        name=shorten(str(variant.title)),
-        marker={"color": colour, "opacity": opacity, "size": 12 + 32 * (variant.size_bytes / largest) ** 0.5},
-        error_y={
-            "array": [100 * (variant.accuracy_high - variant.accuracy)],
-            "arrayminus": [100 * (variant.accuracy - variant.accuracy_low)],
-            "thickness": 1,
-            "width": 0,
-            "color": colour,
-        },
-        hovertemplate=f"{shorten(str(variant.title))}<br>%{{y:.2f}} %, %{{x:.3f}} ms, "
-        + text.data_size(variant.size_bytes)
-        + ("" if is_best else "<br>another variant is better in both")
-        + "<extra></extra>",
-    )
-
-
-def shorten(title: str, longest: int = LONGEST_TITLE) -> str:
-    """The title for a legend: its middle left out where it is too long, since its end names the runtime.
-
-    Characters that plotly would read as HTML are made harmless.
-    """
-    if len(title) > longest:
-        head = (longest - 1) * 3 // 5
-        title = f"{title[:head].rstrip()}…{title[len(title) - (longest - 1 - head) :].lstrip()}"
-    return title.replace("&", "&amp;").replace("<", "&lt;")
-
-
-def _framed(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:
-    return figure.update_layout(
-        height=height,
-        showlegend=legend,
-        barmode="overlay",
-        margin={"l": 4, "r": 4, "t": 4, "b": 4},
-        dragmode=False,
-        hoverlabel={"align": "left"},
     )

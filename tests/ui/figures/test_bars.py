@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ui.figures import GREY, LONGEST_TITLE, bars, panels, remark, shorten, trade_off
+from ui.figures import GREY, bars, panels, remark, shorten, trade_off
+from ui.figures.frame import LONGEST_TITLE
 
 MIB = 2**20
 

@@ -1,0 +1,118 @@
+"""Every measure of every variant: as bars, and as a table to sort, filter and take along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from ui import figures, tables, text
+from ui.comparison.selection import Selection
+
+PLAIN = {"displayModeBar": False}
+ALWAYS = ("colour", "title", "accuracy", "p50_ms", "size")
+"""Columns of the table that are never hidden."""
+COLUMNS: dict[str, Any] = {
+    "colour": st.column_config.ImageColumn("", width=30, pinned=True, help="The variant's colour in every chart."),
+    "title": st.column_config.TextColumn("Variant", width="medium", pinned=True),
+    "runtime": "Runtime",
+    "precision": "Precision",
+    "accuracy": st.column_config.NumberColumn("Accuracy", format="%.2f %%"),
+    "accuracy_change": st.column_config.TextColumn(
+        "Change", help="In points, where McNemar's exact test on the same images finds a difference (p < 0.05)."
+    ),
+    "agreement": st.column_config.NumberColumn(
+        "Agreement", format="%.2f %%", help="Share of test images that it and the baseline predict alike."
+    ),
+    "p50_ms": st.column_config.NumberColumn("p50", format="%.3f ms", help="Median of one inference."),
+    "p95_ms": st.column_config.NumberColumn("p95", format="%.3f ms", help="95 of 100 inferences take less."),
+    "speed_change": st.column_config.TextColumn(
+        "Speed", help="At p50, where the 95 % interval of the ratio excludes 1 and the effect exceeds 3 %."
+    ),
+    "throughput_per_s": st.column_config.NumberColumn("Images/s", format="%,.0f", help="At the batch size compared."),
+    "size": st.column_config.NumberColumn("Size", format="%.2f MiB"),
+    "size_change": "Size change",
+    "gzip": st.column_config.NumberColumn("Compressed", format="%.2f MiB", help="The same files after gzip."),
+    "memory": st.column_config.NumberColumn("Memory", format="%.1f MiB"),
+    "parameters": st.column_config.NumberColumn("Parameters", format="%,d"),
+    "nonzero": st.column_config.NumberColumn("Not zero", format="%,d", help="Parameters that are not zero."),
+    "macs": st.column_config.NumberColumn("MACs", format="%,.1f M", help="Multiply-accumulates for one image."),
+    "build_ms": st.column_config.NumberColumn("Build", format="%,.0f ms", help="Opening the file until it can serve."),
+    "first_call_ms": st.column_config.NumberColumn("First call", format="%,.1f ms", help="The very first inference."),
+}
+
+
+def draw(selection: Selection) -> None:
+    """Bars and table."""
+    with st.grid(3, min_column_width=300):
+        for panel in figures.panels(selection.frame):
+            with st.container(border=True):
+                st.markdown(f"**{panel.title}** :small[:gray[{figures.remark(selection.frame, panel)}]]")
+                figure = figures.bars(selection.frame, panel, selection.colours, ink=selection.ink)
+                st.plotly_chart(figure, key=f"bars.{panel.column}", config=PLAIN, alt=f"{panel.title} of each variant")
+    draw_table(selection)
+    with st.expander("Conditions of every measurement", icon=":material/science:", key="conditions"):
+        st.dataframe(tables.conditions(selection.results, selection.titles), alt="Conditions of every variant")
+
+
+def draw_table(selection: Selection) -> None:
+    """Every number, with its difference to the baseline in words, and the way to take them along."""
+    st.subheader("All numbers")
+    frame = tables.with_agreement(selection.frame, selection.results)
+    frame, shows_all = draw_filters(frame)
+    table = tables.comparison(frame)
+    table.insert(0, "colour", frame.digest.map(selection.colours).map(tables.swatch).to_numpy())
+    order = [str(name) for name in table] if shows_all else tables.differing(table, keep=ALWAYS)
+    st.dataframe(
+        table, column_config=COLUMNS, column_order=order, hide_index=True, placeholder="n too small", alt="All numbers"
+    )
+    hidden = [label(str(name)) for name in table if name not in order]
+    if hidden:
+        st.caption(f"Hidden because all variants are alike in it: {', '.join(hidden)}.")
+    name = selection.model
+    with st.container(horizontal=True):
+        st.download_button(
+            "Download CSV", tables.to_csv(frame), f"{name}.csv", "text/csv", icon=":material/download:",
+            key="csv", on_click="ignore",
+        )  # fmt: skip
+        st.download_button(
+            "Download JSON", tables.to_json(frame), f"{name}.json", "application/json", icon=":material/download:",
+            key="json", on_click="ignore",
+        )  # fmt: skip
+
+
+def label(column: str) -> str:
+    """How a column of the table is called on screen."""
+    config = COLUMNS[column]
+    return config if isinstance(config, str) else str(config["label"])
+
+
+def draw_filters(frame: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """The rows that the person wants, and whether all columns are to be shown."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for column, title in (("runtime", "Runtime"), ("precision", "Precision")):
+            values = list(dict.fromkeys(frame[column]))
+            if len(values) > 1:
+                chosen = st.pills(
+                    title, values, selection_mode="multi", format_func=tables.value_title, key=f"filter.{column}"
+                )
+                frame = frame[frame[column].isin(chosen)] if chosen else frame
+        st.space("stretch")
+        shows_all = st.toggle(
+            "All columns", key="all-columns", help="Also those in which the variants do not differ.", value=False
+        )
+    return frame, shows_all
+
+
+def draw_remarks(selection: Selection) -> None:
+    """What has to be known before the numbers are believed."""
+    frame = selection.frame
+    if not frame.is_baseline.any():
+        st.info(
+            "The baseline (FP32 in PyTorch) is not among these, so no differences are shown.", icon=":material/info:"
+        )
+    if disturbed := list(frame.title[frame.is_disturbed]):
+        st.warning(f"Other work on this machine disturbed the timing of {text.escape(', '.join(disturbed))}.")
+    if len(set(frame.device_name)) > 1:
+        st.warning(f"These ran on different processors: {text.escape(', '.join(sorted(set(frame.device_name))))}.")

@@ -1,0 +1,104 @@
+"""What the person chose to compare, read once for all tabs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from experiments.compare import against_baseline, variants
+from experiments.result import RunResult
+from experiments.store import RunRecord
+from ui import tables
+from ui.state import colours, is_dark, store
+
+MOST_OFFERED, SHOWN_AT_FIRST = 200, 9
+"""Variants: those that can be picked, the newest ones, and how many of them are drawn unasked."""
+INK = {True: "#C8D2DF", False: "#334155"}
+"""Text and thin lines in figures, on a dark and on a light page."""
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Variants of one model, measured alike, the baseline first."""
+
+    records: tuple[RunRecord, ...]
+    results: Mapping[str, RunResult]
+    """Everything measured, by run id."""
+    frame: pd.DataFrame
+    """One row a variant with its differences to the baseline, titles unique."""
+    colours: Mapping[str, str]
+    """By digest."""
+    ink: str
+
+    @property
+    def model(self) -> str:
+        """The model's key."""
+        return self.records[0].recipe.model
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """How each variant is called here, by run id, in the order of the table."""
+        return dict(zip(self.frame.run_id, self.frame.title, strict=True))
+
+    @property
+    def baseline(self) -> pd.Series[Any] | None:
+        """The baseline's row, or None when it is not among them."""
+        rows = self.frame[self.frame.is_baseline]
+        return rows.iloc[0] if len(rows) else None
+
+    def record(self, run_id: str) -> RunRecord:
+        """The run of that id."""
+        return next(record for record in self.records if record.id == run_id)
+
+    def row(self, run_id: str) -> pd.Series[Any]:
+        """The table's row of that run."""
+        return self.frame[self.frame.run_id == run_id].iloc[0]
+
+
+def selection_of(records: list[RunRecord]) -> Selection:
+    """The runs with all that was measured in them, in the colours of the page's theme."""
+    results = store().results([record.id for record in records])
+    frame = tables.with_unique_titles(against_baseline(variants(records), results))
+    by_id = {record.id: record for record in records}
+    ordered = tuple(by_id[run_id] for run_id in frame.run_id)
+    return Selection(ordered, results, frame, colours(records), INK[is_dark()])
+
+
+def choose() -> list[RunRecord]:
+    """The finished runs to compare, all measured under the same settings."""
+    measured = store().measured()
+    if not measured:
+        return []
+    model_column, settings_column = st.columns([1, 1])
+    models = list(dict.fromkeys(model for model, _ in measured))
+    wanted = st.query_params.get("model")
+    index = models.index(wanted) if wanted in models else 0
+    model = model_column.selectbox("Model", models, index, format_func=tables.model_title, key="compare.model")
+    st.query_params["model"] = model
+    settings = settings_column.selectbox(
+        "Measured on",
+        [settings for each, settings in measured if each == model],
+        format_func=tables.settings_in_words,
+        key=f"compare.settings.{model}",
+        help="Only what was measured alike is comparable.",
+    )
+    return pick(store().variants(model, settings, limit=MOST_OFFERED), key=f"{model}.{settings}")
+
+
+def pick(records: list[RunRecord], *, key: str) -> list[RunRecord]:
+    """Those of the runs that the person wants to see, the baseline first."""
+    frame = tables.with_unique_titles(variants(records))
+    titles = dict(zip(frame.run_id, frame.title, strict=True))
+    start = {record.id for record in records[:SHOWN_AT_FIRST]}
+    chosen = st.multiselect(
+        "Variants",
+        list(titles),
+        [run_id for run_id in titles if run_id in start],
+        format_func=titles.__getitem__,
+        key=f"compare.variants.{key}",
+    )
+    return [record for record in records if record.id in chosen]
