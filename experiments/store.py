@@ -185,6 +185,10 @@ class Store:
         where += [RUNS.c.created_at.between(*between)] if between else []
         return self._select(*where, limit=limit, offset=offset)
 
+    def ended(self, *, limit: int, offset: int = 0) -> list[RunRecord]:
+        """Runs that have ended, however they did, newest first."""
+        return self._select(RUNS.c.state.notin_(LIVE), limit=limit, offset=offset)
+
     def finished_before(self, recipe: Recipe) -> RunRecord | None:
         """The newest finished run of exactly this recipe."""
         return next(iter(self.runs(states=("finished",), digest=recipe.digest, limit=1)), None)

@@ -56,7 +56,7 @@ def draw_live_row(record: RunRecord) -> None:
 
 def draw_history() -> None:
     """What has ended, newest first; a click on a row opens it."""
-    records = store().runs(states=("finished", "failed", "cancelled"), limit=LONGEST_HISTORY)
+    records = store().ended(limit=LONGEST_HISTORY)
     if not records:
         return
     st.subheader("History")

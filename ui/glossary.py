@@ -32,6 +32,10 @@ TERMS = {
     "Unstructured pruning": (
         "Setting single weights to zero. The compressed file shrinks; speed stays unless the engine knows sparsity."
     ),
+    "Sparsity": "The share of weights that are exactly zero.",
+    "2:4 sparsity": (
+        "Two zeros in every four neighbouring weights: the pattern that NVIDIA GPUs from Ampere on compute faster."
+    ),
     "Pruning ratio": "The share of channels removed. MACs fall faster than that, roughly with its square.",
     "Fine-tuning": "A short training after a change, so that the network recovers accuracy.",
     "Distillation": "Training a small student to imitate the outputs of a large teacher.",

@@ -164,6 +164,11 @@ class LiveView:
         return begun + [Step(title, "waiting", None) for title in waiting]
 
     @property
+    def is_timed(self) -> bool:
+        """Whether latency is being measured, so that nothing of ours should take the processor's time."""
+        return bool(self._phases) and self._phases[-1].timed
+
+    @property
     def progress(self) -> Progress | None:
         """How far the current phase is, where it says so."""
         return self._stretch[1] if self._stretch else None

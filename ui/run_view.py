@@ -18,6 +18,8 @@ from ui.state import is_dark, open_page, store
 from ui.theme import DARK, LIGHT
 
 POLL_SECONDS = 0.5
+QUIET_SECONDS = 1.5
+"""Between two looks while latency is timed."""
 LOG_BYTES = 20_000
 STEP_LOOKS = {
     "done": ("green", "check"),
@@ -38,12 +40,32 @@ def draw_run(run_id: str) -> None:
         st.warning(f"There is no run {text.escape(run_id[:40])} here. It may have been deleted.")
         return
     kin = family(record, store())
+    subject = at_work(record, kin)
+    if subject.state == "running" and watched(subject).is_timed:
+        draw_live(run_id, kin, rests=True)
+        st.fragment(wait_while_timed, run_every=QUIET_SECONDS)(subject.id)
+        return
     is_live = any(each.is_live for each in kin)
     st.fragment(draw_live, run_every=POLL_SECONDS if is_live else None)(run_id, kin)
 
 
-def draw_live(run_id: str, kin: list[RunRecord]) -> None:
-    """All of a run that can change while it works; `kin` is its family, itself included, when the page was drawn."""
+def wait_while_timed(run_id: str) -> None:
+    """Ask, seldom and at little cost, whether the timing is over; only then is the page drawn again."""
+    _, view = st.session_state["runs.watched"]
+    record = store().run(run_id)
+    ends = store().events(run_id, after=view.last_id, kinds=("phase", "finished", "failed"))
+    if ends or record is None or not record.is_live:
+        st.rerun()
+    st.caption(
+        ":material/timer: Latency is being timed. This page rests meanwhile, so that it takes no processor time."
+    )
+
+
+def draw_live(run_id: str, kin: list[RunRecord], *, rests: bool = False) -> None:
+    """All of a run that can change while it works; `kin` is its family, itself included, when the page was drawn.
+
+    `rests` says that the page is drawn once and then waits until the timing of latency is over.
+    """
     relatives = [store().run(each.id) or each if each.is_live else each for each in kin]
     if [each.is_live for each in relatives] != [each.is_live for each in kin]:
         st.rerun()
@@ -53,6 +75,8 @@ def draw_live(run_id: str, kin: list[RunRecord]) -> None:
         draw_family(relatives, record)
     subject = at_work(record, relatives)
     view = watched(subject)
+    if view.is_timed and subject.state == "running" and not rests:
+        st.rerun()
     if record.state == "queued":
         st.info(why_queued(record, subject), icon=":material/schedule:")
     draw_steps(subject, view)

@@ -54,6 +54,14 @@ def with_unique_titles(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(title=frame.title.where(~repeated, frame.title + " #" + frame.digest.str[:4]))
 
 
+def unique_titles(records: Sequence[RunRecord]) -> dict[str, str]:
+    """How each run is called where all of these are shown, by id: as `with_unique_titles` has it, baselines first."""
+    ordered = sorted(records, key=lambda record: (not record.recipe.is_baseline, record.created_at))
+    rows = [(record.recipe.title, record.recipe.digest) for record in ordered]
+    titles = with_unique_titles(pd.DataFrame(rows, columns=["title", "digest"])).title
+    return dict(zip((record.id for record in ordered), titles, strict=True))
+
+
 def comparison(frame: pd.DataFrame) -> pd.DataFrame:
     """The variants with their differences to the baseline in words, indexed by run id."""
     table = pd.DataFrame(

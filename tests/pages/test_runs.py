@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.progress import Progress
+from core.progress import PhaseStarted, Progress
 from experiments.recipe import Recipe, from_yaml
 from experiments.store import Store, run_folder
 from optimizers import TECHNIQUES
@@ -198,3 +198,13 @@ def test_a_name_can_neither_format_nor_load_anything(visit: Visit, store: Store)
     page = visit("runs", run=finished(store, EVIL))
     assert "![x](" not in words(page)
     assert "**bold**" not in words(page)
+
+
+def test_the_page_rests_while_latency_is_timed(visit: Visit, store: Store) -> None:
+    run_id = running(store, BASELINE)
+    store.append(run_id, [PhaseStarted(title="Latency", timed=True)])
+    page = visit("runs", run=run_id)
+    assert "rests" in words(page)
+    store.append(run_id, [PhaseStarted(title="Layers")])
+    page.run()
+    assert "rests" not in words(page)

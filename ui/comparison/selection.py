@@ -91,8 +91,7 @@ def choose() -> list[RunRecord]:
 
 def pick(records: list[RunRecord], *, key: str) -> list[RunRecord]:
     """Those of the runs that the person wants to see, the baseline first."""
-    frame = tables.with_unique_titles(variants(records))
-    titles = dict(zip(frame.run_id, frame.title, strict=True))
+    titles = tables.unique_titles(records)
     start = {record.id for record in records[:SHOWN_AT_FIRST]}
     chosen = st.multiselect(
         "Variants",

@@ -104,19 +104,20 @@ def bars(frame: pd.DataFrame, panel: Panel, colours: Colours, *, ink: str) -> go
     )
     if panel.low:
         figure.add_trace(_interval(shown, panel, rows - 0.27, ink))
+    words: list[dict[str, Any]] = []
     for row, (_, variant) in zip(rows, shown.iterrows(), strict=True):
-        _write(figure, row, shorten(str(variant.title), panel.longest_title), x=0, anchor="left", ink=ink)
-        _write(figure, row, _value_text(variant, panel), x=1, anchor="right", ink=ink)
+        words.append(_words(row, shorten(str(variant.title), panel.longest_title), x=0, anchor="left", ink=ink))
+        words.append(_words(row, _value_text(variant, panel), x=1, anchor="right", ink=ink))
+    figure.update_layout(annotations=words)  # one by one, each would have plotly check all before it again
     figure.update_xaxes(range=[start, end], nticks=5, zeroline=False, ticksuffix=panel.suffix)
     figure.update_yaxes(visible=False, range=[-len(shown) + 0.62, 0.72], fixedrange=True)
     return framed(figure, height=PANEL_FRAME + ROW_HEIGHT * len(shown))
 
 
-def _write(figure: go.Figure, row: float, words: str, *, x: float, anchor: str, ink: str) -> None:
+def _words(row: float, words: str, *, x: float, anchor: str, ink: str) -> dict[str, Any]:
     font = {"size": 12, "color": ink}
-    figure.add_annotation(
-        x=x, xref="x domain", y=row + 0.42, text=words, showarrow=False, xanchor=anchor, yanchor="middle", font=font
-    )
+    place = {"x": x, "xref": "x domain", "y": row + 0.42, "xanchor": anchor, "yanchor": "middle"}
+    return {"text": words, "showarrow": False, "font": font, **place}
 
 
 def _value_text(variant: pd.Series[Any], panel: Panel) -> str:
