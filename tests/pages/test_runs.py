@@ -90,7 +90,7 @@ def test_a_poll_reads_only_new_events(visit: Visit, store: Store, monkeypatch: p
     newest = events(store, run_id)[-1].id
     store.append(run_id, [Progress(done=1500, total=2000, unit="images", doing="classifying the test images")])
     page.run()
-    assert seen == [newest]
+    assert min(seen) == newest
     assert page.progress[0].value == 75
 
 
