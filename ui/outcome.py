@@ -8,9 +8,14 @@ import streamlit as st
 
 from experiments.compare import NO_DIFFERENCE, against_baseline, latency_verdict, variants
 from experiments.recipe import baseline_of, reference_of
+from experiments.reproduction import reproduction
+from experiments.result import RunResult
 from experiments.store import RunRecord
 from ui import tables, text
 from ui.state import open_page, store
+
+MOST_REPETITIONS = 100
+"""Runs of one recipe among which the one before is looked for."""
 
 
 def draw_outcome(record: RunRecord) -> None:
@@ -53,6 +58,7 @@ def draw_metrics(record: RunRecord) -> None:
         )  # fmt: skip
         metric("MACs", text.count(row.macs), tables.ratio_in_words(row.macs_ratio), good="smaller", differs=differs)
     draw_reference(record, differs=differs)
+    draw_reproduction(record, result)
     if result.latency.is_contended:
         st.warning(
             "Other work on this machine disturbed the timing; run it again on a quiet machine before you trust it."
@@ -74,6 +80,19 @@ def metric(label: str, value: str, change: str, *, good: str, differs: bool, hel
     st.metric(
         label, value, change or None, delta_color=colour, delta_arrow="off", help=help, border=True, height="stretch"
     )
+
+
+def draw_reproduction(record: RunRecord, result: RunResult) -> None:
+    """Whether the recipe gave the same numbers as the last time it ran."""
+    runs = store().runs(states=("finished",), digest=record.recipe.digest, limit=MOST_REPETITIONS)
+    before = next((each for each in runs if each.created_at < record.created_at), None)
+    earlier = store().result(before.id) if before else None
+    if earlier and before:
+        found = reproduction(result, earlier)
+        colour, icon = ("green", "check_circle") if found.holds else ("orange", "difference")
+        st.markdown(
+            f":{colour}[:material/{icon}:] {text.escape(found.sentence)} :small[:gray[{text.ago(before.created_at)}]]"
+        )
 
 
 def draw_reference(record: RunRecord, *, differs: bool) -> None:

@@ -208,3 +208,10 @@ def test_the_page_rests_while_latency_is_timed(visit: Visit, store: Store) -> No
     store.append(run_id, [PhaseStarted(title="Layers")])
     page.run()
     assert "rests" not in words(page)
+
+
+def test_a_recipe_run_again_says_whether_it_was_reproduced(visit: Visit, store: Store) -> None:
+    first = finished(store, BASELINE, p50_ms=1.0)
+    assert "eproduced" not in words(visit("runs", run=first))
+    assert "Reproduced" in words(visit("runs", run=finished(store, BASELINE, p50_ms=1.001)))
+    assert "Not reproduced" in words(visit("runs", run=finished(store, BASELINE, p50_ms=2.0)))
