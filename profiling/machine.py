@@ -9,12 +9,24 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
 from pydantic import BaseModel, ConfigDict
 
 from core.devices import Device, available_cores, find_device
-from profiling.gpu import driver_version
+from profiling.gpu import GpuSample, GpuSampler, driver_version
 
-LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "openvino", "torch-pruning", "numpy")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx",
+    "torch-pruning",
+    "numpy",
+)
 
 
 class Conditions(BaseModel):
@@ -40,11 +52,17 @@ class Conditions(BaseModel):
     commit: str | None
     """Of this program, where it runs from a git checkout."""
     date: datetime
+    cpu_mhz: float | None = None
+    """Clock of the CPU at that moment; None where the system does not tell."""
+    gpu_sm_clock_mhz: int | None = None
+    gpu_memory_clock_mhz: int | None = None
+    gpu_power_limit_w: float | None = None
 
 
 def conditions(device: Device, *, threads: int, seed: int) -> Conditions:
     """The conditions here and now."""
     is_gpu = device.kind == "cuda"
+    gpu = _gpu_sample(device) if is_gpu else GpuSample()
     return Conditions(
         device=device.id,
         device_name=device.name,
@@ -59,7 +77,25 @@ def conditions(device: Device, *, threads: int, seed: int) -> Conditions:
         tf32=_convolutions_use_tf32() if is_gpu else None,
         commit=_commit(),
         date=datetime.now(UTC),
+        cpu_mhz=cpu_mhz(),
+        gpu_sm_clock_mhz=gpu.sm_clock_mhz,
+        gpu_memory_clock_mhz=gpu.memory_clock_mhz,
+        gpu_power_limit_w=gpu.power_limit_w,
     )
+
+
+def cpu_mhz() -> float | None:
+    """The CPU's clock now, averaged over its cores; None where the system does not tell."""
+    try:
+        frequency = psutil.cpu_freq()
+    except (AttributeError, NotImplementedError, OSError, RuntimeError):  # each on some system
+        return None
+    return frequency.current or None if frequency else None
+
+
+def _gpu_sample(device: Device) -> GpuSample:
+    with GpuSampler(device.index) as gpu:
+        return gpu.sample()
 
 
 def _version(name: str) -> str | None:

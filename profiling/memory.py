@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import ExitStack
 from types import TracebackType
+from typing import Any, NamedTuple
 
 import psutil
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +21,17 @@ from profiling.subject import Subject
 
 SAMPLE_SECONDS = 0.002
 EXERCISE_SECONDS = 0.3
+_NO_TORCH = "PyTorch has not used the GPU in this process"
+_UNTOLD_BEFORE = "The driver did not tell it beforehand"
+
+
+class MemoryFigure(NamedTuple):
+    """One line of a table of memory figures."""
+
+    label: str
+    value_bytes: int | None
+    meaning: str
+    """What it counts, or why it is missing."""
 
 
 class Memory(BaseModel):
@@ -36,9 +48,15 @@ class Memory(BaseModel):
     """GPU: PyTorch's tensors at their highest. Sees only PyTorch's own allocator."""
     peak_reserved_bytes: int | None = None
     """GPU: what PyTorch's allocator held for them."""
+    process_device_bytes: int | None = None
+    """GPU: held by this process afterwards, libraries and context included (NVML)."""
     device_before_used_bytes: int | None = None
     device_used_bytes: int | None = None
     """GPU: in use by all processes on the device afterwards, libraries and context included (NVML)."""
+    torch_sees_engine: bool = True
+    """False for an engine that takes its GPU memory past PyTorch's allocator, which then counts next to nothing."""
+    reasons: dict[str, str] = {}
+    """For each figure that is None although a GPU served, one sentence on why."""
 
     @property
     def process_delta_rss_bytes(self) -> int:
@@ -63,12 +81,50 @@ class Memory(BaseModel):
         return self._headline[1]
 
     @property
+    def figures(self) -> tuple[MemoryFigure, ...]:
+        """Every figure, those of a GPU first: each but the growth counts all that the one before it does, and more."""
+        told = ((label, getattr(self, name), name, meaning) for name, (label, meaning) in _FIGURES.items())
+        return tuple(
+            MemoryFigure(label, value, meaning if value is not None else self._why_missing(name))
+            for label, value, name, meaning in told
+        )
+
+    def _why_missing(self, name: str) -> str:
+        if name in self.reasons:
+            return self.reasons[name]
+        is_gpu = self.device_used_bytes is not None or bool(self.reasons)
+        return "Not recorded with this result" if is_gpu else "No GPU took part"
+
+    @property
     def _headline(self) -> tuple[int, str]:
-        if self.peak_allocated_bytes:
+        if self.peak_allocated_bytes and self.torch_sees_engine:
             return self.peak_allocated_bytes, "peak allocated on the GPU"
         if self.device_delta_bytes:
             return self.device_delta_bytes, "growth of the GPU memory in use"
         return self.process_delta_rss_bytes, "growth of the process"
+
+
+_FIGURES = {
+    "peak_allocated_bytes": (
+        "Peak allocated by PyTorch",
+        "Tensors on the GPU at their highest, in PyTorch's own allocator only: other engines' memory is not in it",
+    ),
+    "peak_reserved_bytes": ("Peak reserved by PyTorch", "What that allocator held for them at its highest"),
+    "process_device_bytes": (
+        "GPU memory of the process",
+        "Held by this process while serving, the libraries and the CUDA context included (NVML)",
+    ),
+    "device_used_bytes": ("GPU memory in use", "By all processes on the device while serving (NVML)"),
+    "device_delta_bytes": (
+        "Growth of the GPU memory in use",
+        "Since before the artifact was opened; wrong when another process came or went",
+    ),
+    "process_peak_rss_bytes": ("Peak of the process", "Resident in main memory, all that the process holds"),
+    "process_delta_rss_bytes": (
+        "Growth of the process",
+        "From before the artifact was opened to that peak: the artifact, its engine and its activations",
+    ),
+}
 
 
 class MemoryWatch:
@@ -84,9 +140,8 @@ class MemoryWatch:
         self._device_before: int | None = None
 
     def __enter__(self) -> MemoryWatch:
-        _return_free_memory()
+        return_free_memory(self._device)
         if self._gpu:
-            _reset_torch_peak(self._device)
             self._device_before = self._stack.enter_context(self._gpu).sample().used_bytes
         self._before = self._peak = self._process.memory_info().rss
         thread = threading.Thread(target=self._work, name="memory", daemon=True)
@@ -100,20 +155,33 @@ class MemoryWatch:
     ) -> None:
         self._stack.close()
 
-    def read(self, batch_size: int) -> Memory:
+    def read(self, batch_size: int, *, torch_sees_engine: bool = True) -> Memory:
         """What was seen; the watching ends here, so that nothing disturbs what is measured next."""
-        device_used = self._gpu.sample().used_bytes if self._gpu else None
+        seen = self._device_figures() if self._gpu else {}
         self._stack.close()
-        allocated, reserved = _torch_peak(self._device) if self._gpu else (None, None)
         return Memory(
             batch_size=batch_size,
             process_before_rss_bytes=self._before,
             process_peak_rss_bytes=max(self._peak, self._process.memory_info().rss),
-            peak_allocated_bytes=allocated,
-            peak_reserved_bytes=reserved,
-            device_before_used_bytes=self._device_before,
-            device_used_bytes=device_used,
+            torch_sees_engine=torch_sees_engine,
+            **seen,
         )
+
+    def _device_figures(self) -> dict[str, Any]:
+        assert self._gpu
+        sample, processes = self._gpu.sample(), self._gpu.processes()
+        allocated, reserved = _torch_peak(self._device)
+        figures = {
+            "peak_allocated_bytes": (allocated, _NO_TORCH),
+            "peak_reserved_bytes": (reserved, _NO_TORCH),
+            "process_device_bytes": (processes.own_bytes, processes.reasons.get("own_bytes")),
+            "device_before_used_bytes": (self._device_before, sample.reasons.get("used_bytes", _UNTOLD_BEFORE)),
+            "device_used_bytes": (sample.used_bytes, sample.reasons.get("used_bytes")),
+        }
+        reasons = {name: reason for name, (value, reason) in figures.items() if value is None}
+        if untold := reasons.get("device_used_bytes") or reasons.get("device_before_used_bytes"):
+            reasons["device_delta_bytes"] = untold
+        return {name: value for name, (value, _) in figures.items()} | {"reasons": reasons}
 
     def _work(self) -> None:
         while not self._ended.wait(SAMPLE_SECONDS):
@@ -126,19 +194,19 @@ def measure_memory(session: Subject, x: Floats, watch: MemoryWatch) -> Memory:
     session.run(x)
     while time.monotonic() < end:
         session.run(x)
-    return watch.read(len(x))
+    return watch.read(len(x), torch_sees_engine=not getattr(session, "allocates_past_torch", False))
 
 
-def _return_free_memory() -> None:
-    """Give freed memory back to the system, or later growth hides in what earlier phases left behind (glibc)."""
+def return_free_memory(device: Device) -> None:
+    """Give freed memory back to the system, or later growth hides in what earlier work left behind.
+
+    That is the C library's (glibc) and PyTorch's, whose peaks begin anew.
+    """
     gc.collect()
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)
-
-
-def _reset_torch_peak(device: Device) -> None:
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
+    if device.kind == "cuda" and torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device.index)
 

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from core.data import Floats
 
 
 class Subject(Protocol):
-    """An opened session."""
+    """An opened session. One whose engine takes GPU memory past PyTorch says so: `allocates_past_torch = True`."""
 
     def run(self, x: Floats) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]."""
 
     def bind(self, x: Floats) -> Callable[[], None]:
         """One inference on x, already in place; returns only when the device has finished."""
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A session that can time its way to the GPU and back."""
+
+    def stages(self, x: Floats) -> Callable[[], tuple[float, float, float, float]] | None:
+        """One inference on x[N, C, H, W] from outside memory; None on a CPU, where there are no such stages.
+
+        Returns ms: to the device, computing, and back, each by the GPU's own clock, and what the host took to launch.
+        """
+
+
+@runtime_checkable
+class Graphable(Protocol):
+    """A session whose inference can be recorded once and replayed as a whole."""
+
+    def bind_graph(self, x: Floats) -> Callable[[], None]:
+        """Like `bind`, as a CUDA graph. Raises `Unavailable` where there is none, with the reason."""
 
 
 class Shipped(Protocol):

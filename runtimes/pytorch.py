@@ -18,6 +18,7 @@ from core.bundle import ModelBundle, Situation
 from core.data import Floats
 from core.devices import Device
 from core.errors import CannotCompose
+from runtimes.cuda import graphed, no_graph_on_cpu, staged
 from runtimes.fit import refuse_bf16_before_ampere, refuse_fp16_on_cpu, why_not_installed
 from runtimes.runtime import Artifact, Session
 from runtimes.sample_code import sample_code
@@ -124,6 +125,16 @@ class _TorchSession:
                 torch.cuda.synchronize(self._device)
 
         return infer
+
+    def stages(self, x: Floats) -> Callable[[], tuple[float, float, float, float]] | None:
+        """ms to the device, computing, back, and launching, of one inference on x; None on a CPU."""
+        return staged(self._network, x, self._device) if self._device.type == "cuda" else None
+
+    def bind_graph(self, x: Floats) -> Callable[[], None]:
+        """Like `bind`, replayed as a CUDA graph. Raises `Unavailable` on a CPU or for what cannot be recorded."""
+        if self._device.type != "cuda":
+            raise no_graph_on_cpu()
+        return graphed(self._network, x, self._device)
 
     def __enter__(self) -> _TorchSession:
         self._stack.enter_context(_torch_threads(self._threads))

@@ -17,6 +17,7 @@ from core.bundle import ModelBundle, Situation
 from core.data import Floats, InputContract
 from core.devices import Device
 from core.errors import CannotCompose, RunFailed, Unavailable
+from runtimes.cuda import graphed, staged
 from runtimes.extras import EXTRAS
 from runtimes.onnx_file import onnx_bytes
 from runtimes.runtime import Artifact, Session
@@ -132,6 +133,9 @@ def _module() -> Any:
 
 
 class _TensorRtSession:
+    allocates_past_torch = True
+    """The engine's weights and scratch memory; only inputs and outputs are torch's."""
+
     def __init__(self, engine: Any, device_id: str) -> None:
         self._engine, self._context, self._device_id = engine, engine.create_execution_context(), device_id
 
@@ -154,6 +158,18 @@ class _TensorRtSession:
             torch.cuda.synchronize(self._device_id)
 
         return infer
+
+    def stages(self, x: Floats) -> Callable[[], tuple[float, float, float, float]]:
+        """ms to the device, computing, back, and launching, of one inference on x."""
+        import torch
+
+        return staged(self._infer, x, torch.device(self._device_id))
+
+    def bind_graph(self, x: Floats) -> Callable[[], None]:
+        """Like `bind`, replayed as a CUDA graph; until the session serves another batch size."""
+        import torch
+
+        return graphed(self._infer, x, torch.device(self._device_id))
 
     def _infer(self, x: torch.Tensor) -> torch.Tensor:
         import torch

@@ -10,9 +10,13 @@ import torch
 from core.data import Floats
 from core.devices import Device, find_device
 from core.progress import Telemetry, result_of
+from profiling.energy import Energy, measure_energy
+from profiling.gpu import THROTTLE_REASONS, GpuSampler
 from profiling.latency import measure_latency
 from profiling.machine import conditions
 from profiling.memory import MemoryWatch, measure_memory
+from profiling.surroundings import SurroundingsWatch
+from profiling.sweep import measure_sweep
 from profiling.telemetry import TelemetrySampler
 
 pytestmark = [
@@ -93,3 +97,88 @@ def test_conditions_name_the_driver(gpu: Device) -> None:
     assert found.gpu_driver
     assert found.tf32 is True
     assert found.device_name == torch.cuda.get_device_name(0)
+    assert 100 < found.gpu_sm_clock_mhz < 5000
+    assert 100 < found.gpu_memory_clock_mhz < 20_000
+    assert found.gpu_power_limit_w > 20
+
+
+def test_every_figure_is_told_or_says_why(gpu: Device) -> None:
+    Product().bind(X)()
+    with GpuSampler(gpu.index) as sampler:
+        sample, processes = sampler.sample(), sampler.processes()
+    for reading in (sample, processes):
+        missing = {name for name, value in vars(reading).items() if value is None}
+        assert missing == set(reading.reasons)
+        assert all(reading.reasons.values())
+    assert set(sample.throttle_reasons or ()) <= set(THROTTLE_REASONS.values())
+
+
+def test_this_process_holds_at_least_what_pytorch_does(gpu: Device) -> None:
+    session = Product()
+    session.bind(X)()
+    with GpuSampler(gpu.index) as sampler:
+        processes = sampler.processes()
+    if processes.own_bytes is None:
+        pytest.skip(processes.reasons["own_bytes"])
+    assert torch.cuda.memory_reserved(gpu.index) <= processes.own_bytes < gpu.memory_bytes
+    assert processes.foreign_count >= 0
+
+
+def test_the_energy_counter_agrees_with_the_power_reading(gpu: Device) -> None:
+    session = Product()
+    infer = session.bind(X)
+    energy = result_of(measure_energy(session, X, gpu, seconds=3.0))
+    if not isinstance(energy, Energy):
+        pytest.skip(energy.reason)
+    watts = []
+    with GpuSampler(gpu.index) as sampler:
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            for _ in range(20):
+                infer()
+            watts.append(sampler.sample().power_w)
+    assert energy.busy_w == pytest.approx(np.median(watts[len(watts) // 2 :]), rel=0.2)
+    low, high = energy.joules_per_inference_interval
+    assert 0 < low < energy.joules_per_inference < high
+    assert energy.idle_w < energy.busy_w
+
+
+def test_surroundings_of_work_on_the_gpu(gpu: Device) -> None:
+    infer = Product().bind(X)
+    with SurroundingsWatch(gpu) as watch:
+        for _ in range(200):
+            infer()
+        seen = watch.read()
+    assert len(seen.sm_clocks_mhz) == len(seen.temperatures_c) == 2
+    assert min(seen.sm_clocks_mhz) > 0
+    assert seen.foreign_processes is not None or seen.reasons["foreign_processes"]
+
+
+def test_a_batch_that_does_not_fit_ends_the_sweep_and_memory_comes_back(gpu: Device) -> None:
+    image_bytes = 256 << 20
+
+    class Hungry(Product):
+        """Takes 256 MiB for each image and the same time for any batch, so that only memory ends the sweep."""
+
+        def run(self, x: Floats) -> Floats:
+            torch.empty(len(x) * image_bytes, dtype=torch.uint8, device="cuda")
+            time.sleep(0.01)
+            return x
+
+        def bind(self, x: Floats) -> Callable[[], None]:
+            def infer() -> None:
+                self.run(x)
+
+            return infer
+
+    session, before = Hungry(), torch.cuda.memory_reserved()
+    torch.cuda.set_per_process_memory_fraction((before + 5 * image_bytes) / gpu.memory_bytes)
+    try:
+        sweep = result_of(measure_sweep(session, lambda n: np.zeros((n, 1, 2, 2), np.float32), gpu, seconds=60))
+        assert torch.cuda.memory_reserved() <= before
+        session.run(X)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert sweep.stopped == "A batch of 8 ran out of memory"
+    for point in sweep.points:
+        assert point.growth_bytes == pytest.approx(point.batch_size * image_bytes, rel=0.2)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,14 @@ from torch import nn
 from core.bundle import ModelBundle, Precision, Situation
 from core.data import DataSplits, Floats, InputContract, Split
 from core.devices import Device, find_device
+from core.errors import Unavailable
+from core.progress import result_of
+from profiling.cuda_graph import Replayed
+from profiling.latency import measure_latency
+from profiling.stages import measure_stages
 from runtimes import RUNTIMES
+from runtimes.cuda import graphed, staged
+from runtimes.runtime import Session
 
 pytestmark = [
     pytest.mark.gpu,
@@ -82,3 +90,101 @@ def test_logits_are_those_of_the_cpu(
     tolerance = TOLERANCES[precision] * np.abs(expected).max()
     np.testing.assert_allclose(nine, expected, atol=tolerance)
     np.testing.assert_allclose(one, expected[:1], atol=tolerance)
+
+
+CUDA_RUNTIMES = ("pytorch", "torch_compile", "tensorrt")
+
+
+@pytest.fixture(scope="module", params=CUDA_RUNTIMES)
+def session(
+    request: pytest.FixtureRequest,
+    bundle: Callable[[Precision], ModelBundle],
+    gpu: Device,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Session]:
+    runtime = RUNTIMES[request.param]
+    if reason := runtime.why_unavailable(gpu):
+        pytest.skip(reason)
+    artifact = runtime.export(bundle("fp32"), tmp_path_factory.mktemp(request.param))
+    with runtime.open(artifact, gpu, threads=1) as opened:
+        yield opened
+
+
+def images(count: int) -> Floats:
+    return np.random.default_rng(1).normal(size=(count, 3, 32, 32)).astype(np.float32)
+
+
+def test_the_stages_of_a_large_batch_add_up_to_no_more_than_the_whole(session: Session) -> None:
+    x = images(128)
+    stages = measure_stages(session, x, seconds=0.5)
+    whole = []
+    for _ in range(50):
+        began = time.perf_counter()
+        session.run(x)
+        whole.append(1000 * (time.perf_counter() - began))
+    assert stages is not None
+    assert min(stages.h2d_ms, stages.compute_ms, stages.d2h_ms, stages.launch_ms) > 0
+    assert stages.h2d_ms > stages.d2h_ms  # 1.5 MB there, 5 kB back
+    assert stages.h2d_ms + stages.compute_ms + stages.d2h_ms < 1.2 * np.median(whole)
+
+
+def test_serving_goes_on_after_timing_stages_and_replaying_a_graph(session: Session) -> None:
+    x = images(4)
+    expected = session.run(x)
+    measure_stages(session, x, seconds=0.05)
+    replay = session.bind_graph(x)
+    replay()
+    replay()
+    np.testing.assert_allclose(session.run(x), expected, atol=1e-5)
+
+
+def test_a_graph_is_no_slower_than_launching_each_operation(session: Session) -> None:
+    x = images(1)
+    plain, replayed = (result_of(measure_latency(each, x, seconds=1.0)) for each in (session, Replayed(session)))
+    assert replayed.p50_ms < 1.1 * plain.p50_ms
+
+
+def test_a_replay_computes_on_what_lies_in_its_input(gpu: Device) -> None:
+    device, kept = torch.device(gpu.id), {}
+    weight, new = torch.randn(32, 32).to(device), torch.randn(1, 3, 32, 32).to(device)
+
+    def infer(x: torch.Tensor) -> torch.Tensor:
+        kept["input"], kept["output"] = x, x @ weight
+        return kept["output"]
+
+    replay = graphed(infer, np.zeros((1, 3, 32, 32), np.float32), device)
+    with torch.inference_mode():
+        kept["input"].copy_(new)
+        replay()
+        torch.testing.assert_close(kept["output"], new @ weight)
+
+
+def test_a_network_that_waits_for_the_gpu_cannot_be_recorded_and_does_no_harm(gpu: Device) -> None:
+    device = torch.device(gpu.id)
+    stream = torch.cuda.current_stream(device)
+    with pytest.raises(Unavailable, match="cannot be recorded as a CUDA graph"):
+        graphed(lambda x: x * float(x.sum().item()), images(1), device)
+    assert torch.cuda.current_stream(device) == stream
+    assert float(torch.ones(8, device=device).sum()) == 8
+
+
+def test_stages_are_timed_by_the_gpus_clock_and_launching_by_the_hosts(gpu: Device) -> None:
+    device = torch.device(gpu.id)
+
+    def launched_slowly(x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)
+        return x + 1
+
+    _, _, _, launch_ms = staged(launched_slowly, images(1), device)()
+    assert 20 <= launch_ms < 200
+    matrix = torch.ones(8192, 8192, device=device)
+
+    def computed_slowly(x: torch.Tensor) -> torch.Tensor:
+        for _ in range(4):
+            product = matrix @ matrix
+        return x + product[0, 0]
+
+    run = staged(computed_slowly, images(1), device)
+    run()
+    _, compute_ms, _, launch_ms = run()
+    assert launch_ms < compute_ms

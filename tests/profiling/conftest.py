@@ -12,7 +12,10 @@ GIB = 1 << 30
 
 
 class FakeNvml:
-    """Answers like one GPU; `refuses` maps a function's name to the error it raises instead."""
+    """Answers like one GPU; `refuses` maps a function's name to the error it raises instead.
+
+    An answer that can be called is asked each time.
+    """
 
     def __init__(self) -> None:
         self.refuses: dict[str, type[pynvml.NVMLError]] = {}
@@ -23,19 +26,28 @@ class FakeNvml:
             "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=42, memory=7),
             "nvmlDeviceGetPowerUsage": 123_456,
             "nvmlDeviceGetTemperature": 55,
+            "nvmlDeviceGetClockInfo": lambda _gpu, kind: {pynvml.NVML_CLOCK_SM: 1980, pynvml.NVML_CLOCK_MEM: 3201}[
+                kind
+            ],
+            "nvmlDeviceGetEnforcedPowerLimit": 700_000,
+            "nvmlDeviceGetCurrentClocksEventReasons": pynvml.nvmlClocksEventReasonGpuIdle,
+            "nvmlDeviceGetCurrentClocksThrottleReasons": pynvml.nvmlClocksThrottleReasonGpuIdle,
+            "nvmlDeviceGetTotalEnergyConsumption": 1_234_567,
+            "nvmlDeviceGetComputeRunningProcesses": [],
             "nvmlSystemGetDriverVersion": "580.1",
         }
 
-    def call(self, name: str) -> Any:
+    def call(self, name: str, *arguments: Any) -> Any:
         if name in self.refuses:
             raise self.refuses[name]()
         self.opened += {"nvmlInit": 1, "nvmlShutdown": -1}.get(name, 0)
-        return self.answers.get(name)
+        answer = self.answers.get(name)
+        return answer(*arguments) if callable(answer) else answer
 
 
 @pytest.fixture
 def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     fake = FakeNvml()
     for name in (*fake.answers, "nvmlInit", "nvmlShutdown"):
-        monkeypatch.setattr(pynvml, name, lambda *_, name=name: fake.call(name))
+        monkeypatch.setattr(pynvml, name, lambda *given, name=name: fake.call(name, *given))
     return fake
