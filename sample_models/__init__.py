@@ -12,6 +12,7 @@ from sample_models.registry import (
     find,
     load,
     sample_images,
+    test_split,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "find",
     "load",
     "sample_images",
+    "test_split",
 ]

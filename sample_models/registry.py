@@ -147,6 +147,21 @@ def sample_images(key: str, count: int) -> tuple[Pixels, tuple[str, ...]]:
     return split.pixels, tuple(labels[target] for target in split.targets)
 
 
+def test_split(key: str) -> Split:
+    """The labelled images of the model's test set, in the order in which accuracy is measured; read-only, kept."""
+    return _labelled_test(find(key).dataset)
+
+
+@cache
+def _labelled_test(dataset: Dataset) -> Split:
+    split = _test_images(dataset, dataset.test)
+    is_labelled = (split.labels >= 0).any(axis=1)
+    labelled = Split(split.pixels[is_labelled], split.labels[is_labelled])
+    labelled.pixels.setflags(write=False)
+    labelled.labels.setflags(write=False)
+    return labelled
+
+
 def _test_images(dataset: Dataset, count: int) -> Split:
     return datasets.fashion_mnist().test.take(count) if dataset is FASHION_MNIST else datasets.labelled_photos(count)
 

@@ -13,7 +13,8 @@ from scipy.stats import hypergeom
 import sample_models
 from core.data import Split
 from core.errors import BadInput, Unavailable
-from sample_models import networks
+from profiling.accuracy import _labelled
+from sample_models import networks, registry
 from sample_models.architectures import NETWORKS, VisionTransformer
 from sample_models.training import count_correct
 
@@ -41,7 +42,8 @@ def test_importing_and_reading_needs_no_torch():
     code = """
 import sys, sample_models
 for key in sample_models.MODELS:
-    sample_models.card(key), sample_models.contract(key), sample_models.sample_images(key, 2)
+    sample_models.card(key), sample_models.contract(key)
+    sample_models.sample_images(key, 2), sample_models.test_split(key)
 found = {"torch", "streamlit", "plotly"} & set(sys.modules)
 sys.exit(f"imported {found}" if found else 0)
 """
@@ -133,3 +135,22 @@ def test_sample_images_are_the_first_of_the_test_set(key):
     bundle = sample_models.load(key)
     np.testing.assert_array_equal(pixels, bundle.data.test.pixels[:3])
     assert names == tuple(bundle.contract.labels[target] for target in bundle.data.test.targets[:3])
+
+
+@pytest.mark.parametrize("key", ["resnet_fmnist", networks.EFFICIENTNET])
+def test_the_test_split_is_what_accuracy_is_measured_on(key):
+    split, measured = sample_models.test_split(key), _labelled(sample_models.load(key).data.test)
+    np.testing.assert_array_equal(split.pixels, measured.pixels)
+    np.testing.assert_array_equal(split.labels, measured.labels)
+    assert len(split) == sample_models.card(key).test_images
+    assert not split.pixels.flags.writeable
+    assert not split.labels.flags.writeable
+
+
+def test_models_of_one_data_set_share_one_test_split_without_its_unlabelled_images(monkeypatch):
+    assert sample_models.test_split("resnet_fmnist") is sample_models.test_split("vit_fmnist")
+    labels = np.array([[3, -1], [-1, -1], [1, 2]])
+    monkeypatch.setattr(registry, "_test_images", lambda *_: Split(np.arange(3, dtype=np.uint8)[:, None], labels))
+    split = registry._labelled_test.__wrapped__(sample_models.find("resnet_fmnist").dataset)
+    assert split.pixels.ravel().tolist() == [0, 2]
+    assert split.labels.tolist() == [[3, -1], [1, 2]]
