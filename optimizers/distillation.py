@@ -87,7 +87,7 @@ class Distillation(Technique):
         refuse_repetition(situation, self.key, self.title)
         require_trainable(situation, self.title)
         require_training_images(situation, self.title, "Choose a model with training images, or another technique")
-        if "structured_pruning" in situation.applied:
+        if not {"structured_pruning", "magnitude_pruning"}.isdisjoint(situation.applied):
             raise CannotCompose(
                 "Distillation after pruning",
                 expected="pruning last, because the student takes the place of the network that was pruned",

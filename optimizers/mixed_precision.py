@@ -82,7 +82,8 @@ class MixedPrecision(Technique):
 
         network = bundle.module
         if self.fine_tune_epochs:
-            plan = Plan(self.fine_tune_epochs, self.learning_rate, precision=self.precision)
+            sparse = "magnitude_pruning" in bundle.applied
+            plan = Plan(self.fine_tune_epochs, self.learning_rate, precision=self.precision, keep_zeros=sparse)
             network = yield from train(network, bundle, context, plan)
         yield Note(text=f"Weights and arithmetic are exported in {self.precision}, inputs and outputs in float32.")
         return replace(bundle, network=network, precision=self.precision, applied=(*bundle.applied, self.key))

@@ -14,8 +14,6 @@ from optimizers.technique import Context, Technique, choice, slider
 if TYPE_CHECKING:
     from torch import nn
 
-_TEMPERATURE = 4.0
-
 
 class StructuredPruning(Technique):
     """Removes a share of the channels, then fine-tunes what is left."""
@@ -108,6 +106,13 @@ class StructuredPruning(Technique):
         """The situation afterwards. Raises `CannotCompose`."""
         refuse_repetition(situation, self.key, self.title)
         require_trainable(situation, self.title)
+        if "magnitude_pruning" in situation.applied:
+            raise CannotCompose(
+                "Structured pruning after unstructured pruning",
+                expected="channels removed first, because removing them later changes the share of zeros and "
+                "fine-tuning fills them in",
+                action="Move structured pruning before unstructured pruning",
+            )
         if self.epochs:
             require_training_images(situation, "Fine-tuning", "Set the fine-tuning epochs to 0")
         if self.importance == "taylor":
@@ -123,28 +128,18 @@ class StructuredPruning(Technique):
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The narrower, fine-tuned network. Raises `NothingDone` where every layer kept its width."""
         from optimizers.channels import Cut, prune
+        from optimizers.recovery import recover
         from optimizers.state import torch_state
+        from optimizers.training import Plan
 
         yield Progress(done=0, total=1, unit="cuts", doing="ranking the channels")
         with torch_state(context):
             pruned = prune(bundle, Cut(self.ratio, self.importance, self.scope == "uniform", self.round_to))
         yield Note(text=_what_changed(bundle, pruned))
         if self.epochs:
-            pruned = yield from self._recover(pruned, bundle, context)
+            plan = Plan(self.epochs, self.learning_rate)
+            pruned = yield from recover(pruned, bundle, context, plan, guidance=self.guidance)
         return replace(bundle, network=pruned, applied=(*bundle.applied, self.key))
-
-    def _recover(self, pruned: nn.Module, bundle: ModelBundle, context: Context) -> Steps[nn.Module]:
-        from optimizers.guidance import ask_teacher
-        from optimizers.training import Plan, train
-
-        guidance = None
-        if self.guidance:
-            guidance = yield from ask_teacher(
-                bundle.module, bundle, context, weight=self.guidance, temperature=_TEMPERATURE
-            )
-        plan = Plan(self.epochs, self.learning_rate)
-        recovered = yield from train(pruned, bundle, context, plan, guidance=guidance)
-        return recovered
 
 
 def _what_changed(bundle: ModelBundle, pruned: nn.Module) -> str:

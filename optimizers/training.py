@@ -36,6 +36,8 @@ class Plan:
     """The peak of the one-cycle schedule."""
     batch_size: int = 64
     precision: TrainingPrecision = "fp32"
+    keep_zeros: bool = False
+    """Whether weights that are exactly zero at the start are so after every step; biases and norms always move."""
 
 
 def train(
@@ -93,6 +95,8 @@ class _Trainer:
         self.optimizer = torch.optim.AdamW(network.parameters(), plan.learning_rate, weight_decay=_WEIGHT_DECAY)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, plan.learning_rate, total_steps=steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.precision == "fp16")
+        weights = [weight for weight in network.parameters() if plan.keep_zeros and weight.ndim > 1]
+        self._zeros = [(weight, weight == 0) for weight in weights if (weight == 0).any()]
         self._losses: list[Tensor] = []
         self._reported = -math.inf
 
@@ -109,6 +113,9 @@ class _Trainer:
         # Gradients that overflowed were skipped, and the scale halved: the schedule waits with the optimizer.
         if self.scaler.get_scale() >= scale:
             self.schedule.step()
+        with torch.no_grad():
+            for weight, zeros in self._zeros:
+                weight.masked_fill_(zeros, 0)
         self.done += 1
         self._losses.append(loss.detach())
 

@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_weights(bundle: ModelBundle, context: Cont
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-@pytest.mark.parametrize("key", ["distillation", "structured_pruning", "mixed_precision"])
+@pytest.mark.parametrize("key", ["distillation", "structured_pruning", "magnitude_pruning", "mixed_precision"])
 def test_a_technique_leaves_its_network_on_the_cpu(bundle: ModelBundle, context: Context, key: str) -> None:
     settings = {"mixed_precision": {"precision": "fp16", "fine_tune_epochs": 1}}.get(key, {"epochs": 1})
     result = result_of(TECHNIQUES[key](**settings).apply(bundle, context))  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ from tests.optimizers.conftest import events_and_result
 QUICK: dict[str, dict[str, Any]] = {
     "distillation": {"epochs": 1},
     "structured_pruning": {"epochs": 1},
+    "magnitude_pruning": {"epochs": 1},
     "mixed_precision": {"fine_tune_epochs": 1},
     "int8": {"calibration_images": 16},
 }
@@ -123,6 +124,8 @@ def check_all(situation: Situation, *techniques: Technique) -> Situation:
         ("structured_pruning", "int8"),
         ("distillation", "structured_pruning", "mixed_precision"),
         ("distillation", "int8"),
+        ("distillation", "structured_pruning", "magnitude_pruning", "int8"),
+        ("magnitude_pruning", "mixed_precision"),
     ],
     ids=" > ".join,
 )
@@ -134,12 +137,16 @@ def test_orders_that_make_sense_compose(keys: tuple[str, ...], situation: Situat
     ("keys", "reason"),
     [
         (("int8", "structured_pruning"), "before INT8"),
+        (("int8", "magnitude_pruning"), "before INT8"),
         (("int8", "distillation"), "before INT8"),
         (("int8", "mixed_precision"), "before INT8"),
         (("mixed_precision", "structured_pruning"), "before mixed precision"),
+        (("mixed_precision", "magnitude_pruning"), "before mixed precision"),
         (("mixed_precision", "distillation"), "before mixed precision"),
         (("mixed_precision", "int8"), "Remove one of the two"),
         (("structured_pruning", "distillation"), "Move pruning after distillation"),
+        (("magnitude_pruning", "distillation"), "Move pruning after distillation"),
+        (("magnitude_pruning", "structured_pruning"), "Move structured pruning before"),
         *(((key, key), "a second time") for key in TECHNIQUES),
     ],
     ids=lambda value: " > ".join(value) if isinstance(value, tuple) else None,
@@ -158,6 +165,8 @@ def test_orders_that_do_not_are_refused_with_the_reason(
         ("structured_pruning", {}, False),
         ("structured_pruning", {"epochs": 0}, True),
         ("structured_pruning", {"epochs": 0, "importance": "taylor"}, False),
+        ("magnitude_pruning", {}, False),
+        ("magnitude_pruning", {"epochs": 0}, True),
         ("mixed_precision", {"fine_tune_epochs": 1}, False),
         ("mixed_precision", {}, True),
         ("int8", {}, True),

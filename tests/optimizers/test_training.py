@@ -9,7 +9,7 @@ from core.bundle import ModelBundle
 from core.errors import RunFailed
 from core.progress import Event, Metric, Progress
 from optimizers.technique import Context
-from optimizers.training import Plan, evaluate, train
+from optimizers.training import Plan, TrainingPrecision, evaluate, train
 from tests.optimizers.conftest import events_and_result
 
 PLAN = Plan(epochs=3, learning_rate=0.02, batch_size=16)
@@ -96,3 +96,29 @@ def test_bf16_training_runs_the_convolutions_in_bf16(bundle: ModelBundle, contex
         handle.remove()
     assert torch.bfloat16 in seen
     assert {parameter.dtype for parameter in trained.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("keep_zeros", [True, False])
+def test_zeros_stay_where_that_is_asked_for_and_only_there(
+    bundle: ModelBundle, context: Context, keep_zeros: bool, precision: TrainingPrecision
+) -> None:
+    with torch.no_grad():
+        bundle.module.block[0].weight[:, ::2] = 0
+    _, trained = run(bundle, context, Plan(4, 0.01, batch_size=32, precision=precision, keep_zeros=keep_zeros))
+    after = trained.block[0].weight
+    assert bool((after[:, ::2] == 0).all()) is keep_zeros
+    assert (after[:, 1::2] != bundle.module.block[0].weight[:, 1::2]).float().mean() > 0.99
+    assert (trained.block[1].bias != 0).all()
+
+
+def test_zeros_are_held_in_every_step_of_the_way(bundle: ModelBundle, context: Context) -> None:
+    """A weight that is put back only at the end would have taken part until then."""
+    with torch.no_grad():
+        bundle.module.stem[0].weight[0] = 0
+    seen = []
+    hook = lambda module, inputs: seen.append(module.weight[0].abs().max().item())  # noqa: E731
+    bundle.module.stem[0].register_forward_pre_hook(hook)
+    run(bundle, context, Plan(2, 0.01, batch_size=32, keep_zeros=True))
+    assert len(seen) > 8
+    assert max(seen) == 0
