@@ -108,7 +108,7 @@ def list_models() -> int:
 def list_runs() -> int:
     """One line a run, newest first."""
     for record in open_store().runs():
-        print(f"{record.id}  {record.state:<10} {record.recipe.model:<20} {record.recipe.title}")
+        print(f"{record.id}  {record.state:<10} {record.recipe.model:<20} {record.title}")
     return 0
 
 

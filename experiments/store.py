@@ -17,13 +17,17 @@ from typing import Any, Literal
 import psutil
 import sqlalchemy as sa
 
+from core.errors import BadInput
 from core.progress import Event, parse_event
+from experiments.duel import Duel, DuelResult
 from experiments.recipe import Recipe
 from experiments.result import RunResult, Summary
 from experiments.schema import EVENTS, RESULTS, RUNS, prepare
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 LIVE: tuple[State, ...] = ("queued", "running")
+DUEL = "duel"
+"""Stands in the place of a recipe's digest, so that no duel is taken for a run of its recipe."""
 NEWEST_FIRST = (RUNS.c.created_at.desc(), RUNS.c.id.desc())
 
 
@@ -33,6 +37,8 @@ class RunRecord:
 
     id: str
     recipe: Recipe
+    """What was asked for; of a duel, the recipe of its second run."""
+    duel: Duel | None
     state: State
     cancel_requested: bool
     host: str | None
@@ -48,6 +54,11 @@ class RunRecord:
     """Which of the model's variants it is, in the order they first came; 0 is the baseline. Decides its colour."""
     summary: Summary | None
     """The headline numbers of a finished run; `Store.result` has everything."""
+
+    @property
+    def title(self) -> str:
+        """What it is called in lists."""
+        return f"A/B: {self.recipe.title}" if self.duel else self.recipe.title
 
     @property
     def is_live(self) -> bool:
@@ -105,6 +116,16 @@ class Store:
         """Put a recipe in the queue; its run id."""
         return self._insert(recipe, state="queued")
 
+    def enqueue_duel(self, duel: Duel) -> str:
+        """Put a duel of two finished runs in the queue; its run id. Raises `BadInput` when one of them has not."""
+        records = [self.run(run_id) for run_id in (duel.first, duel.second)]
+        if not all(record and record.summary for record in records):
+            raise BadInput("A duel with a run that has not finished", expected="two finished runs")
+        _, second = records
+        assert second
+        values = {"digest": DUEL, "settings": None, "slot": second.slot, "duel": duel.model_dump(mode="json")}
+        return self._insert(second.recipe, state="queued", **values)
+
     def begin_here(self, recipe: Recipe) -> str:
         """Record a recipe as running in this process; its run id."""
         return self._insert(recipe, state="running", started_at=time.time(), **_identity(os.getpid()))
@@ -112,13 +133,12 @@ class Store:
     def _insert(self, recipe: Recipe, **values: Any) -> str:
         run_id = uuid.uuid4().hex[:12]
         with self._engine.begin() as connection:
-            connection.execute(
-                RUNS.insert().values(
-                    id=run_id, recipe=recipe.model_dump(mode="json"), digest=recipe.digest, model=recipe.model,
-                    device=recipe.device, settings=recipe.settings, slot=_slot_of(connection, recipe),
-                    created_at=time.time(), cancel_requested=False, **values,
-                )
-            )  # fmt: skip
+            row = {
+                "id": run_id, "recipe": recipe.model_dump(mode="json"), "digest": recipe.digest, "model": recipe.model,
+                "device": recipe.device, "settings": recipe.settings, "created_at": time.time(),
+                "cancel_requested": False, "slot": _slot_of(connection, recipe), **values,
+            }  # fmt: skip
+            connection.execute(RUNS.insert().values(**row))
         return run_id
 
     def claim(self, run_id: str, pid: int) -> bool:
@@ -126,9 +146,10 @@ class Store:
         values = {"state": "running", "started_at": time.time(), **_identity(pid)}
         return self._move(run_id, ("queued",), values)
 
-    def finish(self, run_id: str, result: RunResult) -> bool:
+    def finish(self, run_id: str, result: RunResult | DuelResult) -> bool:
         """Record a result."""
-        values = {"state": "finished", "ended_at": time.time(), "summary": result.summary().model_dump(mode="json")}
+        summary = result.summary().model_dump(mode="json") if isinstance(result, RunResult) else None
+        values = {"state": "finished", "ended_at": time.time(), "summary": summary}
         running = (RUNS.c.id == run_id, RUNS.c.state == "running")
         with self._engine.begin() as connection:
             if connection.execute(RUNS.update().where(*running).values(**values)).rowcount != 1:
@@ -233,6 +254,17 @@ class Store:
         """Everything measured in a finished run; None for another."""
         return self.results([run_id]).get(run_id)
 
+    def duel_result(self, run_id: str) -> DuelResult | None:
+        """Every round of a finished duel; None for another run."""
+        statement = RESULTS.select().where(RESULTS.c.run_id == run_id)
+        with self._engine.connect() as connection:
+            row = connection.execute(statement).first()
+        return DuelResult.model_validate(row.content) if row else None
+
+    def duels(self, model: str, *, limit: int = 100) -> list[RunRecord]:
+        """The duels of a model's variants, newest first."""
+        return self._select(RUNS.c.model == model, RUNS.c.digest == DUEL, limit=limit)
+
     def results(self, run_ids: Sequence[str]) -> dict[str, RunResult]:
         """Everything measured, by id, for those of the runs that have finished."""
         statement = RESULTS.select().where(RESULTS.c.run_id.in_(run_ids))
@@ -276,7 +308,8 @@ def _slot_of(connection: sa.Connection, recipe: Recipe) -> int:
 
 def _record(row: sa.Row[Any]) -> RunRecord:
     values = dict(row._mapping)
-    for unused in ("digest", "model", "device", "settings", "duel"):
+    for unused in ("digest", "model", "device", "settings"):
         values.pop(unused)
-    recipe, summary = Recipe.model_validate(values["recipe"]), values["summary"]
-    return RunRecord(**(values | {"recipe": recipe, "summary": summary and Summary.model_validate(summary)}))
+    for name, kind in (("recipe", Recipe), ("duel", Duel), ("summary", Summary)):
+        values[name] = values[name] and kind.model_validate(values[name])
+    return RunRecord(**values)

@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator
 
 from filelock import FileLock, Timeout
 
-from core.devices import find_device
-from core.errors import StudioError
-from core.progress import Event, Failed, Finished, Note, PhaseStarted
+from core.devices import default_threads, find_device
+from core.errors import BadInput, StudioError
+from core.progress import Event, Failed, Finished, Note, PhaseStarted, Planned
+from experiments.duel import PHASES, Duel, DuelResult, run_duel
+from experiments.package import artifact_of
 from experiments.result import RunResult
 from experiments.store import RunRecord, Store, data_folder, open_store, run_folder
 from profiling.telemetry import TelemetrySampler
@@ -49,26 +51,27 @@ def execute(store: Store, record: RunRecord, on_event: Callable[[Event], None] =
     """Carry out a run that is marked as running by this process; its last event, `Finished` or `Failed`."""
     writer = _Writer(store, record.id)
     last: Event = Failed(sentence="The run ended without a result")
-    for event in _events(record, writer.add):
+    for event in _events(store, record, writer.add):
         # The result has a place of its own in the store: pages that follow the events need not carry it.
         writer.add(Finished(result={}) if isinstance(event, Finished) else event)
         on_event(event)
         last = event
     writer.flush()
     if isinstance(last, Finished):
-        store.finish(record.id, RunResult.model_validate(last.result))
+        kind: type[RunResult | DuelResult] = DuelResult if record.duel else RunResult
+        store.finish(record.id, kind.model_validate(last.result))
     elif isinstance(last, Failed):
         store.fail(record.id, last.sentence, last.details)
     return last
 
 
-def _events(record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterator[Event]:
+def _events(store: Store, record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterator[Event]:
     """The run's events; whatever goes wrong becomes a last event `Failed`."""
     try:
         lock = _lock_of(record.recipe.device)
         yield from _acquire(lock, record.recipe.device)
         try:
-            yield from _watched(record, on_telemetry)
+            yield from _watched(store, record, on_telemetry)
         finally:
             lock.release()
     except Exception as error:
@@ -76,15 +79,34 @@ def _events(record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterato
         yield Failed(sentence=_sentence(error), details=traceback.format_exc())
 
 
-def _watched(record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterator[Event]:
+def _watched(store: Store, record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterator[Event]:
     """The run's events, with telemetry beside them that rests while latency is timed."""
     from experiments.run import run
 
+    work = _duel(store, record.duel) if record.duel else run(record.recipe, run_folder(record.id))
     with TelemetrySampler(find_device(record.recipe.device), on_telemetry) as sampler:
-        for event in run(record.recipe, run_folder(record.id)):
+        for event in work:
             if isinstance(event, PhaseStarted):
                 sampler.pause() if event.timed else sampler.resume()
             yield event
+
+
+def _duel(store: Store, duel: Duel) -> Iterator[Event]:
+    """The duel's events, the last one with its result. Raises `StudioError` where one of its runs or files is gone."""
+    first, second = (store.run(run_id) for run_id in (duel.first, duel.second))
+    if first is None or second is None:
+        raise BadInput("A run of this duel was deleted", action="Start a duel of two runs that are still here")
+    yield Planned(phases=PHASES)
+    recipe = second.recipe
+    result = yield from run_duel(
+        duel,
+        artifact_of(first),
+        artifact_of(second),
+        find_device(recipe.device),
+        threads=recipe.measurement.threads or default_threads(),
+        batch_size=recipe.measurement.batch_size,
+    )
+    yield Finished(result=result.model_dump(mode="json"))
 
 
 def _lock_of(device_id: str) -> FileLock:

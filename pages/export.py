@@ -102,7 +102,7 @@ def how_to_run(path: Path) -> str:
 
 st.title("Export")
 st.caption("The file that was measured, with everything needed to run it elsewhere, as one zip.")
-ready = store().runs(states=("finished",))
+ready = [record for record in store().runs(states=("finished",)) if record.summary]
 if ready:
     try:
         draw(choose(ready))

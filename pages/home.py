@@ -61,7 +61,7 @@ def draw_run(record: RunRecord) -> None:
     """A line for a run, with the way to it."""
     state, title, when, button = st.columns([1.3, 6, 1.1, 0.9], vertical_alignment="center")
     state.badge(record.state, color=STATES[record.state].colour, icon=STATES[record.state].icon)
-    title.markdown(f"**{text.escape(record.recipe.title)}** · {model_title(record.recipe.model)}")
+    title.markdown(f"**{text.escape(record.title)}** · {model_title(record.recipe.model)}")
     when.caption(text.ago(record.created_at))
     if button.button("Open", key=f"open-{record.id}", type="tertiary", icon=":material/arrow_forward:"):
         open_page("runs", run=record.id)

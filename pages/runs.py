@@ -46,7 +46,7 @@ def draw_live_row(record: RunRecord) -> None:
     place = f"{tables.model_title(record.recipe.model)} · {record.recipe.device}"
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         st.badge(record.state, color=look.colour, icon=look.icon)
-        st.markdown(f"**{text.escape(record.recipe.title)}** · {place}", width="content")
+        st.markdown(f"**{text.escape(record.title)}** · {place}", width="content")
         st.caption(f"for {duration(time.time() - since)}", width="content")
         st.space("stretch")
         if st.button("Open", key=f"open-{record.id}", icon=":material/arrow_forward:", type="tertiary"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.progress import Event, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
-from experiments.recipe import Recipe, with_references
+from experiments.recipe import with_references
 from experiments.store import RunRecord, State, Store, StoredEvent
 
 MOST_POINTS = 240
@@ -78,6 +78,7 @@ CURVES = {
         CurveKind("accuracy", "Accuracy", "%", 100),
         CurveKind("loss", "Loss", ""),
         CurveKind("latency_ms", "Latency, median of each block", "ms", is_brief=True),
+        CurveKind("ratio", "How many times faster, so far", "x", is_brief=True),
         CurveKind("process_rss_bytes", "Memory of the process", "MiB", 2**-20),
         CurveKind("gpu_used_bytes", "GPU memory in use", "GiB", 2**-30),
         CurveKind("gpu_utilisation_percent", "GPU utilisation", "%", bounds=(0, 100)),
@@ -88,6 +89,7 @@ CURVES = {
 """In the order they are drawn. Telemetry's curves bear the names of its fields."""
 TELEMETRY = tuple(key for key in CURVES if key in Telemetry.model_fields)
 ALWAYS = ("accuracy", "latency_ms", "process_rss_bytes")
+DUEL_CURVES = ("ratio", "process_rss_bytes")
 
 
 @dataclass
@@ -193,10 +195,11 @@ class LiveView:
         return any(kind == name for kind, _, _ in self._points)
 
 
-def expected_curves(recipe: Recipe, view: LiveView) -> list[str]:
+def expected_curves(record: RunRecord, view: LiveView) -> list[str]:
     """The kinds of curve to keep a place for: what every run gives, loss where it trains, and what was seen."""
-    trains = any(getattr(technique, "epochs", 0) for technique in recipe.techniques)
-    return [key for key in CURVES if key in ALWAYS or view.has(key) or (key == "loss" and trains)]
+    trains = any(getattr(technique, "epochs", 0) for technique in record.recipe.techniques)
+    expected = DUEL_CURVES if record.duel else (*ALWAYS, *(("loss",) if trains else ()))
+    return [key for key in CURVES if key in expected or view.has(key)]
 
 
 def _continues(first: Progress, event: Progress) -> bool:
@@ -226,8 +229,11 @@ def family(record: RunRecord, store: Store) -> list[RunRecord]:
 
     Of a baseline or reference the newest finished run counts, unless one was queued with this click.
     """
+    if record.duel:
+        return [record]
     moment = (record.created_at - SAME_CLICK_SECONDS, record.created_at + SAME_CLICK_SECONDS)
-    together = {each.id: each for each in store.runs(model=record.recipe.model, between=moment)} | {record.id: record}
+    clicked = store.runs(model=record.recipe.model, between=moment)
+    together = {each.id: each for each in clicked if each.duel is None} | {record.id: record}
     present = {each.recipe.digest for each in together.values()}
     for recipe in with_references(record.recipe):
         if recipe.digest not in present and (found := store.finished_before(recipe)):

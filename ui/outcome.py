@@ -12,6 +12,7 @@ from experiments.reproduction import reproduction
 from experiments.result import RunResult
 from experiments.store import RunRecord
 from ui import tables, text
+from ui.duel_view import draw_duel
 from ui.state import open_page, store
 
 MOST_REPETITIONS = 100
@@ -20,7 +21,9 @@ MOST_REPETITIONS = 100
 
 def draw_outcome(record: RunRecord) -> None:
     """The numbers of a finished run; the reason of another."""
-    if record.state == "finished":
+    if record.state == "finished" and record.duel:
+        draw_duel(record)
+    elif record.state == "finished":
         draw_metrics(record)
     elif record.state == "failed":
         st.error(text.escape(record.error or "It failed without a word."), icon=":material/error:")

@@ -35,7 +35,7 @@ def draw_run(run_id: str) -> None:
     with st.container(gap=None):
         if st.button("All runs", icon=":material/arrow_back:", type="tertiary", key="all-runs"):
             open_page("runs")
-        st.title(text.escape(record.recipe.title) if record else "Runs", anchor=False)
+        st.title(text.escape(record.title) if record else "Runs", anchor=False)
     if record is None:
         st.warning(f"There is no run {text.escape(run_id[:40])} here. It may have been deleted.")
         return
@@ -83,7 +83,8 @@ def draw_live(run_id: str, kin: list[RunRecord], *, rests: bool = False) -> None
     draw_outcome(record)
     draw_curves(subject, view)
     draw_notes(view)
-    draw_recipe(record)
+    if record.duel is None:
+        draw_recipe(record)
     if not record.is_live:
         draw_log(record)
 
@@ -109,8 +110,9 @@ def draw_head(record: RunRecord) -> None:
         if record.is_live:
             draw_cancel(record)
             return
-        if st.button("Run again", icon=":material/replay:", key="again", help="Queue the same recipe once more."):
-            open_page("runs", run=enqueue(store(), record.recipe))
+        if st.button("Run again", icon=":material/replay:", key="again", help="Queue the same once more."):
+            again = store().enqueue_duel(record.duel) if record.duel else enqueue(store(), record.recipe)
+            open_page("runs", run=again)
         draw_delete(record)
 
 
@@ -198,14 +200,14 @@ def draw_progress(view: LiveView) -> None:
 def why_queued(record: RunRecord, subject: RunRecord) -> str:
     """What a queued run waits for; `subject` is what is shown in its place."""
     if subject.id != record.id:
-        words = f"**{text.escape(subject.recipe.title)}** comes first and is shown here; this run follows by itself."
+        words = f"**{text.escape(subject.title)}** comes first and is shown here; this run follows by itself."
         return f"{role(subject)} {words}"
     device = record.recipe.device
     running = [each for each in store().runs(states=("running",)) if each.recipe.device == device]
     ahead = [each for each in store().queue() if each.recipe.device == device and each.created_at < record.created_at]
     if not running and not ahead:
         return "About to start."
-    first = (running or ahead)[0].recipe.title
+    first = (running or ahead)[0].title
     others = len(running) + len(ahead) - 1
     more = f" and {others} more" if others else ""
     return f"Waits for {device}, busy with **{text.escape(first)}**{more}: two at once would spoil both measurements."
@@ -214,7 +216,7 @@ def why_queued(record: RunRecord, subject: RunRecord) -> str:
 def draw_curves(record: RunRecord, view: LiveView) -> None:
     """Live curves, each in a place of its own from the start."""
     colours = DARK if is_dark() else LIGHT
-    keys = expected_curves(record.recipe, view)
+    keys = expected_curves(record, view)
     with st.grid(2 if len(keys) in (2, 4) else 3, min_column_width=300):
         for key in keys:
             spec = option(CURVES[key], view.curves(key), seconds=view.elapsed, colours=colours, live=record.is_live)

@@ -11,7 +11,7 @@ import streamlit as st
 
 from core.devices import Device, list_devices, why_no_gpu
 from experiments.store import RunRecord, Store, data_folder, open_store
-from ui.theme import colour_of
+from ui.theme import INK_DARK, INK_LIGHT, colour_of
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 
@@ -41,6 +41,11 @@ def gpu_absence() -> str | None:
 def is_dark() -> bool:
     """Whether the page is drawn light on dark."""
     return bool(st.context.theme.type == "dark")
+
+
+def ink() -> str:
+    """The colour of text and thin lines in figures."""
+    return INK_DARK if is_dark() else INK_LIGHT
 
 
 def colours(records: Iterable[RunRecord]) -> dict[str, str]:

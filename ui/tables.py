@@ -33,7 +33,7 @@ def _history_row(record: RunRecord) -> dict[str, Any]:
     summary = record.summary
     return {
         "state": [record.state],
-        "title": record.recipe.title,
+        "title": record.title,
         "model": model_title(record.recipe.model),
         "device": record.recipe.device,
         "queued": pd.Timestamp(record.created_at, unit="s", tz="UTC"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 LIGHT = ("#1D62D3", "#D97706", "#076350", "#834986", "#4898DD", "#EB5B4B", "#302177", "#483B05")
 DARK = ("#4273F2", "#FFC822", "#40D38F", "#9949A3", "#AFFCF3", "#D6583B", "#D6ADFF", "#D8FF8D")
 """Searched so that every pair, grey included, stays apart under protan-, deutan- and tritanopia; tests hold it so."""
+INK_LIGHT, INK_DARK = "#334155", "#C8D2DF"
 BASELINE_LIGHT, BASELINE_DARK = "#8A93A0", "#8E97A3"
 
 

@@ -13,7 +13,7 @@ from experiments.store import Store
 def test_a_run_waits_for_a_device_that_another_process_holds(store: Store) -> None:
     record = store.run(store.begin_here(Recipe(model="student_dw_fmnist")))
     with worker._lock_of("cpu"):
-        events = worker._events(record, lambda event: None)
+        events = worker._events(store, record, lambda event: None)
         first = next(events)
         assert isinstance(first, PhaseStarted)
         assert first.title == "Wait"

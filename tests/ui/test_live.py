@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from core.progress import Event, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
+from experiments.duel import Duel
 from experiments.recipe import Recipe, reference_of
 from experiments.store import Store, StoredEvent
 from optimizers import TECHNIQUES
@@ -138,11 +139,16 @@ def test_a_long_series_is_thinned_without_losing_its_ends_or_its_spikes(length: 
     }
 
 
-def test_a_place_is_kept_for_what_will_come() -> None:
-    assert "loss" not in expected_curves(INT8, LiveView())
+def test_a_place_is_kept_for_what_will_come(store: Store) -> None:
     trains = Recipe(model=MODEL, techniques=(TECHNIQUES["structured_pruning"](),))
-    assert expected_curves(trains, LiveView())[:2] == ["accuracy", "loss"]
-    assert "gpu_power_w" in expected_curves(INT8, grown(Telemetry(at=0, gpu_power_w=300)))
+    quantized, pruned = (store.run(store.enqueue(recipe)) for recipe in (INT8, trains))
+    assert quantized
+    assert pruned
+    assert "loss" not in expected_curves(quantized, LiveView())
+    assert expected_curves(pruned, LiveView())[:2] == ["accuracy", "loss"]
+    assert "gpu_power_w" in expected_curves(quantized, grown(Telemetry(at=0, gpu_power_w=300)))
+    duel = replace(quantized, duel=Duel(first="a", second="b"))
+    assert expected_curves(duel, LiveView()) == ["ratio", "process_rss_bytes"]
 
 
 def at(store: Store, seconds: float, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, *, done: bool = True) -> str:

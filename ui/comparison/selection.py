@@ -13,12 +13,10 @@ from experiments.compare import against_baseline, variants
 from experiments.result import RunResult
 from experiments.store import RunRecord
 from ui import tables
-from ui.state import colours, is_dark, store
+from ui.state import colours, ink, store
 
 MOST_OFFERED, SHOWN_AT_FIRST = 200, 9
 """Variants: those that can be picked, the newest ones, and how many of them are drawn unasked."""
-INK = {True: "#C8D2DF", False: "#334155"}
-"""Text and thin lines in figures, on a dark and on a light page."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +63,7 @@ def selection_of(records: list[RunRecord]) -> Selection:
     frame = tables.with_unique_titles(against_baseline(variants(records), results))
     by_id = {record.id: record for record in records}
     ordered = tuple(by_id[run_id] for run_id in frame.run_id)
-    return Selection(ordered, results, frame, colours(records), INK[is_dark()])
+    return Selection(ordered, results, frame, colours(records), ink())
 
 
 def choose() -> list[RunRecord]:
