@@ -53,7 +53,7 @@ class Metric(_Event):
 
     kind: Literal["metric"] = "metric"
     name: str
-    """loss, accuracy, latency_ms, learning_rate, loss_scale."""
+    """loss, accuracy, latency_ms, throughput_per_s, ratio, power_w, learning_rate, loss_scale."""
     value: float
     step: float
     series: str = ""

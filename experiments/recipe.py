@@ -14,9 +14,12 @@ from core.bundle import Situation
 from core.devices import Device, find_device
 from core.errors import BadInput, CannotCompose, Unavailable
 from optimizers import TECHNIQUES
-from optimizers.technique import Technique, slider
+from optimizers.technique import Technique, choice, slider
 from runtimes import RUNTIMES
 from sample_models import MODELS, contract
+
+GRAPHABLE = ("pytorch", "tensorrt")
+"""Runtimes whose inference can be recorded as a CUDA graph; torch.compile replays graphs of its own."""
 
 LONGEST_TEXT = 20_000
 """Characters of a recipe file: some thirty times what the longest recipe needs."""
@@ -46,6 +49,23 @@ class MeasurementSettings(BaseModel):
         title="Time for latency",
         unit="s",
         help="Longest time spent on timing. Measuring stops earlier once the spread has settled.",
+        advanced=True,
+    )
+    sweep_seconds: float = slider(
+        6,
+        low=0,
+        high=60,
+        step=1,
+        title="Time for batch sizes",
+        unit="s",
+        help="Time spent on batches of 1, 2, 4 and so on, to find the highest throughput. 0 leaves it out.",
+        advanced=True,
+    )
+    cuda_graph: bool = choice(
+        False,
+        title="CUDA graph",
+        help="On a GPU, time the replay of a recorded graph: what is left when the host no longer launches every "
+        "operation. PyTorch and TensorRT only.",
         advanced=True,
     )
     threads: int = slider(
@@ -173,6 +193,12 @@ def check(recipe: Recipe) -> Situation:
             raise CannotCompose(f"{technique.title} stands twice in the recipe", action="Keep one of them")
         situation = technique.check(situation)
     runtime.check(situation)
+    if recipe.measurement.cuda_graph and (device.kind != "cuda" or recipe.runtime not in GRAPHABLE):
+        raise CannotCompose(
+            f"a CUDA graph in {runtime.title} on {device.id}",
+            expected="a GPU, with PyTorch or TensorRT as the runtime",
+            action="Switch the CUDA graph off under Measurement",
+        )
     return situation
 
 

@@ -8,11 +8,15 @@ from pydantic import BaseModel, ConfigDict
 
 from core.bundle import Precision
 from profiling.accuracy import Accuracy
+from profiling.energy import Energy, NotMeasured
 from profiling.latency import Latency
 from profiling.machine import Conditions
 from profiling.memory import Memory
 from profiling.size import Size
+from profiling.stages import Stages
 from profiling.statistics import wilson_interval
+from profiling.surroundings import Surroundings
+from profiling.sweep import Sweep
 
 
 class RunResult(BaseModel):
@@ -30,6 +34,20 @@ class RunResult(BaseModel):
     precision: Precision
     artifact_files: tuple[str, ...]
     """Names inside the run's artifact folder, the one to open first."""
+    surroundings: Surroundings | None = None
+    """What else went on while latency was timed; None in results of version 0.1, as are the figures below."""
+    sweep: Sweep | None = None
+    """Batch sizes up to the one with the highest throughput; None where it was left out."""
+    stages: Stages | None = None
+    """Transfers and computation apart; None on a CPU."""
+    energy: Energy | NotMeasured | None = None
+
+    @property
+    def disturbances(self) -> tuple[str, ...]:
+        """One sentence for each thing that may have changed the latency."""
+        waited = "Other work on this machine took processor time" if self.latency.is_contended else ""
+        others = self.surroundings.disturbances if self.surroundings else ()
+        return tuple(each for each in (waited, *others) if each)
 
     def summary(self) -> Summary:
         """The numbers that a table row needs."""
@@ -46,6 +64,9 @@ class RunResult(BaseModel):
             p50_high_ms=high_ms,
             p95_ms=latency.p95_ms,
             throughput_per_s=latency.throughput_per_s,
+            best_batch_size=self.sweep.best.batch_size if self.sweep else None,
+            best_throughput_per_s=self.sweep.best.throughput_per_s if self.sweep else None,
+            joules=self.energy.joules_per_inference if isinstance(self.energy, Energy) else None,
             size_bytes=self.size.size_bytes,
             gzip_bytes=self.size.gzip_bytes,
             parameter_count=self.size.parameter_count,
@@ -54,7 +75,7 @@ class RunResult(BaseModel):
             memory_bytes=self.memory.headline_bytes,
             build_ms=self.build_ms,
             first_call_ms=latency.first_call_ms,
-            is_disturbed=latency.is_contended,
+            is_disturbed=bool(self.disturbances),
             artifact_files=self.artifact_files,
         )
 
@@ -74,6 +95,11 @@ class Summary(BaseModel):
     p50_high_ms: float | None
     p95_ms: float | None
     throughput_per_s: float
+    """At the batch size that is compared."""
+    best_batch_size: int | None = None
+    best_throughput_per_s: float | None = None
+    joules: float | None = None
+    """Energy of one inference above idle; None where it was not measured."""
     size_bytes: int
     gzip_bytes: int
     parameter_count: int

@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import sample_models
 from core.bundle import ModelBundle
+from core.data import Floats
 from core.devices import Device, default_threads, find_device
 from core.macs import count_macs
 from core.progress import Event, Finished, PhaseStarted, Planned, Steps
-from experiments.recipe import Recipe, check, to_yaml
+from experiments.recipe import MeasurementSettings, Recipe, check, to_yaml
 from experiments.result import RunResult
+from experiments.server import ServedArtifact
 from optimizers.technique import Context
-from profiling.accuracy import Accuracy, measure_accuracy
-from profiling.latency import Latency, measure_latency
+from profiling.accuracy import measure_accuracy
+from profiling.cuda_graph import Replayed
+from profiling.energy import measure_energy
+from profiling.latency import measure_latency
 from profiling.machine import conditions
 from profiling.memory import Memory, MemoryWatch, measure_memory
 from profiling.size import measure_size
+from profiling.stages import measure_stages
+from profiling.subject import Subject
+from profiling.surroundings import SurroundingsWatch
+from profiling.sweep import batches_of, measure_sweep
 from runtimes import RUNTIMES
-from runtimes.runtime import Artifact, Runtime
+from runtimes.runtime import Artifact, Runtime, Session
 
 SAMPLE_COUNT = 16
 """Test images that travel with an artifact, so that its sample code has something to run on."""
-
-
-@dataclass(frozen=True)
-class _Served:
-    """What serving the artifact showed."""
-
-    accuracy: Accuracy
-    latency: Latency
-    memory: Memory
-    build_ms: float
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,9 @@ class _Bench:
 def run(recipe: Recipe, folder: Path) -> Iterator[Event]:
     """Make the variant in `folder` and measure it; the last event is `Finished`. Raises `StudioError`s."""
     check(recipe)
-    yield Planned(
-        phases=("Load", *(each.title for each in recipe.techniques), "Export", "Memory", "Accuracy", "Latency")
-    )
-    bench = _Bench(
-        RUNTIMES[recipe.runtime], find_device(recipe.device), recipe.measurement.threads or default_threads()
-    )
+    settings, device = recipe.measurement, find_device(recipe.device)
+    yield Planned(phases=_phases(recipe, device))
+    bench = _Bench(RUNTIMES[recipe.runtime], device, settings.threads or default_threads())
     yield PhaseStarted(title="Load")
     (folder / "recipe.yaml").write_text(to_yaml(recipe))
     bundle, macs = yield from _transform(sample_models.load(recipe.model), recipe, bench, folder)
@@ -65,18 +61,23 @@ def run(recipe: Recipe, folder: Path) -> Iterator[Event]:
     artifact = bench.runtime.export(bundle, _new_folder(folder / "artifact"))
     _write_companions(bundle, artifact.folder)
     size = measure_size(bundle, artifact, macs=macs)
-    served = yield from _measure(bundle, artifact, recipe, bench)
+    measured = yield from _measure(bundle, artifact, recipe, bench)
     result = RunResult(
-        accuracy=served.accuracy,
-        latency=served.latency,
-        memory=served.memory,
+        **measured,
         size=size,
-        build_ms=served.build_ms,
-        conditions=conditions(bench.device, threads=bench.threads, seed=recipe.seed),
+        conditions=conditions(device, threads=bench.threads, seed=recipe.seed),
         precision=artifact.precision,
         artifact_files=artifact.files,
     )
     yield Finished(result=result.model_dump(mode="json"))
+
+
+def _phases(recipe: Recipe, device: Device) -> tuple[str, ...]:
+    """What is to come, as titles."""
+    techniques = tuple(technique.title for technique in recipe.techniques)
+    sweep = ("Batch sizes",) if recipe.measurement.sweep_seconds else ()
+    on_gpu = ("Transfers", "Energy") if device.kind == "cuda" else ()
+    return ("Load", *techniques, "Export", "Memory", "Accuracy", "Latency", *sweep, *on_gpu)
 
 
 def _transform(bundle: ModelBundle, recipe: Recipe, bench: _Bench, folder: Path) -> Steps[tuple[ModelBundle, int]]:
@@ -91,10 +92,10 @@ def _transform(bundle: ModelBundle, recipe: Recipe, bench: _Bench, folder: Path)
     return bundle, macs
 
 
-def _measure(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Bench) -> Steps[_Served]:
-    settings = recipe.measurement
-    pixels = np.resize(bundle.data.test.pixels, (settings.batch_size, *bundle.contract.shape))
-    x = bundle.contract.prepare(pixels)
+def _measure(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Bench) -> Steps[dict[str, Any]]:
+    """What serving the artifact shows, by field of `RunResult`."""
+    batch_of = batches_of(bundle.data.test.pixels, bundle.contract)
+    x = batch_of(recipe.measurement.batch_size)
     yield PhaseStarted(title="Memory")
     with MemoryWatch(bench.device) as watch:
         began = time.perf_counter()
@@ -102,11 +103,39 @@ def _measure(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Be
         build_ms = 1000 * (time.perf_counter() - began)
         with session:
             memory = measure_memory(session, x, watch)
+            if bench.device.kind == "cuda" and not memory.torch_sees_engine:
+                memory = _memory_in_fresh_process(artifact, bench, len(x))
             yield PhaseStarted(title="Accuracy")
             accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract)
-            yield PhaseStarted(title="Latency", timed=True)
-            latency = yield from measure_latency(session, x, seconds=settings.latency_seconds)
-    return _Served(accuracy, latency, memory, build_ms)
+            timed = yield from _time(session, batch_of, recipe.measurement, bench)
+    return {"build_ms": build_ms, "memory": memory, "accuracy": accuracy, **timed}
+
+
+def _memory_in_fresh_process(artifact: Artifact, bench: _Bench, batch_size: int) -> Memory:
+    """For GPU engines with an allocator of their own: only where nothing else ran can their share be told."""
+    with ServedArtifact(artifact, bench.device, threads=bench.threads, batch_size=batch_size) as served:
+        return served.opened().memory
+
+
+def _time(
+    session: Session, batch_of: Callable[[int], Floats], settings: MeasurementSettings, bench: _Bench
+) -> Steps[dict[str, Any]]:
+    """Latency, then what else takes the clock, by field of `RunResult`."""
+    x, device = batch_of(settings.batch_size), bench.device
+    subject: Subject = Replayed(session) if settings.cuda_graph else session
+    yield PhaseStarted(title="Latency", timed=True)
+    with SurroundingsWatch(device) as around:
+        latency = yield from measure_latency(subject, x, seconds=settings.latency_seconds)
+        timed: dict[str, Any] = {"latency": latency, "surroundings": around.read()}
+    if settings.sweep_seconds:
+        yield PhaseStarted(title="Batch sizes", timed=True)
+        timed["sweep"] = yield from measure_sweep(session, batch_of, device, seconds=settings.sweep_seconds)
+    if device.kind == "cuda":
+        yield PhaseStarted(title="Transfers", timed=True)
+        timed["stages"] = measure_stages(session, x)
+        yield PhaseStarted(title="Energy", timed=True)
+    timed["energy"] = yield from measure_energy(subject, x, device)
+    return timed
 
 
 def _write_companions(bundle: ModelBundle, folder: Path) -> None:

@@ -78,7 +78,7 @@ def _upgrade_from_0_1(connection: sa.Connection) -> None:
         recipe = Recipe.model_validate(connection.execute(sa.select(RUNS.c.recipe).where(RUNS.c.id == run_id)).scalar())
         taken = sum(model == recipe.model for model, _ in slots)
         slot = 0 if recipe.is_baseline else slots.setdefault((recipe.model, recipe.digest), taken + 1)
-        values: dict[str, Any] = {"settings": recipe.settings, "slot": slot}
+        values: dict[str, Any] = {"settings": recipe.settings, "slot": slot, "digest": recipe.digest}
         if results[run_id]:
             result = RunResult.model_validate(results[run_id])
             values["summary"] = result.summary().model_dump(mode="json")

@@ -11,6 +11,7 @@ from core.bundle import ModelBundle, Situation
 from core.data import Floats
 from core.devices import Device
 from core.errors import CannotCompose, Unavailable
+from core.layers import LayerProfile
 from runtimes.fit import refuse_fp16_on_cpu, why_not_installed
 from runtimes.onnx_file import write_onnx
 from runtimes.runtime import Artifact, Session
@@ -84,12 +85,25 @@ class OnnxRuntime:
             )
         return _OnnxSession(session, device)
 
+    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
+        """Each node's time on x[N, C, H, W]. Raises `Unavailable` on a GPU."""
+        if device.kind == "cuda":
+            raise Unavailable(
+                "ONNX Runtime's profile of a GPU session holds only the time that launching each kernel took",
+                action="Choose PyTorch or TensorRT to see a time for each layer",
+            )
+        from runtimes.layers_onnxruntime import profile_onnx
+
+        return profile_onnx(artifact.main_file, threads=threads, x=x)
+
     def sample_code(self, artifact: Artifact) -> str:
         """A program that classifies images with `model.onnx`."""
         return sample_code(artifact, imports="import onnxruntime", engine=_ENGINE.format(file=artifact.files[0]))
 
 
 class _OnnxSession:
+    allocates_past_torch = True
+
     def __init__(self, session: Any, device: Device) -> None:
         self._session, self._place = session, (device.kind, device.index)
 

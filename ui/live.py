@@ -78,6 +78,7 @@ CURVES = {
         CurveKind("accuracy", "Accuracy", "%", 100),
         CurveKind("loss", "Loss", ""),
         CurveKind("latency_ms", "Latency, median of each block", "ms", is_brief=True),
+        CurveKind("throughput_per_s", "Throughput of growing batches", "images/s", is_brief=True),
         CurveKind("ratio", "How many times faster, so far", "x", is_brief=True),
         CurveKind("process_rss_bytes", "Memory of the process", "MiB", 2**-20),
         CurveKind("gpu_used_bytes", "GPU memory in use", "GiB", 2**-30),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import pandas as pd
 import streamlit as st
 
 from experiments.compare import NO_DIFFERENCE, against_baseline, latency_verdict, variants
@@ -12,6 +13,7 @@ from experiments.reproduction import reproduction
 from experiments.result import RunResult
 from experiments.store import RunRecord
 from ui import tables, text
+from ui.details import draw_details
 from ui.duel_view import draw_duel
 from ui.state import open_page, store
 
@@ -50,7 +52,7 @@ def draw_metrics(record: RunRecord) -> None:
             help=f"Median of {len(result.latency.samples_ms):,} calls at batch size {row.batch_size}; "
             + (f"p95 {text.milliseconds(row.p95_ms)}." if row.p95_ms == row.p95_ms else "too few calls for p95."),
         )  # fmt: skip
-        metric("Throughput", f"{row.throughput_per_s:,.0f} images/s", "", good="", differs=differs)
+        draw_throughput(row)
         metric(
             "File size", text.data_size(row.size_bytes), tables.ratio_in_words(row.size_ratio), good="smaller",
             differs=differs, help=f"Compressed {text.data_size(row.gzip_bytes)}.",
@@ -62,15 +64,26 @@ def draw_metrics(record: RunRecord) -> None:
         metric("MACs", text.count(row.macs), tables.ratio_in_words(row.macs_ratio), good="smaller", differs=differs)
     draw_reference(record, differs=differs)
     draw_reproduction(record, result)
-    if result.latency.is_contended:
-        st.warning(
-            "Other work on this machine disturbed the timing; run it again on a quiet machine before you trust it."
-        )
+    if result.disturbances:
+        why = text.escape("; ".join(result.disturbances))
+        st.warning(f"The timing was disturbed: {why}. Run it again on a quiet machine before you trust it.")
+    draw_details(result)
     with st.container(horizontal=True):
         if st.button("Compare", type="primary", icon=":material/bar_chart:", key="compare"):
             open_page("compare", model=record.recipe.model)
         if st.button("Export", icon=":material/package_2:", key="export"):
             open_page("export", run=record.id)
+
+
+def draw_throughput(row: pd.Series[Any]) -> None:
+    """Images a second at the batch size compared and, below it, at the best one."""
+    swept = pd.notna(row.best_throughput_per_s)
+    best = f"{row.best_throughput_per_s:,.0f} at batch {row.best_batch_size:.0f}" if swept else "not swept"
+    st.metric(
+        "Throughput", f"{row.throughput_per_s:,.0f} images/s", best, delta_color="gray", delta_arrow="off",
+        border=True, height="stretch",
+        help=f"At batch size {row.batch_size}; below it the highest over all batch sizes tried.",
+    )  # fmt: skip
 
 
 def metric(label: str, value: str, change: str, *, good: str, differs: bool, help: str | None = None) -> None:

@@ -26,7 +26,7 @@ INT8 = Recipe.model_validate(
         "model": "student_dw_fmnist",
         "runtime": "onnxruntime",
         "techniques": [{"int8": {"calibration_images": 64}}],
-        "measurement": MeasurementSettings(latency_seconds=1, threads=1),
+        "measurement": MeasurementSettings(latency_seconds=1, sweep_seconds=1, threads=1),
     }
 )
 

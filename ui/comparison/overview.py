@@ -31,6 +31,11 @@ COLUMNS: dict[str, Any] = {
         "Speed", help="At p50, where the 95 % interval of the ratio excludes 1 and the effect exceeds 3 %."
     ),
     "throughput_per_s": st.column_config.NumberColumn("Images/s", format="%,.0f", help="At the batch size compared."),
+    "best_throughput_per_s": st.column_config.NumberColumn(
+        "Images/s, best", format="%,.0f", help="The highest over all batch sizes tried."
+    ),
+    "best_batch_size": st.column_config.NumberColumn("Best batch", format="%d", help="Batch size of that throughput."),
+    "energy": st.column_config.NumberColumn("Energy", format="%.3f mJ", help="Per inference, above idle (NVML)."),
     "size": st.column_config.NumberColumn("Size", format="%.2f MiB"),
     "size_change": "Size change",
     "gzip": st.column_config.NumberColumn("Compressed", format="%.2f MiB", help="The same files after gzip."),

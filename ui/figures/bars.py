@@ -15,6 +15,7 @@ ROW_HEIGHT = 46
 """Pixels for a variant in a panel: a line of words and its bar."""
 PANEL_FRAME = 30
 """Pixels of a panel beside its rows, for the axis."""
+NONE: pd.Series[Any] = pd.Series(dtype=float)
 MORE, LESS = "higher is better", "lower is better"
 
 
@@ -56,6 +57,8 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
     """The measures to compare, in units that fit the values."""
     size_scale, size_unit = _byte_unit(frame.size_bytes)
     memory_scale, memory_unit = _byte_unit(frame.memory_bytes)
+    energy = [Panel("Energy per inference", "joules", "mJ", 1000)] if frame.get("joules", NONE).notna().any() else []
+    best = frame.get("best_throughput_per_s", NONE).notna().any()
     return [
         Panel(
             "Accuracy", "accuracy", "%", 100, better=MORE, low="accuracy_low", high="accuracy_high", zoomed=True
@@ -65,9 +68,12 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
             high="p50_high_ms",
         ),
         Panel("Size of the file", "size_bytes", size_unit, size_scale),
-        Panel("Throughput", "throughput_per_s", "images/s", decimals=0, better=MORE),
+        Panel("Throughput, best batch", "best_throughput_per_s", "images/s", decimals=0, better=MORE)
+        if best
+        else Panel("Throughput", "throughput_per_s", "images/s", decimals=0, better=MORE),
         Panel("Memory", "memory_bytes", memory_unit, memory_scale, decimals=1),
         Panel("Multiply-accumulates", "macs", "million", 1e-6, decimals=1),
+        *energy,
     ]  # fmt: skip
 
 

@@ -1,0 +1,113 @@
+"""Everything a finished run measured beside its headline numbers."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from experiments.result import RunResult
+from profiling.energy import Energy
+from profiling.stages import Stages
+from ui import text
+from ui.figures.batches import batches
+from ui.state import ink
+from ui.theme import LIGHT
+
+PLAIN = {"displayModeBar": False}
+
+
+def draw_details(result: RunResult) -> None:
+    """Percentiles, batch sizes, memory, transfers and energy, on demand."""
+    with st.expander("Measured in detail", key="details", icon=":material/straighten:"):
+        left, right = st.columns(2)
+        with left:
+            st.markdown(f"**Latency** at batch size {result.latency.batch_size}")
+            st.dataframe(percentiles(result), hide_index=True, alt="Latency percentiles")
+            st.markdown("**Memory**, each figure with what it counts")
+            st.dataframe(memory(result), hide_index=True, alt="Memory figures")
+            draw_energy(result)
+        with right:
+            draw_sweep(result)
+            if result.stages:
+                draw_stages(result.stages)
+
+
+def percentiles(result: RunResult) -> pd.DataFrame:
+    """Percentiles in ms with distribution-free 95 % intervals, then what happens once."""
+    latency = result.latency
+    tails = {"p50": latency.p50_ms, "p90": latency.p90_ms, "p95": latency.p95_ms, "p99": latency.p99_ms}
+    intervals = [latency.p50_interval_ms, *(latency.interval_ms(quantile) for quantile in (0.9, 0.95, 0.99))]
+    rows = [
+        (name, "n too small" if value is None else f"{value:.3f} ms", interval_in_words(interval))
+        for (name, value), interval in zip(tails.items(), intervals, strict=True)
+    ]
+    rows += [
+        ("First call", text.milliseconds(latency.first_call_ms), ""),
+        ("Build: opening the file", text.milliseconds(result.build_ms), ""),
+    ]
+    return pd.DataFrame(rows, columns=["", "Time", "95 % interval"])
+
+
+def interval_in_words(interval: tuple[float, float] | None) -> str:
+    """`0.411 to 0.418 ms`, or that there are too few calls."""
+    return f"{interval[0]:.3f} to {interval[1]:.3f} ms" if interval else "n too small"
+
+
+def memory(result: RunResult) -> pd.DataFrame:
+    """Every memory figure, with its meaning or the reason why it is missing."""
+    rows = [
+        (figure.label, "n/a" if figure.value_bytes is None else text.data_size(figure.value_bytes), figure.meaning)
+        for figure in result.memory.figures
+    ]
+    return pd.DataFrame(rows, columns=["Figure", "Size", "What it counts"])
+
+
+def draw_energy(result: RunResult) -> None:
+    """Energy per inference with its interval, or why it was not measured."""
+    st.markdown("**Energy**")
+    energy = result.energy
+    if not isinstance(energy, Energy):
+        reason = energy.reason if energy else "Measured by a version that did not measure energy"
+        st.caption(f"n/a: {text.escape(reason)}.")
+        return
+    interval = energy.joules_per_inference_interval
+    words = f", 95 % interval {1000 * interval[0]:.3g} to {1000 * interval[1]:.3g} mJ" if interval else ""
+    st.markdown(f"{1000 * energy.joules_per_inference:.3g} mJ per inference{words}")
+    st.caption(f"{text.escape(energy.source)}. Busy {energy.busy_w:.0f} W.")
+
+
+def draw_sweep(result: RunResult) -> None:
+    """Throughput over the batch size, and why the sweep ended."""
+    st.markdown("**Batch sizes**")
+    sweep = result.sweep
+    if sweep is None:
+        st.caption("Left out of this run: set a time for batch sizes under Measurement.")
+        return
+    st.plotly_chart(batches(sweep, colour=LIGHT[0], ink=ink()), key="sweep", config=PLAIN, alt="Throughput by batch")
+    st.caption(f"{text.escape(sweep.stopped)}.")
+    rows = [
+        (
+            point.batch_size,
+            f"{point.throughput_per_s:,.0f}",
+            text.milliseconds(point.p50_ms),
+            "n/a" if point.growth_bytes is None else text.data_size(point.growth_bytes),
+        )
+        for point in sweep.points
+    ]
+    table = pd.DataFrame(rows, columns=["Batch", "Images/s", "p50", "Memory growth"])
+    st.dataframe(table, hide_index=True, alt="Batch sizes")
+
+
+def draw_stages(stages: Stages) -> None:
+    """Transfers and computation apart."""
+    st.markdown("**Transfers and computation**, by CUDA events")
+    times = {
+        "Host to device": stages.h2d_ms,
+        "Computation": stages.compute_ms,
+        "Device to host": stages.d2h_ms,
+        "Launching, on the host": stages.launch_ms,
+    }
+    table = pd.DataFrame([(name, f"{value:.3f} ms") for name, value in times.items()], columns=["Stage", "Median"])
+    st.dataframe(table, hide_index=True, alt="Stages of an inference")
+    if stages.enqueue_bound:
+        st.caption("The host takes longer to launch the operations than the GPU to carry them out: try a CUDA graph.")
