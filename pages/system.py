@@ -62,7 +62,7 @@ for runtime in RUNTIMES.values():
     absence = runtime.why_unavailable(devices()[0])
     badge = ":gray-badge[Not here]" if absence else ":green-badge[Ready]"
     st.markdown(f"{badge} **{runtime.title}** · {absence or runtime.summary}")
-for extra in EXTRAS.values():
+for extra in (extra for extra in EXTRAS.values() if extra.key not in RUNTIMES):
     badge = ":green-badge[Installed]" if extra.is_installed else ":gray-badge[Optional]"
     how = "" if extra.is_installed else f" Install: `{extra.command}`"
     st.markdown(f"{badge} **{extra.title}** · {extra.adds}{how}")
