@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from core.data import Floats
 from core.packed import Numbers, Packed, PackedField
 from core.progress import Metric, Progress, Steps
-from profiling.statistics import Interval, quantile_interval
+from profiling.statistics import Interval, blocked_quantile_interval, quantile_interval
 from profiling.subject import Subject
 
 WARMUP_MS = 300.0
@@ -65,19 +65,14 @@ class Latency(BaseModel):
         return np.split(self.samples_ms, np.cumsum(self.block_sizes.integers)[:-1])
 
     @property
-    def block_medians_ms(self) -> list[float]:
-        """The median call of each block."""
-        return [float(np.median(block)) for block in self.blocks_ms]
-
-    @property
     def p50_ms(self) -> float:
         """The median call."""
         return float(np.median(self.samples_ms))
 
     @property
     def p50_interval_ms(self) -> Interval | None:
-        """95 % interval from the blocks' medians; None below 6 blocks. Calls beside each other are too alike for it."""
-        return quantile_interval(self.block_medians_ms, 0.5)
+        """95 % interval by drawing whole blocks, because calls beside each other are too alike; None below 6 blocks."""
+        return blocked_quantile_interval(self.blocks_ms, 0.5)
 
     @property
     def p90_ms(self) -> float | None:

@@ -22,14 +22,14 @@ def draw_details(result: RunResult) -> None:
         left, right = st.columns(2)
         with left:
             st.markdown(f"**Latency** at batch size {result.latency.batch_size}")
-            st.dataframe(percentiles(result), hide_index=True, alt="Latency percentiles")
-            st.markdown("**Memory**, each figure with what it counts")
-            st.dataframe(memory(result), hide_index=True, alt="Memory figures")
+            st.table(percentiles(result), border="horizontal", hide_index=True, alt="Latency percentiles")
+            if result.stages:
+                draw_stages(result.stages)
             draw_energy(result)
         with right:
             draw_sweep(result)
-            if result.stages:
-                draw_stages(result.stages)
+        st.markdown("**Memory**, each figure with what it counts")
+        st.table(memory(result), border="horizontal", hide_index=True, alt="Memory figures")
 
 
 def percentiles(result: RunResult) -> pd.DataFrame:
@@ -95,7 +95,7 @@ def draw_sweep(result: RunResult) -> None:
         for point in sweep.points
     ]
     table = pd.DataFrame(rows, columns=["Batch", "Images/s", "p50", "Memory growth"])
-    st.dataframe(table, hide_index=True, alt="Batch sizes")
+    st.table(table, border="horizontal", hide_index=True, alt="Batch sizes")
 
 
 def draw_stages(stages: Stages) -> None:
@@ -108,6 +108,6 @@ def draw_stages(stages: Stages) -> None:
         "Launching, on the host": stages.launch_ms,
     }
     table = pd.DataFrame([(name, f"{value:.3f} ms") for name, value in times.items()], columns=["Stage", "Median"])
-    st.dataframe(table, hide_index=True, alt="Stages of an inference")
+    st.table(table, border="horizontal", hide_index=True, alt="Stages of an inference")
     if stages.enqueue_bound:
         st.caption("The host takes longer to launch the operations than the GPU to carry them out: try a CUDA graph.")

@@ -9,7 +9,14 @@ import scipy.stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from profiling.statistics import mcnemar_p, pareto_front, quantile_interval, wilson_interval
+from profiling.statistics import (
+    blocked_quantile_interval,
+    mcnemar_p,
+    median_interval,
+    pareto_front,
+    quantile_interval,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(("successes", "total"), [(0, 10), (10, 10), (1, 3), (9278, 10_000)])
@@ -44,6 +51,29 @@ def test_quantile_interval_covers_the_true_quantile_as_often_as_it_says() -> Non
     assert covered >= 935  # 950 expected at least; 935 is two standard deviations below
 
 
+@pytest.mark.parametrize("count", [20, 41])
+def test_median_interval_is_scipys_bootstrap(count: int) -> None:
+    samples = np.random.default_rng(count).lognormal(sigma=0.1, size=count)
+    expected = scipy.stats.bootstrap(
+        (samples,), np.median, n_resamples=20_000, method="percentile", rng=np.random.default_rng(9)
+    ).confidence_interval
+    narrow = 0.05 * (expected.high - expected.low)
+    assert median_interval(samples, resamples=20_000) == pytest.approx((expected.low, expected.high), abs=narrow)
+
+
+def test_median_interval_covers_the_true_median_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    intervals = [median_interval(generator.lognormal(size=40), resamples=500) for _ in range(1000)]
+    assert 925 <= sum(low <= 1 <= high for low, high in intervals) <= 975
+
+
+def test_median_interval_depends_on_its_seed_alone() -> None:
+    samples = np.random.default_rng(0).normal(size=20).tolist()
+    assert median_interval(samples, seed=1) == median_interval(samples, seed=1)
+    assert median_interval(samples, seed=1, resamples=50) != median_interval(samples, seed=2, resamples=50)
+    assert median_interval([3.0] * 20) == (3.0, 3.0)
+
+
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (5, 5), (3, 11), (11, 3), (120, 160)])
 def test_mcnemar_is_statsmodels_and_the_binomial_sum(first: int, second: int) -> None:
     expected = mcnemar([[10, first], [second, 10]], exact=True).pvalue
@@ -69,3 +99,15 @@ def test_pareto_front_is_what_pairwise_comparison_leaves() -> None:
 def test_pareto_front_keeps_equals_and_takes_nothing() -> None:
     assert pareto_front([(1.0, 2.0), (1.0, 2.0), (0.5, 2.0)], maximise=(True, False)) == [0, 1]
     assert pareto_front([], maximise=(True, False)) == []
+
+
+def test_a_blocked_interval_agrees_with_a_plain_bootstrap_over_blocks() -> None:
+    generator = np.random.default_rng(4)
+    blocks = [generator.normal(1 + generator.normal(0, 0.05), 0.02, size) for size in generator.integers(5, 60, 24)]
+    low, high = blocked_quantile_interval(blocks, 0.5)
+    draws = [
+        np.quantile(np.concatenate([blocks[at] for at in generator.integers(0, 24, 24)]), 0.5, method="inverted_cdf")
+        for _ in range(4000)
+    ]
+    assert (low, high) == pytest.approx(tuple(np.quantile(draws, (0.025, 0.975))), abs=0.006)
+    assert blocked_quantile_interval(blocks[:5], 0.5) is None

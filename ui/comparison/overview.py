@@ -26,7 +26,11 @@ COLUMNS: dict[str, Any] = {
         "Agreement", format="%.2f %%", help="Share of test images that it and the baseline predict alike."
     ),
     "p50_ms": st.column_config.NumberColumn("p50", format="%.3f ms", help="Median of one inference."),
-    "p95_ms": st.column_config.NumberColumn("p95", format="%.3f ms", help="95 of 100 inferences take less."),
+    "p95_ms": st.column_config.NumberColumn(
+        "p95",
+        format="%.3f ms",
+        help="95 of 100 inferences take less; n/a where there were fewer than the 72 calls it needs.",
+    ),
     "speed_change": st.column_config.TextColumn(
         "Speed", help="At p50, where the 95 % interval of the ratio excludes 1 and the effect exceeds 3 %."
     ),
@@ -70,11 +74,9 @@ def draw_table(selection: Selection) -> None:
     table.insert(0, "colour", frame.digest.map(selection.colours).map(tables.swatch).to_numpy())
     order = [str(name) for name in table] if shows_all else tables.differing(table, keep=ALWAYS)
     st.dataframe(
-        table, column_config=COLUMNS, column_order=order, hide_index=True, placeholder="n too small", alt="All numbers"
+        table, column_config=COLUMNS, column_order=order, hide_index=True, placeholder="n/a", alt="All numbers"
     )
-    hidden = [label(str(name)) for name in table if name not in order]
-    if hidden:
-        st.caption(f"Hidden because all variants are alike in it: {', '.join(hidden)}.")
+    st.caption(what_is_hidden(table, order))
     name = selection.model
     with st.container(horizontal=True):
         st.download_button(
@@ -85,6 +87,19 @@ def draw_table(selection: Selection) -> None:
             "Download JSON", tables.to_json(frame), f"{name}.json", "application/json", icon=":material/download:",
             key="json", on_click="ignore",
         )  # fmt: skip
+
+
+def what_is_hidden(table: pd.DataFrame, order: list[str]) -> str:
+    """Which columns are not shown, and why."""
+    hidden = [str(name) for name in table if name not in order]
+    empty = [name for name in hidden if table[name].isna().all()]
+    alike = ", ".join(label(name) for name in hidden if name not in empty)
+    return " ".join(
+        [
+            *([f"Hidden because all variants are alike in it: {alike}."] if alike else []),
+            *([f"Not measured here: {', '.join(map(label, empty))}."] if empty else []),
+        ]
+    )
 
 
 def label(column: str) -> str:
