@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from experiments.duel import Duel
 from experiments.recipe import Recipe
 from experiments.scheduler import Scheduler
 from experiments.store import Store, run_folder
+from tests.pages.left_behind import measured
 
 RECIPE = Recipe(model="resnet_fmnist")
 SLEEPER = (sys.executable, "-c", "import sys, time; sys.stdin.readline() and time.sleep(60)")
@@ -125,3 +127,22 @@ def test_the_spare_worker_ends_with_its_server(store: Store) -> None:
     server.kill()
     server.wait()
     assert wait_for(lambda: not spare.is_running() or spare.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_no_spare_worker_is_made_while_a_duel_runs(store: Store) -> None:
+    ids = []
+    for _ in range(2):
+        ids.append(store.begin_here(RECIPE))
+        store.finish(ids[-1], measured(RECIPE, wrong=1, p50_ms=1.0, size_bytes=1000))
+    duel = store.enqueue_duel(Duel(first=ids[0], second=ids[1]))
+    scheduler = Scheduler(store, worker=SLEEPER)
+    scheduler.tick()
+    assert store.run(duel).state == "running"
+    scheduler.tick()
+    assert scheduler._spare is None
+    store.request_cancel(duel)
+    scheduler.tick()
+    scheduler.tick()
+    assert scheduler._spare is not None
+    scheduler._thread.start()
+    scheduler.stop()
