@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.devices import Device
 from core.errors import StudioError
-from experiments.recipe import Recipe, check, from_yaml, to_yaml
+from experiments.recipe import MeasurementSettings, Recipe, check, from_yaml, to_yaml
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import EXTRAS, RUNTIMES
@@ -196,6 +196,20 @@ def draw_run(recipe: Recipe) -> None:
         open_page("runs", run=enqueue(store(), recipe, measure_again=again, with_control=control))
 
 
+def draw_pointer(setting: str) -> None:
+    """Where the setting is that another page sent the person here for."""
+    place, _, name = setting.partition(".")
+    if place in TECHNIQUES and name in TECHNIQUES[place].model_fields:
+        where = f"**{TECHNIQUES[place].model_fields[name].title}** under **{TECHNIQUES[place].title}**"
+    elif place == "measurement" and name in MeasurementSettings.model_fields:
+        where = f"**{MeasurementSettings.model_fields[name].title}** under **Measurement**"
+    elif place in ("runtime", "device"):
+        where = f"**{place.capitalize()}** at the top"
+    else:
+        return
+    st.info(f"The recipe is set as it was run. What to try here: {where}.", icon=":material/arrow_downward:")
+
+
 def draw_file(recipe: Recipe) -> None:
     """The recipe as a file, to keep and to open again."""
     with st.expander("Recipe as YAML", key="yaml"):
@@ -208,11 +222,16 @@ def draw_file(recipe: Recipe) -> None:
             st.error(text.escape(refusal))
 
 
+if (run_id := st.query_params.get("run")) and (record := store().run(run_id)):
+    open_recipe(record.recipe)
+    del st.query_params["run"]
 if st.query_params.get("model") in MODELS:
     STATE["model"] = st.query_params["model"]
 
 st.title("Optimise")
 st.caption("Switch techniques on, move their sliders, and run. Every variant is compared with the untouched model.")
+if setting := st.query_params.get("look"):
+    draw_pointer(setting)
 left, right = st.columns([5, 3], gap="large")
 with left:
     st.subheader("Model and place")

@@ -29,7 +29,7 @@ def draw_duel(record: RunRecord) -> None:
     draw_verdict(result, second=record.recipe.title, against=against)
     tint = colours([record])[record.recipe.digest]
     with st.container(border=True):
-        figure = rounds(result, colour=tint, ink=ink())
+        figure = rounds(result, record.recipe.title, colour=tint, ink=ink())
         st.plotly_chart(figure, key=f"duel-{record.id}", config={"displayModeBar": False}, alt="Ratio in each round")
         st.caption(HOW)
     with st.expander("Every round", key="duel-rounds", icon=":material/table:"):

@@ -90,7 +90,6 @@ CURVES = {
 """In the order they are drawn. Telemetry's curves bear the names of its fields."""
 TELEMETRY = tuple(key for key in CURVES if key in Telemetry.model_fields)
 ALWAYS = ("accuracy", "latency_ms", "process_rss_bytes")
-DUEL_CURVES = ("ratio", "process_rss_bytes")
 
 
 @dataclass
@@ -198,9 +197,10 @@ class LiveView:
 
 def expected_curves(record: RunRecord, view: LiveView) -> list[str]:
     """The kinds of curve to keep a place for: what every run gives, loss where it trains, and what was seen."""
+    if record.duel:  # its work is done by other processes: the memory of this one tells nothing
+        return [key for key in CURVES if key == "ratio" or (view.has(key) and key != "process_rss_bytes")]
     trains = any(getattr(technique, "epochs", 0) for technique in record.recipe.techniques)
-    expected = DUEL_CURVES if record.duel else (*ALWAYS, *(("loss",) if trains else ()))
-    return [key for key in CURVES if key in expected or view.has(key)]
+    return [key for key in CURVES if key in ALWAYS or view.has(key) or (key == "loss" and trains)]
 
 
 def _continues(first: Progress, event: Progress) -> bool:

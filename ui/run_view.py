@@ -110,6 +110,10 @@ def draw_head(record: RunRecord) -> None:
         if record.is_live:
             draw_cancel(record)
             return
+        if record.duel is None and st.button(
+            "Change", icon=":material/tune:", key="change", help="Open this recipe on the Optimise page."
+        ):
+            open_page("optimise", run=record.id)
         if st.button("Run again", icon=":material/replay:", key="again", help="Queue the same once more."):
             again = store().enqueue_duel(record.duel) if record.duel else enqueue(store(), record.recipe)
             open_page("runs", run=again)

@@ -160,3 +160,13 @@ def test_a_file_that_is_no_recipe_gets_one_sentence_and_changes_nothing(
     assert not page.exception
     assert [reason in error.value for error in page.error] == [True]
     assert shown_recipe(page) == before
+
+
+def test_a_run_s_recipe_can_be_opened_and_its_setting_pointed_at(visit: Visit, store: Store) -> None:
+    techniques = (TECHNIQUES["structured_pruning"](ratio=0.35),)
+    run_id = store.enqueue(Recipe(model="vit_fmnist", techniques=techniques, runtime="openvino"))
+    page = visit("optimise", run=run_id, look="structured_pruning.round_to")
+    assert "Round channels to" in page.info[0].value
+    recipe = from_yaml(page.code[0].value)
+    assert (recipe.model, recipe.runtime, recipe.techniques) == ("vit_fmnist", "openvino", techniques)
+    assert "run" not in page.query_params

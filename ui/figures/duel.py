@@ -7,15 +7,15 @@ import math
 import plotly.graph_objects as go
 
 from experiments.duel import DuelResult, Ratio
-from ui.figures.frame import GREY, framed
+from ui.figures.frame import GREY, framed, shorten
 
 
-def rounds(result: DuelResult, *, colour: str, ink: str) -> go.Figure:
+def rounds(result: DuelResult, second: str, *, colour: str, ink: str) -> go.Figure:
     """The ratios of each round to the first: of its copy in grey, of the second in its colour, with their intervals."""
     figure = go.Figure()
     control = [math.exp(each.log_a_over_a) for each in result.rounds]
-    second = [math.exp(each.log_ratio) for each in result.rounds]
-    lines = ((control, result.a_over_a, "A/A control", GREY), (second, result.ratio, "Second", colour))
+    ours = [math.exp(each.log_ratio) for each in result.rounds]
+    lines = ((control, result.a_over_a, "Control: the first once more", GREY), (ours, result.ratio, shorten(second), colour))
     for values, ratio, name, tint in lines:
         figure.add_scatter(
             x=list(range(1, len(values) + 1)), y=values, mode="markers", name=name,
