@@ -9,11 +9,8 @@ import pandas as pd
 
 from experiments.result import RunResult, Summary
 from experiments.store import RunRecord
-from profiling.statistics import pareto_front
+from profiling.statistics import SIGNIFICANCE, SMALLEST_SPEEDUP
 
-SIGNIFICANCE = 0.05
-SMALLEST_SPEEDUP = 1.03
-"""A median that differs by less is called no difference, however narrow the intervals: machines drift this much."""
 NO_DIFFERENCE = "no measurable difference"
 
 
@@ -119,10 +116,3 @@ def describe(frame: pd.DataFrame) -> str:
         }
     )
     return table.to_string(index=False)
-
-
-def on_front(frame: pd.DataFrame, *, maximise: str, minimise: str) -> pd.Series[bool]:
-    """Which variants no other one matches in both columns and beats in one."""
-    points = frame[[maximise, minimise]].to_numpy(float).tolist()
-    front = set(pareto_front(points, maximise=(True, False)))
-    return pd.Series([index in front for index in range(len(frame))], index=frame.index, dtype=bool)

@@ -95,7 +95,7 @@ def money(amount: float, currency: Currency) -> str:
 
 def _grouped(digits: str, currency: Currency) -> str:
     """Thousands apart; for rupees, the last three digits and then pairs."""
-    if currency != "INR" or len(digits) <= 3:
+    if currency != "INR":
         return f"{int(digits):,}"
     head, tail = digits[:-3], digits[-3:]
     pairs = [head[max(0, end - 2) : end] for end in range(len(head), 0, -2)][::-1]

@@ -4,31 +4,34 @@ Timings of one and the same artifact differ from start to start and from minute 
 after the other prove little. A duel serves both at the same time, each in a fresh process of its own, and the first
 twice: the second copy is the control, which shows what no difference looks like here and now. Each round times a short
 block of every process, in random order, while the other two sleep: slow changes of the machine reach all three alike,
-and regular ones favour none (randomised multiple interleaved trials: Abedi and Brecht, ICPE 2017).
+and regular ones favour none (randomised multiple interleaved trials: Abedi and Brecht, ICPE 2017). Several times in a
+duel all three start afresh, because processes of one artifact differ for as long as they live, by where the system put
+their memory (Mytkowicz and others, ASPLOS 2009), and no number of rounds averages that away.
 
 From the medians of its blocks a round gives two ratios: how many times faster the control was than the first, and how
 many times faster the second was than the geometric mean of both copies of the first. For equal processes the two are
 uncorrelated, so a lucky or unlucky copy cannot show in both at once. The medians of the rounds' ratios are reported
-with bootstrap intervals that draw whole rounds, because calls beside each other are too alike to count as independent
-(ratios with intervals: Kalibera and Jones, ISMM 2013). The second is called faster or slower only if
+with bootstrap intervals that draw starts, and whole rounds within them, because calls beside each other and rounds of
+one start are too alike to count as independent (Kalibera and Jones, ISMM 2013). The second is called faster or slower
+only if
 
     1. the 95 % interval of its ratio excludes 1,
     2. the ratio is beyond 3 %, and
     3. the ratio is beyond that end of the control's interval which lies farther from 1.
 
-The third condition is for what no number of rounds averages away: processes of one artifact can differ for as long as
-they live, by where the system put their memory (Mytkowicz and others, ASPLOS 2009). The control's interval then lies
-off 1. On a restless machine the interval is wide, and asks for more than the first condition does.
+The last asks for more than the first on a restless machine, and where starts are more unlike than the few that a duel
+has can show. The control's interval is then wide, or lies off 1.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import groupby
 from typing import Literal, Protocol
 
 import numpy as np
@@ -40,12 +43,10 @@ from experiments.server import Block, ServedArtifact
 from optimizers.technique import slider
 from profiling.latency import CONTENDED_SHARE, REPORT_SECONDS
 from profiling.machine import Conditions, conditions
-from profiling.statistics import median_interval
+from profiling.statistics import SMALLEST_SPEEDUP, median_interval
 from runtimes.runtime import Artifact
 
 PHASES = ("Open", "A/B")
-SMALLEST_RATIO = 1.03
-"""Whatever differs by less is called no difference, however narrow the intervals: machines drift this much."""
 
 Role = Literal["first", "control", "second"]
 Verdict = Literal["faster", "slower", "no measurable difference"]
@@ -67,7 +68,17 @@ class Duel(BaseModel):
         high=200,
         step=10,
         title="Rounds",
-        help="Each times both variants and the control once. Four times as many halve the interval.",
+        help="Each times both variants and the control once. More rounds make up for a restless machine.",
+    )
+    starts: int = slider(
+        4,
+        low=2,
+        high=10,
+        step=1,
+        title="Fresh starts",
+        help="How often all processes start anew. Two starts of one file can differ by a per cent or more; the fewer "
+        "there are, the less is known of that.",
+        advanced=True,
     )
     block_ms: float = slider(
         60,
@@ -81,6 +92,11 @@ class Duel(BaseModel):
     )
     seed: int = Field(0, ge=0, le=2**31 - 1)
 
+    @property
+    def rounds_per_start(self) -> int:
+        """The rounds shared out, as many to each start and at least as many as asked for in all."""
+        return math.ceil(self.rounds / self.starts)
+
 
 class Round(BaseModel):
     """The median call of one block of each process."""
@@ -91,6 +107,10 @@ class Round(BaseModel):
     control_ms: float
     second_ms: float
     order: tuple[Role, Role, Role]
+    start: int = 0
+    """Which of the starts its processes come from."""
+    contended_share: float | None = None
+    """Share of their runnable time in which the processes waited for a core; None where the system does not tell."""
 
     @property
     def log_ratio(self) -> float:
@@ -120,24 +140,23 @@ class DuelResult(BaseModel):
     duel: Duel
     batch_size: int
     rounds: tuple[Round, ...]
-    contended_share: float | None
-    """Share of their runnable time in which the processes waited for a core; None where the system does not tell."""
+    """In the order they were played; equally many from each start."""
     conditions: Conditions
 
     @cached_property
     def ratio(self) -> Ratio:
         """How many times faster the second is than the first."""
-        return self._median([each.log_ratio for each in self.rounds])
+        return self._median(lambda each: each.log_ratio)
 
     @cached_property
     def a_over_a(self) -> Ratio:
         """How many times faster the control is than the first, of which it is a copy."""
-        return self._median([each.log_a_over_a for each in self.rounds])
+        return self._median(lambda each: each.log_a_over_a)
 
     @property
     def smallest_ratio(self) -> float:
         """What a ratio, or its reciprocal, has to exceed in this duel to be called a difference."""
-        return max(SMALLEST_RATIO, self.a_over_a.high, 1 / self.a_over_a.low)
+        return max(SMALLEST_SPEEDUP, self.a_over_a.high, 1 / self.a_over_a.low)
 
     @property
     def verdict(self) -> Verdict:
@@ -151,18 +170,28 @@ class DuelResult(BaseModel):
     @property
     def sentence(self) -> str:
         """The verdict with its figures."""
-        by = f"{max(self.ratio.value, 1 / self.ratio.value):.2f}x "
-        interval = f"95 % interval {self.ratio.low:.3f} to {self.ratio.high:.3f}"
-        return f"{'' if self.verdict == 'no measurable difference' else by}{self.verdict} ({interval})"
+        ratio = self.ratio
+        if self.verdict == "faster":
+            return f"{ratio.value:.2f}x faster (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
+        if self.verdict == "slower":
+            return f"{1 / ratio.value:.2f}x slower (95 % interval {1 / ratio.high:.2f} to {1 / ratio.low:.2f})"
+        measured = f"{ratio.value:.3f} times as fast, 95 % interval {ratio.low:.3f} to {ratio.high:.3f}"
+        return f"{self.verdict} ({measured}; here it takes more than {self.smallest_ratio:.3f})"
+
+    @property
+    def contended_share(self) -> float | None:
+        """The mean of the rounds' shares; None where the system does not tell."""
+        return _mean([each.contended_share for each in self.rounds])
 
     @property
     def is_contended(self) -> bool:
         """Whether other work on this machine took enough time to widen the intervals."""
         return self.contended_share is not None and self.contended_share > CONTENDED_SHARE
 
-    def _median(self, logs: list[float]) -> Ratio:
-        low, high = median_interval(logs, seed=self.duel.seed)
-        return Ratio(math.exp(np.median(logs)), math.exp(low), math.exp(high))
+    def _median(self, log: Callable[[Round], float]) -> Ratio:
+        starts = [[log(each) for each in rounds] for _, rounds in groupby(self.rounds, lambda each: each.start)]
+        low, high = median_interval(starts, seed=self.duel.seed)
+        return Ratio(math.exp(np.median(starts)), math.exp(low), math.exp(high))
 
 
 class Server(Protocol):
@@ -182,51 +211,60 @@ def run_duel(
     batch_size: int,
     slowdown: float = 0.0,
 ) -> Steps[DuelResult]:
-    """Open three processes and let them take turns. Raises `RunFailed` with a sentence when one of them fails.
+    """Let three processes take turns, started afresh several times. Raises `RunFailed` when one of them fails.
 
     Events come between rounds only: phases, progress in rounds and the metric `ratio` so far. `slowdown` stretches the
     second's calls by that share of their duration, to try the method on a known difference.
     """
     serve = partial(ServedArtifact, device=device, threads=threads, batch_size=batch_size)
-    served: dict[Role, ServedArtifact] = {
-        "first": serve(first),
-        "control": serve(first),
-        "second": serve(second, slowdown=slowdown),
-    }
+    rounds: tuple[Round, ...] = ()
     yield PhaseStarted(title=PHASES[0])
-    with ExitStack() as stack:
-        for each in served.values():
-            stack.enter_context(each)
-        for done, each in enumerate(served.values()):
-            yield Progress(done=done, total=len(served), unit="processes", doing="opening")
-            each.opened()
-        yield PhaseStarted(title=PHASES[1], timed=True)
-        rounds, contended_share = yield from take_turns(duel, served)
-    return DuelResult(
-        duel=duel,
-        batch_size=batch_size,
-        rounds=rounds,
-        contended_share=contended_share,
-        conditions=conditions(device, threads=threads, seed=duel.seed),
-    )
+    for start in range(duel.starts):
+        with ExitStack() as stack:
+            served: dict[Role, ServedArtifact] = {
+                "first": stack.enter_context(serve(first)),
+                "control": stack.enter_context(serve(first)),
+                "second": stack.enter_context(serve(second, slowdown=slowdown)),
+            }
+            yield _progress(duel, rounds, "starting the processes")
+            for each in served.values():
+                each.opened()
+            if start == 0:
+                yield PhaseStarted(title=PHASES[1], timed=True)
+            rounds = yield from take_turns(duel, served, rounds)
+    here_and_now = conditions(device, threads=threads, seed=duel.seed)
+    return DuelResult(duel=duel, batch_size=batch_size, rounds=rounds, conditions=here_and_now)
 
 
-def take_turns(duel: Duel, servers: Mapping[Role, Server]) -> Steps[tuple[tuple[Round, ...], float | None]]:
-    """All rounds, and the share of their runnable time in which the processes waited for a core."""
-    generator = np.random.default_rng(duel.seed)
-    rounds: list[Round] = []
-    shares: list[float | None] = []
+def take_turns(duel: Duel, servers: Mapping[Role, Server], before: Sequence[Round] = ()) -> Steps[tuple[Round, ...]]:
+    """The rounds of the starts before, and those of one more, whose processes are `servers`."""
+    rounds, start = list(before), len(before) // duel.rounds_per_start
+    generator = np.random.default_rng((duel.seed, start))
     reported = time.monotonic()
-    while len(rounds) < duel.rounds:
+    for _ in range(duel.rounds_per_start):
         order = tuple(ROLES[place] for place in generator.permutation(len(ROLES)))
         blocks = {role: servers[role].block(duel.block_ms) for role in order}
-        medians = {f"{role}_ms": float(np.median(block.calls_ms)) for role, block in blocks.items()}
-        rounds.append(Round.model_validate(medians | {"order": order}))
-        shares += [block.contended_share for block in blocks.values()]
+        rounds.append(_round(blocks, start))
         if time.monotonic() - reported > REPORT_SECONDS:
             so_far = math.exp(np.median([each.log_ratio for each in rounds]))
             yield Metric(name="ratio", value=so_far, step=len(rounds))
-            yield Progress(done=len(rounds), total=duel.rounds, unit="rounds", doing="timing")
+            yield _progress(duel, rounds, "timing")
             reported = time.monotonic()
-    told = [share for share in shares if share is not None]
-    return tuple(rounds), float(np.mean(told)) if told else None
+    return tuple(rounds)
+
+
+def _round(blocks: Mapping[Role, Block], start: int) -> Round:
+    """What becomes of three blocks, given in the order in which they were timed."""
+    medians = {f"{role}_ms": float(np.median(block.calls_ms)) for role, block in blocks.items()}
+    share = _mean([block.contended_share for block in blocks.values()])
+    return Round.model_validate(medians | {"order": tuple(blocks), "start": start, "contended_share": share})
+
+
+def _progress(duel: Duel, rounds: Sequence[Round], doing: str) -> Progress:
+    total = duel.starts * duel.rounds_per_start
+    return Progress(done=len(rounds), total=total, unit="rounds", doing=doing)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    told = [value for value in values if value is not None]
+    return float(np.mean(told)) if told else None

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from core.data import Split
 from core.errors import BadInput
 from experiments.recipe import Recipe, baseline_of, reference_of
-from profiling.statistics import mcnemar_p, wilson_interval
+from profiling.statistics import SIGNIFICANCE, mcnemar_p, wilson_interval
 from runtimes import RUNTIMES
 
 Indices = NDArray[np.int64]
 Predictions = NDArray[np.integer[Any]]
-SIGNIFICANCE = 0.05
 KINDS = {
     "right_to_wrong": "right to wrong",
     "wrong_to_right": "wrong to right",

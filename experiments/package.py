@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import BadInput, Unavailable
+from experiments.folders import run_folder
 from experiments.recipe import to_yaml
 from experiments.result import RunResult
-from experiments.store import RunRecord, run_folder
+from experiments.store import RunRecord
 from runtimes import RUNTIMES
 from runtimes.runtime import Artifact
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from experiments.compare import SMALLEST_SPEEDUP
 from experiments.result import RunResult
 from profiling.machine import Conditions
+from profiling.statistics import SMALLEST_SPEEDUP
 
 CHANGEABLE = ("device_name", "cpu_name", "threads", "seed", "python", "libraries", "gpu_driver", "tf32", "commit")
 """Conditions that a number may depend on; the date and the clocks differ every time."""

@@ -7,6 +7,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from core.bundle import Precision
+from core.layers import LayerProfile
+from experiments.explanation import Measured
+from experiments.peaks import Peaks
+from experiments.recipe import Recipe
 from profiling.accuracy import Accuracy
 from profiling.energy import Energy, NotMeasured
 from profiling.latency import Latency
@@ -17,6 +21,7 @@ from profiling.stages import Stages
 from profiling.statistics import wilson_interval
 from profiling.surroundings import Surroundings
 from profiling.sweep import Sweep
+from runtimes import RUNTIMES
 
 
 class RunResult(BaseModel):
@@ -41,6 +46,29 @@ class RunResult(BaseModel):
     stages: Stages | None = None
     """Transfers and computation apart; None on a CPU."""
     energy: Energy | NotMeasured | None = None
+    layers: LayerProfile | None = None
+    """Where the time of one inference goes, as the engine tells."""
+    why_no_layers: str = ""
+    """One sentence where the engine cannot tell."""
+    peaks: Peaks | None = None
+    """What the runtime attains here when it is well fed, in fp32 and in this precision."""
+
+    def measured(self, recipe: Recipe) -> Measured | None:
+        """What `experiments.why` needs of this run of the recipe; None without a profile."""
+        if self.layers is None:
+            return None
+        return Measured(
+            title=" + ".join(technique.label() for technique in recipe.techniques) or "FP32",
+            runtime=RUNTIMES[recipe.runtime].title,
+            precision=self.precision,
+            p50_ms=self.latency.p50_ms,
+            p50_interval_ms=self.latency.p50_interval_ms,
+            macs=self.size.macs,
+            profile=self.layers,
+            peaks=self.peaks,
+            sparsity=self.size.sparsity,
+            techniques=tuple(technique.key for technique in recipe.techniques),
+        )
 
     @property
     def disturbances(self) -> tuple[str, ...]:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 import sample_models
-from core.bundle import ModelBundle
+from core.bundle import ModelBundle, Precision
 from core.data import Floats
 from core.devices import Device, default_threads, find_device
+from core.errors import Unavailable
 from core.macs import count_macs
-from core.progress import Event, Finished, PhaseStarted, Planned, Steps
+from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps
+from experiments.peaks import peaks_for
 from experiments.recipe import MeasurementSettings, Recipe, check, to_yaml
 from experiments.result import RunResult
 from experiments.server import ServedArtifact
@@ -59,7 +61,7 @@ def run(recipe: Recipe, folder: Path) -> Iterator[Event]:
     bundle, macs = yield from _transform(sample_models.load(recipe.model), recipe, bench, folder)
     yield PhaseStarted(title="Export")
     artifact = bench.runtime.export(bundle, _new_folder(folder / "artifact"))
-    _write_companions(bundle, artifact.folder)
+    write_companions(bundle, artifact.folder)
     size = measure_size(bundle, artifact, macs=macs)
     measured = yield from _measure(bundle, artifact, recipe, bench)
     result = RunResult(
@@ -77,7 +79,7 @@ def _phases(recipe: Recipe, device: Device) -> tuple[str, ...]:
     techniques = tuple(technique.title for technique in recipe.techniques)
     sweep = ("Batch sizes",) if recipe.measurement.sweep_seconds else ()
     on_gpu = ("Transfers", "Energy") if device.kind == "cuda" else ()
-    return ("Load", *techniques, "Export", "Memory", "Accuracy", "Latency", *sweep, *on_gpu)
+    return ("Load", *techniques, "Export", "Memory", "Accuracy", "Latency", *sweep, *on_gpu, "Layers")
 
 
 def _transform(bundle: ModelBundle, recipe: Recipe, bench: _Bench, folder: Path) -> Steps[tuple[ModelBundle, int]]:
@@ -108,13 +110,28 @@ def _measure(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Be
             yield PhaseStarted(title="Accuracy")
             accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract)
             timed = yield from _time(session, batch_of, recipe.measurement, bench)
-    return {"build_ms": build_ms, "memory": memory, "accuracy": accuracy, **timed}
+    layers = yield from _profile(artifact, x, bench)
+    return {"build_ms": build_ms, "memory": memory, "accuracy": accuracy, **timed, **layers}
+
+
+def _profile(artifact: Artifact, x: Floats, bench: _Bench) -> Steps[dict[str, Any]]:
+    """Where the time goes, and what the device could do, by field of `RunResult`."""
+    yield PhaseStarted(title="Layers", timed=True)
+    runtime, device = bench.runtime, bench.device
+    try:
+        layers = runtime.profile(artifact, device, threads=bench.threads, x=x)
+    except Unavailable as reason:
+        yield Note(text=f"No profile of the layers: {reason}")
+        return {"why_no_layers": str(reason)}
+    precisions: tuple[Precision, ...] = ("fp32", artifact.precision)
+    peaks = yield from peaks_for(runtime.key, device, threads=bench.threads, precisions=precisions)
+    return {"layers": layers, "peaks": peaks}
 
 
 def _memory_in_fresh_process(artifact: Artifact, bench: _Bench, batch_size: int) -> Memory:
     """For GPU engines with an allocator of their own: only where nothing else ran can their share be told."""
     with ServedArtifact(artifact, bench.device, threads=bench.threads, batch_size=batch_size) as served:
-        return served.opened().memory
+        return served.opened().memory.model_copy(update={"in_fresh_process": True})
 
 
 def _time(
@@ -138,7 +155,7 @@ def _time(
     return timed
 
 
-def _write_companions(bundle: ModelBundle, folder: Path) -> None:
+def write_companions(bundle: ModelBundle, folder: Path) -> None:
     """What an artifact needs beside it to be used: its input contract and a few real images."""
     contract = {"shape": bundle.contract.shape, **asdict(bundle.contract)}
     for part_of_shape in ("channels", "height", "width"):

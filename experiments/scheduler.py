@@ -19,7 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from experiments.store import RunRecord, Store, data_folder, run_folder
+from experiments.folders import data_folder, run_folder
+from experiments.store import RunRecord, Store
 
 ROOT = Path(__file__).resolve().parent.parent
 TICK_SECONDS = 0.2

@@ -31,7 +31,7 @@ from core.bundle import Precision
 from core.data import Floats, InputContract
 from core.devices import Device, find_device
 from core.errors import RunFailed, StudioError
-from profiling.latency import WARMUP_MS, _contended_share, _scheduler_clock
+from profiling.latency import WARMUP_MS, contended_share_between, scheduler_clock
 from profiling.memory import Memory, MemoryWatch, measure_memory
 from runtimes import RUNTIMES
 from runtimes.runtime import Artifact
@@ -120,7 +120,7 @@ class ServedArtifact:
     def __enter__(self) -> ServedArtifact:
         # In a session of its own, so that Ctrl-C reaches only the process that knows what to do about it.
         self._started = subprocess.Popen(
-            SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True, start_new_session=True
+            SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, encoding="utf-8", start_new_session=True
         )
         self._say(self._opening)
         return self
@@ -158,36 +158,38 @@ class ServedArtifact:
         stdout = self._process.stdout
         assert stdout
         timer = threading.Timer(timeout_s, self._process.kill)
+        began = time.monotonic()
         timer.start()
         line = stdout.readline()
-        is_late = timer.finished.is_set()
         timer.cancel()
         if not line:
-            raise RunFailed(self._cause_of_death(timeout_s if is_late else None), action="Run its recipe again")
+            raise self._cause_of_death(timeout_s if time.monotonic() - began >= timeout_s else None)
         fields = json.loads(line)
         if fields.keys() == Refused.model_fields.keys():
             raise RunFailed(Refused(**fields).sentence)
         return expected.model_validate(fields)
 
-    def _cause_of_death(self, timeout_s: float | None) -> str:
-        who = f"The process serving {self._opening.files[0]}"
+    def _cause_of_death(self, timeout_s: float | None) -> RunFailed:
+        who, code = f"The process serving {self._opening.files[0]}", self._process.wait()
         if timeout_s is not None:
-            return f"{who} gave no answer within {timeout_s:g} seconds"
-        code = self._process.wait()
-        return f"{who} died: {signal.Signals(-code).name}" if code < 0 else f"{who} ended with code {code}"
+            return RunFailed(f"{who} gave no answer within {timeout_s:g} seconds", action="Choose a smaller batch size")
+        if code == -signal.SIGKILL:
+            return RunFailed(f"{who} was killed, most often for want of memory", action="Choose a smaller batch size")
+        how = f"crashed inside a library ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
+        return RunFailed(f"{who} {how}", action="Try again, or choose another runtime")
 
 
 def main() -> None:
     """Serve until standard input ends, or until something goes wrong and the last answer says what."""
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # so that cuda:N is NVML's device N too
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print
 
     def say(message: BaseModel) -> None:
         answers.write(message.model_dump_json() + "\n")
         answers.flush()
 
-    requests = _lines_of(sys.stdin)
+    requests = _lines_of(os.fdopen(os.dup(0), encoding="utf-8"))
     opening = Opening.model_validate_json(requests.get())
     try:
         _serve(opening, requests, say)
@@ -216,9 +218,9 @@ def _serve(opening: Opening, requests: queue.SimpleQueue[str], say: Callable[[Ba
 
 def _timed(infer: Callable[[], None], order: Order) -> Block:
     _calls_ms(infer, SETTLE_MS)
-    clock_before = _scheduler_clock()
+    clock_before = scheduler_clock()
     calls_ms = _calls_ms(infer, order.lasting_ms)
-    return Block(calls_ms=calls_ms, contended_share=_contended_share(clock_before, _scheduler_clock()))
+    return Block(calls_ms=calls_ms, contended_share=contended_share_between(clock_before, scheduler_clock()))
 
 
 def _calls_ms(infer: Callable[[], None], lasting_ms: float) -> tuple[float, ...]:

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import psutil
@@ -20,6 +19,7 @@ import sqlalchemy as sa
 from core.errors import BadInput
 from core.progress import Event, parse_event
 from experiments.duel import Duel, DuelResult
+from experiments.folders import data_folder
 from experiments.recipe import Recipe
 from experiments.result import RunResult, Summary
 from experiments.schema import EVENTS, RESULTS, RUNS, prepare
@@ -72,20 +72,6 @@ class StoredEvent:
 
     id: int
     event: Event
-
-
-def data_folder() -> Path:
-    """Where runs and logs are kept: `STUDIO_DATA`, or `studio-data` beside the code. Created when missing."""
-    folder = Path(os.environ.get("STUDIO_DATA") or Path(__file__).parent.parent / "studio-data").resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def run_folder(run_id: str) -> Path:
-    """The folder of one run. Created when missing."""
-    folder = data_folder() / "runs" / run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def open_store() -> Store:

@@ -20,9 +20,10 @@ from core.devices import default_threads, find_device
 from core.errors import BadInput, StudioError
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Planned
 from experiments.duel import PHASES, Duel, DuelResult, run_duel
+from experiments.folders import data_folder, run_folder
 from experiments.package import artifact_of
 from experiments.result import RunResult
-from experiments.store import RunRecord, Store, data_folder, open_store, run_folder
+from experiments.store import RunRecord, Store, open_store
 from profiling.telemetry import TelemetrySampler
 
 FLUSH_SECONDS = 0.2

@@ -123,7 +123,7 @@ def measure_latency(session: Subject, x: Floats, *, seconds: float = 3.0) -> Ste
     warmup_ms = first_call_ms + sum(_block(infer, WARMUP_MS))
     blocks: list[tuple[float, ...]] = []
     started = reported = time.monotonic()
-    clock_before = _scheduler_clock()
+    clock_before = scheduler_clock()
     while not _is_enough(blocks, time.monotonic() - started, seconds):
         blocks.append(_block(infer, BLOCK_MS))
         if time.monotonic() - reported > REPORT_SECONDS:
@@ -137,7 +137,7 @@ def measure_latency(session: Subject, x: Floats, *, seconds: float = 3.0) -> Ste
         block_sizes=Packed.of(map(len, blocks), "<u4"),
         warmup_ms=round(warmup_ms, 4),
         first_call_ms=first_call_ms,
-        contended_share=_contended_share(clock_before, _scheduler_clock()),
+        contended_share=contended_share_between(clock_before, scheduler_clock()),
     )
 
 
@@ -180,7 +180,7 @@ def _spread(values: Sequence[float] | Numbers) -> float:
     return float((high - low) / middle)
 
 
-def _scheduler_clock() -> tuple[int, int] | None:
+def scheduler_clock() -> tuple[int, int] | None:
     """ns that the threads of this process have run, and ns that they were ready but waited for a core (Linux)."""
     ran = waited = 0
     for path in Path("/proc/self/task").glob("*/schedstat"):
@@ -192,7 +192,8 @@ def _scheduler_clock() -> tuple[int, int] | None:
     return (ran, waited) if ran else None
 
 
-def _contended_share(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
+def contended_share_between(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
+    """Share of its runnable time between two readings of `scheduler_clock` in which this process waited for a core."""
     if before is None or after is None:
         return None
     ran, waited = (max(0, b - a) for a, b in zip(before, after, strict=True))

@@ -55,6 +55,8 @@ class Memory(BaseModel):
     """GPU: in use by all processes on the device afterwards, libraries and context included (NVML)."""
     torch_sees_engine: bool = True
     """False for an engine that takes its GPU memory past PyTorch's allocator, which then counts next to nothing."""
+    in_fresh_process: bool = False
+    """Whether it was a process that did nothing before, so that the engine's libraries count as growth."""
     reasons: dict[str, str] = {}
     """For each figure that is None although a GPU served, one sentence on why."""
 
@@ -78,7 +80,8 @@ class Memory(BaseModel):
     @property
     def headline_label(self) -> str:
         """What that figure counts."""
-        return self._headline[1]
+        where = " in a fresh process, the engine's libraries included" if self.in_fresh_process else ""
+        return self._headline[1] + where
 
     @property
     def figures(self) -> tuple[MemoryFigure, ...]:

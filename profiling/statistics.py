@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Interval = tuple[float, float]
+SIGNIFICANCE = 0.05
+"""Largest p-value of a difference that is called one."""
+SMALLEST_SPEEDUP = 1.03
+"""A time that differs by less is called no difference, however narrow the intervals: machines drift this much."""
 FEWEST_BLOCKS = 6
 """Below it, an interval drawn from blocks would be too narrow."""
 
@@ -71,15 +75,19 @@ def _position(weights: NDArray[np.int64], quantile: float) -> int:
 
 
 def median_interval(
-    samples: Sequence[float] | NDArray[np.float64], *, seed: int = 0, level: float = 0.95, resamples: int = 2000
+    groups: Sequence[Sequence[float]], *, seed: int = 0, level: float = 0.95, resamples: int = 2000
 ) -> Interval:
-    """Where a population's median lies, by the percentile bootstrap (Efron, Annals of Statistics 7, 1979).
+    """Where a population's median lies, from samples[G, N] that are more alike within each of G groups than across.
 
-    The same samples and seed give the same interval. The jackknife that BCa would need fails for medians.
+    The percentile bootstrap in two stages: groups are drawn, then samples in each (Davison and Hinkley, Bootstrap
+    Methods and their Application, 1997, section 3.8). The jackknife that BCa would need fails for medians. With one
+    group it is the plain bootstrap. The same samples and seed give the same interval.
     """
-    values = np.asarray(samples, np.float64)
-    drawn = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
-    low, high = np.quantile(np.median(values[drawn], axis=1), ((1 - level) / 2, (1 + level) / 2))
+    values, generator = np.asarray(groups, np.float64), np.random.default_rng(seed)
+    count, size = values.shape
+    drawn = generator.integers(0, count, (resamples, count, 1)), generator.integers(0, size, (resamples, count, size))
+    medians = np.median(values[drawn].reshape(resamples, -1), axis=1)
+    low, high = np.quantile(medians, ((1 - level) / 2, (1 + level) / 2))
     return float(low), float(high)
 
 
@@ -92,18 +100,3 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
 
     differing = only_first + only_second
     return float(binomtest(only_first, differing, 0.5).pvalue) if differing else 1.0
-
-
-def pareto_front(points: Sequence[Sequence[float]], *, maximise: Sequence[bool]) -> list[int]:
-    """Indices, in the order given, of the points[N][D] that no other point matches in all D and beats in one.
-
-    `maximise[D]` says for each coordinate whether more is better. Points that are equal are all kept.
-    """
-    if not points:
-        return []
-    gains = np.asarray(points, np.float64) * np.where(maximise, 1.0, -1.0)
-    return [index for index, gain in enumerate(gains) if not _is_dominated(gain, gains)]
-
-
-def _is_dominated(gain: np.ndarray, gains: np.ndarray) -> bool:
-    return bool(np.any(np.all(gains >= gain, axis=1) & np.any(gains > gain, axis=1)))

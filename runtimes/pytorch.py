@@ -18,6 +18,7 @@ from core.bundle import ModelBundle, Situation
 from core.data import Floats
 from core.devices import Device
 from core.errors import CannotCompose
+from core.layers import LayerProfile
 from runtimes.cuda import graphed, no_graph_on_cpu, staged
 from runtimes.fit import refuse_bf16_before_ampere, refuse_fp16_on_cpu, why_not_installed
 from runtimes.runtime import Artifact, Session
@@ -82,19 +83,37 @@ class PyTorch:
         Loading a `.pt2` can run code that it contains: open only what `export` wrote.
         """
         import torch
-        from torch.export.passes import move_to_device_pass
 
-        program = move_to_device_pass(torch.export.load(artifact.main_file), device.id)
-        # Convolutions with channels-last weights ran 1.1 to 1.7 times faster on a CPU; the file keeps the plain layout.
-        network = program.module().to(memory_format=torch.channels_last)
+        program, network = _load(artifact, device)
         session = _TorchSession(torch.compile(network) if self.compiles else network, torch.device(device.id), threads)
         if self.compiles:
             _compile_now(session, program)
         return session
 
+    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
+        """Each operation's time on x[N, C, H, W], or each compiled kernel's, which are then compiled anew."""
+        import torch
+
+        from runtimes.layers_compiled import profile_compiled
+        from runtimes.layers_pytorch import profile_eager
+
+        _, network = _load(artifact, device)
+        with _torch_threads(threads):
+            return (profile_compiled if self.compiles else profile_eager)(network, torch.device(device.id), x)
+
     def sample_code(self, artifact: Artifact) -> str:
         """A program that classifies images with `model.pt2`."""
         return sample_code(artifact, imports="import torch.export.passes", engine=_engine(self.compiles))
+
+
+def _load(artifact: Artifact, device: Device) -> tuple[torch.export.ExportedProgram, torch.fx.GraphModule]:
+    """The exported program on the device, and its network as it is served."""
+    import torch
+    from torch.export.passes import move_to_device_pass
+
+    program = move_to_device_pass(torch.export.load(artifact.main_file), device.id)
+    # Convolutions with channels-last weights ran 1.1 to 1.7 times faster on a CPU; the file keeps the plain layout.
+    return program, program.module().to(memory_format=torch.channels_last)
 
 
 class _TorchSession:

@@ -11,6 +11,7 @@ from typing import Protocol
 from core.bundle import ModelBundle, Precision, Situation
 from core.data import Floats
 from core.devices import Device
+from core.layers import LayerProfile
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,12 @@ class Runtime(Protocol):
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
         """An engine ready to serve; the time this takes is the build time."""
+
+    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
+        """Where the time of one inference on x[N, C, H, W] goes, opened as for serving but with the engine's profiler.
+
+        Takes a few seconds. Raises `Unavailable` with the reason where the engine cannot tell.
+        """
 
     def sample_code(self, artifact: Artifact) -> str:
         """At most 40 lines of Python: open the artifact beside it, read `contract.json`, print predictions."""

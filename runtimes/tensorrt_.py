@@ -17,6 +17,7 @@ from core.bundle import ModelBundle, Situation
 from core.data import Floats, InputContract
 from core.devices import Device
 from core.errors import CannotCompose, RunFailed, Unavailable
+from core.layers import LayerProfile
 from runtimes.cuda import graphed, staged
 from runtimes.extras import EXTRAS
 from runtimes.onnx_file import onnx_bytes
@@ -83,20 +84,32 @@ class TensorRt:
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
         """A session. Raises `Unavailable` for an engine of another GPU or version."""
-        trt = _module()
-        engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(artifact.main_file.read_bytes())
-        if engine is None:
-            raise Unavailable(
-                f"{artifact.main_file.name} does not open on {device.name}",
-                expected=f"an engine built there by {trt.__name__} {trt.__version__}",
-                action="Run the recipe again on this GPU",
-            )
-        return _TensorRtSession(engine, device.id)
+        return _TensorRtSession(_engine(artifact, device), device.id)
+
+    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
+        """Each layer's time on x[N, C, H, W]. Raises `Unavailable` for an engine of another GPU or version."""
+        import torch
+
+        from runtimes.layers_tensorrt import profile_engine
+
+        return profile_engine(_module(), _engine(artifact, device), torch.device(device.id), x)
 
     def sample_code(self, artifact: Artifact) -> str:
         """A program that classifies images with `model.engine`."""
         imports = f"import {_module().__name__} as tensorrt\nimport torch"
         return sample_code(artifact, imports=imports, engine=_ENGINE.format(file=artifact.files[0]))
+
+
+def _engine(artifact: Artifact, device: Device) -> Any:
+    trt = _module()
+    engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(artifact.main_file.read_bytes())
+    if engine is None:
+        raise Unavailable(
+            f"{artifact.main_file.name} does not open on {device.name}",
+            expected=f"an engine built there by {trt.__name__} {trt.__version__}",
+            action="Run the recipe again on this GPU",
+        )
+    return engine
 
 
 def build_engine(onnx: bytes, contract: InputContract, *, capability: str | None = None) -> bytes:
@@ -118,6 +131,8 @@ def build_engine(onnx: bytes, contract: InputContract, *, capability: str | None
     config, profile = builder.create_builder_config(), builder.create_optimization_profile()
     profile.set_shape("input", *((batch, *contract.shape) for batch in _BATCHES))
     config.add_optimization_profile(profile)
+    # Without it an engine cannot say what its layers are; it does not change how they run.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if capability:
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)

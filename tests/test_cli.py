@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 import cli
+from experiments.folders import data_folder
 from experiments.recipe import MeasurementSettings, Recipe, to_yaml
-from experiments.store import Store, data_folder
+from experiments.store import Store
 
 QUICK = Recipe(
     model="student_dw_fmnist", runtime="onnxruntime", measurement=MeasurementSettings(latency_seconds=1, threads=1)

@@ -7,8 +7,9 @@ import time
 
 import streamlit as st
 
+from experiments.folders import data_folder
 from experiments.recipe import to_yaml
-from experiments.store import RunRecord, data_folder
+from experiments.store import RunRecord
 from ui import tables, text
 from ui.live import CURVES, STATES, LiveView, at_work, duration, expected_curves, family
 from ui.live_chart import option

@@ -10,7 +10,8 @@ from typing import NoReturn
 import streamlit as st
 
 from core.devices import Device, list_devices, why_no_gpu
-from experiments.store import RunRecord, Store, data_folder, open_store
+from experiments.folders import data_folder
+from experiments.store import RunRecord, Store, open_store
 from ui.theme import INK_DARK, INK_LIGHT, colour_of
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"

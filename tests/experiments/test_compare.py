@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.compare import NO_DIFFERENCE, against_baseline, describe, latency_verdict, on_front, variants
+from experiments.compare import NO_DIFFERENCE, against_baseline, describe, latency_verdict, variants
 from experiments.recipe import Recipe
 from experiments.store import Store
 from tests.experiments.synthetic import finish_with
@@ -66,17 +65,3 @@ def test_without_a_baseline_differences_are_empty(store: Store) -> None:
 
 def test_no_runs_make_an_empty_table() -> None:
     assert against_baseline(variants([]), {}).empty
-
-
-def test_the_front_is_what_nothing_dominates() -> None:
-    generator = np.random.default_rng(0)
-    frame = pd.DataFrame({"accuracy": generator.random(60).round(1), "p50_ms": generator.random(60).round(1)})
-    dominated = [
-        any(
-            (other.accuracy >= row.accuracy and other.p50_ms <= row.p50_ms)
-            and (other.accuracy > row.accuracy or other.p50_ms < row.p50_ms)
-            for other in frame.itertuples()
-        )
-        for row in frame.itertuples()
-    ]
-    assert list(on_front(frame, maximise="accuracy", minimise="p50_ms")) == [not each for each in dominated]

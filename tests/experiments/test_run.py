@@ -14,11 +14,12 @@ import pytest
 
 import sample_models
 from core.progress import Finished, Metric, PhaseStarted, Planned, Progress
+from experiments.folders import run_folder
 from experiments.package import build_package
 from experiments.recipe import MeasurementSettings, Recipe, from_yaml
 from experiments.result import RunResult
 from experiments.run import run
-from experiments.store import Store, run_folder
+from experiments.store import Store
 from experiments.worker import execute
 
 INT8 = Recipe.model_validate(

@@ -11,9 +11,10 @@ import psutil
 import pytest
 
 from experiments.duel import Duel
+from experiments.folders import run_folder
 from experiments.recipe import Recipe
 from experiments.scheduler import Scheduler
-from experiments.store import Store, run_folder
+from experiments.store import Store
 from tests.pages.left_behind import measured
 
 RECIPE = Recipe(model="resnet_fmnist")

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from core.progress import Metric, Note, PhaseStarted
+from experiments.folders import data_folder
 from experiments.recipe import MeasurementSettings, Recipe
-from experiments.store import Store, data_folder
+from experiments.store import Store
 from tests.pages.left_behind import finished, measured
 
 RECIPE = Recipe(model="resnet_fmnist", seed=3)

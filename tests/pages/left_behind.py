@@ -6,26 +6,37 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.progress import Event, Finished, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
+from experiments.folders import run_folder
 from experiments.recipe import Recipe
 from experiments.result import RunResult
-from experiments.store import Store, run_folder
+from experiments.store import Store
 from profiling.accuracy import Accuracy
 from profiling.latency import Latency
 from profiling.machine import Conditions
 from profiling.memory import Memory
 from profiling.size import Size
+from sample_models import test_split
 
 MIB = 2**20
 IMAGES = 2000
 
 
-def finished(store: Store, recipe: Recipe, *, wrong: int = 140, p50_ms: float = 1.0, size_bytes: int = 3 * MIB) -> str:
+def finished(
+    store: Store,
+    recipe: Recipe,
+    *,
+    wrong: int = 140,
+    p50_ms: float = 1.0,
+    size_bytes: int = 3 * MIB,
+    predictions: NDArray[np.int64] | None = None,
+) -> str:
     """Leave a run that finished, its events and its files included; its id."""
     run_id = store.begin_here(recipe)
     store.append(run_id, [*working_events(), Finished(result={})])
-    store.finish(run_id, measured(recipe, wrong=wrong, p50_ms=p50_ms, size_bytes=size_bytes))
+    store.finish(run_id, measured(recipe, wrong=wrong, p50_ms=p50_ms, size_bytes=size_bytes, predictions=predictions))
     write_artifact(run_id, size_bytes)
     return run_id
 
@@ -37,14 +48,14 @@ def running(store: Store, recipe: Recipe) -> str:
     return run_id
 
 
-def measured(recipe: Recipe, *, wrong: int, p50_ms: float, size_bytes: int) -> RunResult:
-    """A result with a known number of wrong images, a known median and a known size."""
+def measured(
+    recipe: Recipe, *, wrong: int, p50_ms: float, size_bytes: int, predictions: NDArray[np.int64] | None = None
+) -> RunResult:
+    """A result with a known number of wrong images or known predictions, a known median and a known size."""
     noise = np.random.default_rng(0)
     blocks = [tuple((p50_ms * noise.normal(1, 0.01, 15)).round(4).tolist()) for _ in range(24)]
     return RunResult(
-        accuracy=Accuracy(
-            predictions=(0,) * IMAGES, confidences=(0.9,) * IMAGES, wrong=tuple(range(wrong))
-        ),
+        accuracy=accuracy_of(recipe, wrong, predictions),
         latency=Latency(
             batch_size=recipe.measurement.batch_size, blocks_ms=tuple(blocks), warmup_ms=300, first_call_ms=4 * p50_ms,
             contended_share=0.01,
@@ -65,6 +76,15 @@ def measured(recipe: Recipe, *, wrong: int, p50_ms: float, size_bytes: int) -> R
         precision="int8" if recipe.techniques else "fp32",
         artifact_files=("model.onnx",),
     )  # fmt: skip
+
+
+def accuracy_of(recipe: Recipe, wrong: int, predictions: NDArray[np.int64] | None) -> Accuracy:
+    """The first `wrong` images wrong; or what the predictions of the model's own test images make of it."""
+    if predictions is None:
+        return Accuracy(predictions=(0,) * IMAGES, confidences=(0.9,) * IMAGES, wrong=tuple(range(wrong)))
+    mistakes = np.flatnonzero(~test_split(recipe.model).is_correct(predictions))
+    sure = (0.9,) * len(predictions)
+    return Accuracy(predictions=predictions.tolist(), confidences=sure, wrong=mistakes.tolist())
 
 
 def working_events() -> Sequence[Event]:

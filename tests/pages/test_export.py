@@ -10,8 +10,9 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
+from experiments.folders import run_folder
 from experiments.recipe import Recipe, from_yaml
-from experiments.store import Store, run_folder
+from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.pages.left_behind import finished, running
 

@@ -8,8 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.progress import PhaseStarted, Progress
+from experiments.folders import run_folder
 from experiments.recipe import Recipe, from_yaml
-from experiments.store import Store, run_folder
+from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.pages.left_behind import finished, running
 

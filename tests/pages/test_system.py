@@ -9,7 +9,8 @@ import pandas as pd
 import psutil
 from streamlit.testing.v1 import AppTest
 
-from experiments.store import Store, data_folder
+from experiments.folders import data_folder
+from experiments.store import Store
 from runtimes import EXTRAS, RUNTIMES
 
 Visit = Callable[..., AppTest]

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import itertools
 import math
+import random
+import statistics
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from profiling.statistics import (
     blocked_quantile_interval,
     mcnemar_p,
     median_interval,
-    pareto_front,
     quantile_interval,
     wilson_interval,
 )
@@ -52,26 +52,41 @@ def test_quantile_interval_covers_the_true_quantile_as_often_as_it_says() -> Non
 
 
 @pytest.mark.parametrize("count", [20, 41])
-def test_median_interval_is_scipys_bootstrap(count: int) -> None:
+def test_median_interval_of_one_group_is_scipys_bootstrap(count: int) -> None:
     samples = np.random.default_rng(count).lognormal(sigma=0.1, size=count)
     expected = scipy.stats.bootstrap(
         (samples,), np.median, n_resamples=20_000, method="percentile", rng=np.random.default_rng(9)
     ).confidence_interval
     narrow = 0.05 * (expected.high - expected.low)
-    assert median_interval(samples, resamples=20_000) == pytest.approx((expected.low, expected.high), abs=narrow)
+    for groups in (samples[None, :], samples[:, None]):  # groups of one sample are samples
+        assert median_interval(groups.tolist(), resamples=20_000) == pytest.approx(tuple(expected), abs=narrow)
+
+
+def test_median_interval_draws_groups_and_then_samples_in_them() -> None:
+    generator = random.Random(0)
+    groups = [[generator.gauss(centre, 1) for _ in range(9)] for centre in (0, 3, 3.5)]
+
+    def resampled() -> float:
+        drawn = [generator.choice(groups) for _ in groups]
+        return statistics.median(generator.choice(group) for group in drawn for _ in group)
+
+    medians = sorted(resampled() for _ in range(20_000))
+    expected = (medians[500], medians[-501])
+    narrow = 0.05 * (expected[1] - expected[0])
+    assert median_interval(groups, resamples=20_000) == pytest.approx(expected, abs=narrow)
 
 
 def test_median_interval_covers_the_true_median_as_often_as_it_says() -> None:
     generator = np.random.default_rng(0)
-    intervals = [median_interval(generator.lognormal(size=40), resamples=500) for _ in range(1000)]
+    intervals = [median_interval(generator.lognormal(size=(1, 40)).tolist(), resamples=500) for _ in range(1000)]
     assert 925 <= sum(low <= 1 <= high for low, high in intervals) <= 975
 
 
 def test_median_interval_depends_on_its_seed_alone() -> None:
-    samples = np.random.default_rng(0).normal(size=20).tolist()
+    samples = np.random.default_rng(0).normal(size=(2, 10)).tolist()
     assert median_interval(samples, seed=1) == median_interval(samples, seed=1)
     assert median_interval(samples, seed=1, resamples=50) != median_interval(samples, seed=2, resamples=50)
-    assert median_interval([3.0] * 20) == (3.0, 3.0)
+    assert median_interval([[3.0] * 20]) == (3.0, 3.0)
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (5, 5), (3, 11), (11, 3), (120, 160)])
@@ -80,25 +95,6 @@ def test_mcnemar_is_statsmodels_and_the_binomial_sum(first: int, second: int) ->
     assert mcnemar_p(first, second) == pytest.approx(expected)
     tail = sum(math.comb(first + second, k) for k in range(min(first, second) + 1)) / 2 ** (first + second)
     assert mcnemar_p(first, second) == pytest.approx(min(1.0, 2 * tail))
-
-
-def test_pareto_front_is_what_pairwise_comparison_leaves() -> None:
-    points = np.random.default_rng(1).integers(0, 6, (40, 3)).tolist()
-    maximise = (True, False, False)
-
-    def beats(one: list[int], other: list[int]) -> bool:
-        at_least = [(a >= b) if more else (a <= b) for a, b, more in zip(one, other, maximise, strict=True)]
-        return all(at_least) and one != other
-
-    beaten = {j for i, j in itertools.permutations(range(len(points)), 2) if beats(points[i], points[j])}
-    front = pareto_front(points, maximise=maximise)
-    assert front == [index for index in range(len(points)) if index not in beaten]
-    assert 0 < len(front) < len(points)
-
-
-def test_pareto_front_keeps_equals_and_takes_nothing() -> None:
-    assert pareto_front([(1.0, 2.0), (1.0, 2.0), (0.5, 2.0)], maximise=(True, False)) == [0, 1]
-    assert pareto_front([], maximise=(True, False)) == []
 
 
 def test_a_blocked_interval_agrees_with_a_plain_bootstrap_over_blocks() -> None:

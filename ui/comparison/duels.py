@@ -13,8 +13,8 @@ from ui.state import open_page, store
 
 MOST_SHOWN = 5
 WHAT = (
-    "Two runs measured one after the other can differ by what the machine did meanwhile. A duel serves both files and a "
-    "copy of the first at the same time and lets them take turns in random order; it takes seconds and says whether the "
+    "Two runs measured one after the other can differ by what the machine did meanwhile. A duel serves both files, and "
+    "the first a second time, and lets them take turns in random order. It takes seconds and says whether the "
     "difference is real."
 )
 

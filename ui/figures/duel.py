@@ -15,7 +15,10 @@ def rounds(result: DuelResult, second: str, *, colour: str, ink: str) -> go.Figu
     figure = go.Figure()
     control = [math.exp(each.log_a_over_a) for each in result.rounds]
     ours = [math.exp(each.log_ratio) for each in result.rounds]
-    lines = ((control, result.a_over_a, "Control: the first once more", GREY), (ours, result.ratio, shorten(second), colour))
+    lines = (
+        (control, result.a_over_a, "Control: the first once more", GREY),
+        (ours, result.ratio, shorten(second), colour),
+    )
     for values, ratio, name, tint in lines:
         figure.add_scatter(
             x=list(range(1, len(values) + 1)), y=values, mode="markers", name=name,

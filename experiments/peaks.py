@@ -1,0 +1,232 @@
+"""What this device attains when a network gives it plenty to do: the yardstick of `experiments.why`.
+
+A probe of wide convolutions goes the way every variant goes (technique, export, open, timed calls), once for each
+precision; so its figures hold the engine and the hardware as they are, not as a datasheet has them. They are kept in
+the data folder until the device, the threads or a library changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.bundle import ModelBundle, Precision, Situation
+from core.data import DataSplits, InputContract, Split
+from core.devices import Device
+from core.errors import CannotCompose
+from core.progress import Progress, Steps, result_of
+from experiments.folders import data_folder
+from optimizers import TECHNIQUES, Context, Technique
+from profiling.machine import conditions
+from runtimes import RUNTIMES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CHANNELS, SIDE, LAYERS = 128, 28, 4
+"""Of the probe: 3x3 convolutions, wide enough for every vector unit and matrix core."""
+BATCHES = {"cpu": 1, "cuda": 256}
+FEWEST_CALLS, LONGEST_SECONDS = 5, 0.7
+WORKING_SETS = {
+    "cpu": (256 * 2**10, 4 * 2**20, 64 * 2**20),
+    "cuda": (4 * 2**20, 64 * 2**20, 512 * 2**20),
+}
+"""Bytes read and written together: of each cache level, and of memory."""
+_SAME_KERNELS = {"torch_compile": "pytorch"}
+"""Its convolutions and matrix products are PyTorch's own, and it would compile the probe for minutes."""
+
+
+class Peaks(BaseModel):
+    """Rates that one engine reaches on one device when it is well fed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    runtime: str
+    """Key of the runtime that was probed."""
+    device: str
+    """Its name."""
+    threads: int
+    libraries: dict[str, str]
+    macs_per_s: dict[str, float]
+    """By precision; one that the runtime does not compute in is missing."""
+    bandwidth: tuple[tuple[int, float], ...]
+    """(working set in bytes, bytes read and written per second), smallest first."""
+    lanes: tuple[int, int] = (1, 1)
+    """Widths of a layer's inputs and outputs are computed in multiples of these: vectors on a CPU, tiles on a GPU."""
+
+    def bytes_per_s(self, working_set: int) -> float:
+        """Between the probed sizes on a logarithmic scale; beyond them as at the nearest."""
+        sizes, rates = zip(*self.bandwidth, strict=True)
+        return float(np.interp(np.log(max(1, working_set)), np.log(sizes), rates))
+
+
+def peaks_for(runtime: str, device: Device, *, threads: int, precisions: Sequence[Precision]) -> Steps[Peaks]:
+    """The rates in these precisions; what was never probed under these conditions is probed now, a few seconds each."""
+    runtime = _SAME_KERNELS.get(runtime, runtime)
+    known = _empty(runtime, device, threads)
+    path = _path(known)
+    known = _read(path) or known
+    wanted = [precision for precision in dict.fromkeys(precisions) if _is_possible(runtime, device, precision)]
+    missing = [precision for precision in wanted if precision not in known.macs_per_s]
+    if not missing and known.bandwidth:
+        return known
+    total = len(missing) + 1
+    rates = dict(known.macs_per_s)
+    for done, precision in enumerate(missing):
+        yield Progress(
+            done=done, total=total, unit="probes", doing=f"probing what {device.name} attains in {precision}"
+        )
+        rates[precision] = _macs_per_s(runtime, device, threads, precision)
+    yield Progress(done=total - 1, total=total, unit="probes", doing="probing memory bandwidth")
+    bandwidth = known.bandwidth or tuple(_bandwidth(device, threads))
+    peaks = known.model_copy(update={"macs_per_s": rates, "bandwidth": bandwidth})
+    _write(path, peaks)
+    return peaks
+
+
+def _empty(runtime: str, device: Device, threads: int) -> Peaks:
+    here = conditions(device, threads=threads, seed=0)
+    driver = {"driver": here.gpu_driver} if here.gpu_driver else {}
+    return Peaks(
+        runtime=runtime,
+        device=device.name,
+        threads=threads,
+        libraries=here.libraries | driver,
+        macs_per_s={},
+        bandwidth=(),
+        lanes=_lanes(device),
+    )
+
+
+def _lanes(device: Device) -> tuple[int, int]:
+    """CPU kernels compute a vector of output channels at once; matrix cores want multiples of 8 on both sides."""
+    if device.kind == "cuda":
+        return 8, 8
+    return (1, 16) if "avx512f" in device.cpu_flags else (1, 8) if "avx2" in device.cpu_flags else (1, 4)
+
+
+def _path(conditions_only: Peaks) -> Path:
+    content = json.dumps(conditions_only.model_dump(mode="json"), sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return data_folder() / "peaks" / f"{conditions_only.runtime}-{digest}.json"
+
+
+def _read(path: Path) -> Peaks | None:
+    try:
+        return Peaks.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):  # never probed, or by another version of this program
+        return None
+
+
+def _write(path: Path, peaks: Peaks) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(peaks.model_dump_json(indent=1))
+    Path(file.name).replace(path)
+
+
+def _is_possible(runtime: str, device: Device, precision: Precision) -> bool:
+    situation = Situation("cnn", 0, CHANNELS, device, runtime)
+    try:
+        if technique := _technique(precision):
+            situation = technique.check(situation)
+        RUNTIMES[runtime].check(situation)
+    except CannotCompose:
+        return False
+    return RUNTIMES[runtime].why_unavailable(device) is None
+
+
+def _technique(precision: Precision) -> Technique | None:
+    if precision == "fp32":
+        return None
+    if precision == "int8":
+        return TECHNIQUES["int8"].model_validate({"calibration_images": 16})
+    return TECHNIQUES["mixed_precision"].model_validate({"precision": precision})
+
+
+def _macs_per_s(runtime: str, device: Device, threads: int, precision: Precision) -> float:
+    """Of the probe's fastest call: what else the machine does can only make one slower."""
+    from core.macs import count_macs
+
+    batch = BATCHES[device.kind]
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = Path(scratch, "scratch"), Path(scratch, "artifact")
+        for folder in folders:
+            folder.mkdir()
+        bundle = _probe()
+        macs = batch * count_macs(bundle.module, bundle.contract)
+        if technique := _technique(precision):
+            bundle = result_of(technique.apply(bundle, Context(device, threads, 0, folders[0], _no_student)))
+        artifact = RUNTIMES[runtime].export(bundle, folders[1])
+        with RUNTIMES[runtime].open(artifact, device, threads=threads) as session:
+            x = bundle.contract.prepare(np.resize(bundle.data.test.pixels, (batch, *bundle.contract.shape)))
+            return macs / _fastest_s(session.bind(x))
+
+
+def _no_student(key: str) -> nn.Module:
+    raise AssertionError(f"the probe's techniques build no network, not {key} either")
+
+
+def _probe() -> ModelBundle:
+    import torch
+    from torch import nn
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = [(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.ReLU()) for _ in range(LAYERS)]
+    network = nn.Sequential(*(part for layer in layers for part in layer), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    contract = InputContract(CHANNELS, SIDE, SIDE, (128.0,) * CHANNELS, (64.0,) * CHANNELS, ("",) * CHANNELS)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, CHANNELS, SIDE, SIDE), np.uint8)
+    split = Split(pixels, np.zeros((16, 1), np.int64))
+    return ModelBundle("probe", "cnn", network.eval(), contract, DataSplits(split.take(0), split, split))
+
+
+def _fastest_s(work: Callable[[], object]) -> float:
+    """After one call to warm up, of five calls at least and as many as 0.7 s hold."""
+    work()
+    times: list[float] = []
+    end = time.perf_counter() + LONGEST_SECONDS
+    while len(times) < FEWEST_CALLS or time.perf_counter() < end:
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _bandwidth(device: Device, threads: int) -> Iterator[tuple[int, float]]:
+    import torch
+
+    with _torch_threads(threads):
+        for size in WORKING_SETS[device.kind]:
+            source = torch.ones(size // 8, device=device.id)
+            target = torch.empty_like(source)
+            repeats = max(1, 2**24 // size)
+
+            def copy(source: torch.Tensor = source, target: torch.Tensor = target, repeats: int = repeats) -> None:
+                for _ in range(repeats):
+                    target.copy_(source)
+                if target.is_cuda:
+                    torch.cuda.synchronize(target.device)
+
+            yield size, size * repeats / _fastest_s(copy)
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,75 @@
+"""The explanation in one line, and the promise that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.explanation import Cause, Measured
+from experiments.why_format import count, faster, in_a_sentence, ms, named, percent, times
+
+SAME_SPEED = 1.03
+"""Medians closer than this are not called different, however narrow their intervals."""
+
+
+def full_title(measured: Measured) -> str:
+    """What was done, and in which runtime."""
+    return f"{measured.title} · {measured.runtime}"
+
+
+def promise(reference: Measured, variant: Measured, *, macs: float, bits: float, zeros: float) -> str:
+    """Where the ideal comes from."""
+    parts = []
+    if abs(macs - 1) > 0.005:
+        how = f" ({times(macs)} fewer)" if macs > 1 else ""
+        parts.append(f"{count(reference.macs)} multiply-accumulates become {count(variant.macs)}{how}")
+    if bits > 1:
+        parts.append(f"numbers in {named(variant)} have {times(bits)} fewer bits than in {named(reference)}")
+    if zeros > 1:
+        parts.append(f"{percent(variant.sparsity)} of the weights are zero ({times(zeros)} if these were skipped)")
+    if not parts:
+        return "There are as many multiplications of the same precision as before: arithmetic promises nothing."
+    return (
+        f"If all time shrank with its arithmetic it would be {times(macs * bits * zeros)} faster: {'; '.join(parts)}."
+    )
+
+
+def verdict(reference: Measured, variant: Measured, ideal_ms: float, causes: Sequence[Cause]) -> str:
+    """One line: how much faster, how much was promised, and the largest part of the difference."""
+    same = reference.runtime == variant.runtime
+    ours, theirs = (variant.title, reference.title) if same else (full_title(variant), full_title(reference))
+    found = _difference(reference, variant)
+    start = f"{ours} is {found} {theirs}{f' in {variant.runtime}' if same else ''}"
+    ideal, gap = reference.p50_ms / ideal_ms, variant.p50_ms - ideal_ms
+    if abs(gap) <= (SAME_SPEED - 1) * ideal_ms:
+        return f"{start}, just what arithmetic promises ({times(ideal)})."
+    largest = max(causes, key=lambda cause: cause.ms if gap > 0 else -cause.ms)
+    most = "most of" if abs(largest.ms) > abs(gap) / 2 else "the largest part of"
+    what = "the gap" if gap > 0 else "what it gained beyond that"
+    return f"{start}, {_of(ideal, found)}: {most} {what} is “{in_a_sentence(largest.title)}” ({ms(abs(largest.ms))})."
+
+
+def _of(ideal: float, found: str) -> str:
+    """What arithmetic promises, to follow what was found."""
+    if abs(ideal - 1) < 0.005:
+        return "where arithmetic promises no gain"
+    return (
+        f"of {times(ideal)} by arithmetic" if "faster than" in found else f"where arithmetic promises {faster(ideal)}"
+    )
+
+
+def with_runtime(sentence: str, reference: Measured, bridge: Measured) -> str:
+    """The verdict, and what the runtime alone did."""
+    gain = reference.p50_ms / bridge.p50_ms
+    return f"{sentence} The runtime alone, {bridge.runtime} in place of {reference.runtime}, made it {faster(gain)}."
+
+
+def _difference(reference: Measured, variant: Measured) -> str:
+    """`1.9x faster than`, or that the statistics do not allow a word."""
+    speedup = reference.p50_ms / variant.p50_ms
+    theirs, ours = reference.p50_interval_ms, variant.p50_interval_ms
+    low, high = (theirs[0] / ours[1], theirs[1] / ours[0]) if theirs and ours else (speedup, speedup)
+    if speedup >= SAME_SPEED and low > 1:
+        return f"{times(speedup)} faster than"
+    if speedup <= 1 / SAME_SPEED and high < 1:
+        return f"{times(1 / speedup)} slower than"
+    return "not measurably faster or slower than"

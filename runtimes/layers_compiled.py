@@ -1,0 +1,145 @@
+"""torch.compile, kernel by kernel: what the compiled graph calls, from torch.profiler.
+
+Convolutions and matrix products stay PyTorch's own operations and show their shapes; everything between them is fused
+into generated kernels, which show their names. Imports torch: import it inside functions only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from math import prod
+from statistics import median
+
+import torch
+from torch import fx
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from core.data import Floats
+from core.errors import Unavailable
+from core.layers import BITS, Layer, LayerProfile
+from runtimes.layers_pytorch import MOST_TRACED_CALLS
+from runtimes.layers_shared import attention_macs, call_repeatedly, convolution_macs, matmul_macs, warm_up
+from runtimes.layers_trace import Operation, calls_in, read_trace
+
+_CALL = "profiled call"
+_GRAPH = "## Call CompiledFxGraph"
+_CONVOLUTION = "aten::convolution"
+_FIRST_FACTOR = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::baddbmm": 1}
+_ATTENTION = "aten::_scaled_dot_product"
+_CONVERSIONS = ("aten::to", "aten::_to_copy", "aten::copy_", "Memcpy")
+_PRECISIONS = {"float": "fp32", "c10::BFloat16": "bf16", "c10::Half": "fp16", "double": "fp64", "signed char": "int8"}
+
+
+def profile_compiled(network: fx.GraphModule, device: torch.device, x: Floats) -> LayerProfile:
+    """Each kernel's median on x[N, C, H, W]. Compiles anew, so that generated CPU kernels show in the profile.
+
+    The profiler slows down every call, by as much for each event as a profiled call is longer than a plain one; that
+    is subtracted. Raises `Unavailable` where the compiled graph does not show what it calls.
+    """
+    is_gpu = device.type == "cuda"
+    compiled = torch.compile(network) if is_gpu else torch.compile(network, options={"cpp.enable_kernel_profile": True})
+    with torch.inference_mode():
+        bound = torch.tensor(x, device=device)
+        # A session has seen a batch of one first, so that what it runs for others is compiled for any size.
+        compiled(bound[:1])
+
+        def call() -> None:
+            compiled(bound)
+            if is_gpu:
+                torch.cuda.synchronize(device)
+
+        def traced() -> None:
+            with record_function(_CALL):
+                call()
+
+        warm_up(traced)
+        whole_ms = median(call_repeatedly(call))
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_gpu else [])]
+        with profile(activities=activities, record_shapes=True) as profiler:
+            call_repeatedly(traced, most=MOST_TRACED_CALLS)
+    calls = calls_in(read_trace(profiler), call=_CALL, holds=lambda name: name.startswith(_GRAPH), on_gpu=is_gpu)
+    if not calls or not calls[0].operations:
+        raise Unavailable(
+            "torch.compile fuses layers into kernels of its own, and here its profile does not show them",
+            action="Choose PyTorch, ONNX Runtime or OpenVINO to see a time for each layer",
+        )
+    slower_us = median(call.took_us for call in calls) - 1000 * whole_ms
+    cost_us = 0.0 if is_gpu else max(0.0, slower_us) / median(call.events for call in calls)
+    same = zip(*(call.operations for call in calls), strict=True)
+    layers = tuple(_layer(place, operations, cost_us) for place, operations in enumerate(same))
+    return LayerProfile(batch_size=len(x), calls=len(calls), call_ms=whole_ms, layers=layers)
+
+
+def _layer(place: int, same: Sequence[Operation], cost_us: float) -> Layer:
+    """One kernel over all calls. Without a module's name: the compiled graph has lost it."""
+    operation = same[0]
+    name = re.sub(r"^(aten::|graph_\d+_)", "", operation.name)
+    output = _output(operation)
+    precision = next((_PRECISIONS[kind] for kind in operation.types if kind in _PRECISIONS), "unknown")
+    width = BITS.get(precision, 0) // 8
+    sizes = [width * prod(shape) if shape else 0 for shape in operation.shapes]
+    weight_bytes = sizes[_weight_of(operation)] if _weight_of(operation) else 0
+    return Layer(
+        name=f"{name} [{place}]",
+        op=name,
+        kind="compute" if output else "conversion" if operation.name.startswith(_CONVERSIONS) else "other",
+        time_ms=round(max(0.0, median(each.took_us - cost_us * each.events for each in same)) / 1000, 5),
+        precision=precision,
+        macs=_macs(operation, output) if output else 0,
+        weight_bytes=weight_bytes,
+        input_bytes=sum(sizes) - weight_bytes,
+        output_bytes=width * prod(output) if output else 0,
+        channels=_channels(operation),
+        groups=_groups(operation),
+    )
+
+
+def _output(operation: Operation) -> list[int] | None:
+    """Of what multiplies; None for anything else."""
+    shapes = operation.shapes
+    if operation.name == _CONVOLUTION:
+        return _convolved(operation)
+    if operation.name in _FIRST_FACTOR:
+        first = _FIRST_FACTOR[operation.name]
+        return [*shapes[first][:-1], shapes[first + 1][-1]]
+    return [*shapes[0][:-1], shapes[2][-1]] if operation.name.startswith(_ATTENTION) else None
+
+
+def _convolved(operation: Operation) -> list[int]:
+    """The output's shape, from the input, the weight, and the arguments stride, padding and dilation."""
+    image, weight = operation.shapes[:2]
+    stride, padding, dilation = (json.loads(value) for value in operation.values[3:6])
+    sides = [
+        (size + 2 * pad - spread * (kernel - 1) - 1) // step + 1
+        for size, kernel, step, pad, spread in zip(image[2:], weight[2:], stride, padding, dilation, strict=True)
+    ]
+    return [image[0], weight[0], *sides]
+
+
+def _macs(operation: Operation, output: Sequence[int]) -> int:
+    shapes = operation.shapes
+    if operation.name == _CONVOLUTION:
+        return convolution_macs(output, shapes[1], output_channels=shapes[1][0])
+    if operation.name in _FIRST_FACTOR:
+        return matmul_macs(output, shapes[_FIRST_FACTOR[operation.name]][-1])
+    return attention_macs(*shapes[:3])
+
+
+def _weight_of(operation: Operation) -> int:
+    """Which argument holds the weights; 0 for none, since the first one never does."""
+    if operation.name in ("aten::mm", "aten::addmm"):
+        return _FIRST_FACTOR[operation.name] + 1
+    return 1 if operation.name == _CONVOLUTION else 0
+
+
+def _channels(operation: Operation) -> tuple[int, int] | None:
+    if not (place := _weight_of(operation)):
+        return None
+    first, second = operation.shapes[place][:2]
+    return (second * _groups(operation), first) if operation.name == _CONVOLUTION else (first, second)
+
+
+def _groups(operation: Operation) -> int:
+    return int(operation.values[8]) if operation.name == _CONVOLUTION else 1
