@@ -107,7 +107,7 @@ class Flips:
         if not kinds:
             return f"All {len(self.split):,} images are answered as before."
         changed = sum(self.counts.values())
-        share = f"{changed:,} of {len(self.split):,} images ({self.churn:.2%})"
+        share = f"{changed:,} of {len(self.split):,} images ({100 * self.churn:.2f} %)"
         return f"{share} are answered differently: {', '.join(kinds)}."
 
     def table(self, names: Sequence[str]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""A few images on one sheet."""
+"""Images of a data set as PNG: one, or a few on one sheet."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def contact_sheet(pixels: Pixels, *, columns: int, side: int) -> bytes:
         sheet.paste(_tile(image, side), (index % columns * pitch, index // columns * pitch))
     content = io.BytesIO()
     sheet.save(content, "PNG")
+    return content.getvalue()
+
+
+def picture(pixels: Pixels, *, side: int) -> bytes:
+    """A PNG of one image, uint8 pixels[C, H, W], drawn as `contact_sheet` draws it."""
+    content = io.BytesIO()
+    _tile(pixels, side).save(content, "PNG", compress_level=1)
     return content.getvalue()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from experiments.recipe import Recipe, with_references
-from experiments.store import LIVE, Store
+from experiments.store import LIVE, RunRecord, Store
 
 
 def enqueue(store: Store, recipe: Recipe, *, measure_again: bool = False, with_control: bool = False) -> str:
@@ -18,6 +20,18 @@ def enqueue(store: Store, recipe: Recipe, *, measure_again: bool = False, with_c
         if each.digest == recipe.digest or measure_again or not is_known(store, each)
     }
     return ids[recipe.digest]
+
+
+def enqueue_missing(store: Store, recipes: Iterable[Recipe]) -> list[str]:
+    """Queue those of the recipes that have not finished, do not run and do not wait; their run ids."""
+    return [store.enqueue(each) for each in recipes if not is_known(store, each)]
+
+
+def live_runs(store: Store, recipes: Iterable[Recipe]) -> dict[str, RunRecord]:
+    """The runs of these recipes that wait or run, by digest, the one that began first of each."""
+    wanted = {recipe.digest for recipe in recipes}
+    newest_first = [record for record in store.runs(states=LIVE) if record.duel is None]
+    return {each.recipe.digest: each for each in newest_first if each.recipe.digest in wanted}
 
 
 def is_known(store: Store, recipe: Recipe) -> bool:

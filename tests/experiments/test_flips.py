@@ -45,7 +45,7 @@ def test_flips_are_told_apart_by_what_was_and_is_right() -> None:
     assert flips.right_to_right.tolist() == [4]
     assert flips.churn == pytest.approx(4 / 6)
     assert flips.sentence == (
-        "4 of 6 images (66.67%) are answered differently: 1 right to wrong, 1 wrong to right, "
+        "4 of 6 images (66.67 %) are answered differently: 1 right to wrong, 1 wrong to right, "
         "1 wrong to another wrong, 1 right to another right."
     )
 

@@ -7,7 +7,7 @@ import pytest
 from experiments.recipe import Recipe
 from experiments.store import Store
 from optimizers import TECHNIQUES
-from ui.queue import control_of, enqueue
+from ui.queue import control_of, enqueue, enqueue_missing, live_runs
 
 INT8 = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
 
@@ -59,3 +59,22 @@ def test_the_control_comes_last_and_only_once(store: Store) -> None:
     enqueue(store, recipe, with_control=True)
     alphas = [[technique.alpha for technique in record.recipe.techniques] for record in store.queue()]
     assert alphas == [[], [recipe.techniques[0].alpha], [0.0], [recipe.techniques[0].alpha]]
+
+
+def test_missing_runs_are_queued_once_and_never_when_finished_or_at_work(store: Store) -> None:
+    recipes = [INT8, *(INT8.model_copy(update={"seed": seed}) for seed in (1, 2, 3))]
+    waiting = store.enqueue(recipes[0])
+    running = store.begin_here(recipes[1])
+    store.fail(store.enqueue(recipes[2]), "broken")
+    assert {digest: run.id for digest, run in live_runs(store, recipes).items()} == {
+        recipes[0].digest: waiting, recipes[1].digest: running,
+    }  # fmt: skip
+    queued_now = [store.run(run_id) for run_id in enqueue_missing(store, recipes)]
+    assert [record.recipe for record in queued_now if record] == recipes[2:]
+    assert enqueue_missing(store, recipes) == []
+    assert set(live_runs(store, recipes)) == {recipe.digest for recipe in recipes}
+
+
+def test_runs_of_other_recipes_are_none_of_the_missing_ones(store: Store) -> None:
+    store.enqueue(INT8)
+    assert live_runs(store, [INT8.model_copy(update={"seed": 1})]) == {}

@@ -96,7 +96,7 @@ def bridge_of(selection: Selection, reference: str, variant: str) -> Measured | 
 
 def draw_explanation(selection: Selection, explanation: Explanation, *, variant: str) -> None:
     """The verdict, the waterfall and the causes in words."""
-    st.markdown(f"#### {text.escape(explanation.verdict)}")
+    st.info(f"**{text.escape(explanation.verdict)}**", icon=":material/lightbulb:")
     row = selection.row(variant)
     figure = waterfall(bars_of(explanation, colour=selection.colours[row.digest]), ink=selection.ink)
     with st.container(border=True):
@@ -134,12 +134,12 @@ def bars_of(explanation: Explanation, *, colour: str) -> list[Bar]:
 
 def draw_cause(cause: Cause, *, record: RunRecord) -> None:
     """What a bar is, in a sentence, with the way to the setting that would change it."""
-    with st.container(horizontal=True, vertical_alignment="center", border=True):
-        colour = "orange" if cause.ms > 0 else "green" if cause.ms < 0 else "gray"
-        st.markdown(
-            f":{colour}-badge[{cause.ms:+.3f} ms] **{text.escape(cause.title)}** · {text.escape(cause.sentence)}"
-        )
-        if cause.setting and st.button(
+    colour = "orange" if cause.ms > 0 else "green" if cause.ms < 0 else "gray"
+    with st.container(border=True):
+        words, button = st.columns([8, 1], vertical_alignment="center")
+        badge = f":{colour}-badge[{cause.ms:+.3f} ms]"
+        words.markdown(f"{badge} **{text.escape(cause.title)}** · {text.escape(cause.sentence)}")
+        if cause.setting and button.button(
             "Try it", key=f"cause.{cause.key}", icon=":material/tune:", type="tertiary",
             help="Opens this recipe on the Optimise page, at the setting that would change this.",
         ):  # fmt: skip

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from ui.figures.frame import framed, shorten
 
 ROW_HEIGHT = 34
-LONGEST_LABEL = 40
+LONGEST_LABEL = 48
 LOSS, GAIN, PROMISE = "#D97706", "#0E9F8E", "#8A93A0"
 """Time that a cause adds, time that it saves, and what arithmetic alone would take away."""
 

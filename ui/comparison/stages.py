@@ -1,0 +1,91 @@
+"""Which stage of a recipe turned how many images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from core.errors import StudioError
+from experiments.flips import Predictions, StagesOfFlips, stage_of_flip, stages
+from experiments.recipe import Recipe, check
+from ui import text
+from ui.comparison.case import Case
+from ui.comparison.missing import draw_missing
+from ui.figures.classes import stage_bars
+from ui.state import is_dark, store
+
+PLAIN = {"displayModeBar": False}
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The stages between two runs of which the first is a stage of the second."""
+
+    known: list[tuple[str, Predictions]]
+    """Title and predictions of each, those that cannot be run here joined to the next one."""
+    missing: list[Recipe]
+    refused: dict[str, str]
+    """By title why a stage cannot be run here."""
+
+
+def chain_of(case: Case) -> Chain | None:
+    """The stages from the first run to the second; None where the first is none of the second's stages."""
+    steps = stages(case.after.recipe)
+    digests = [recipe.digest for _, recipe in steps]
+    if case.before.recipe.digest not in digests[:-1]:
+        return None
+    start = digests.index(case.before.recipe.digest)
+    known: list[tuple[str, Predictions]] = [(steps[start][0], case.flips.before.predictions)]
+    missing: list[Recipe] = []
+    refused: dict[str, str] = {}
+    joined = ""
+    for title, recipe in steps[start + 1 :]:
+        if recipe.digest == case.after.recipe.digest:
+            known.append((joined + title, case.flips.after.predictions))
+        elif record := store().finished_before(recipe):
+            known.append((joined + title, store().results([record.id])[record.id].accuracy.predictions.integers))
+            joined = ""
+        elif reason := why_refused(recipe):
+            refused[title] = reason
+            joined = f"{joined}{title} + "
+        else:
+            missing.append(recipe)
+    return Chain(known, missing, refused)
+
+
+def why_refused(recipe: Recipe) -> str:
+    """Why a recipe cannot be run here; empty when it can."""
+    try:
+        check(recipe)
+    except StudioError as error:
+        return str(error)
+    return ""
+
+
+def draw_stages(case: Case, *, ink: str) -> StagesOfFlips | None:
+    """Which stage of the recipe turned how many images; None where that cannot be told."""
+    with st.container(border=True, height="stretch"):
+        st.markdown("**Which stage of the recipe did it**")
+        chain = chain_of(case)
+        if chain is None:
+            st.caption("Only told against the baseline, or against another variant that the recipe builds upon.")
+            return None
+        for title, reason in chain.refused.items():
+            st.caption(text.escape(f"{title} cannot be measured by itself here: {reason}"))
+        if chain.missing:
+            st.markdown("These stages in between have to be measured first, in the same way:")
+            draw_missing(chain.missing, key="stages")
+            return None
+        found = stage_of_flip(chain.known, case.flips.split)
+        if not len(found.stage):
+            st.caption("No image went from right to wrong or from wrong to right.")
+            return found
+        figure = stage_bars(found.counts, ink=ink, dark=is_dark())
+        st.plotly_chart(figure, key="pays.stages", config=PLAIN, alt="Images turned by each stage of the recipe")
+        st.caption(
+            "Images turned wrong (left) and right (right) for good by each stage."
+            if len(found.counts) > 1
+            else "Only one stage lies between the two. Turned wrong to the left, turned right to the right."
+        )
+        return found
