@@ -33,7 +33,7 @@ from profiling.size import measure_size
 from profiling.stages import measure_stages
 from profiling.subject import Subject
 from profiling.surroundings import SurroundingsWatch
-from profiling.sweep import batches_of, measure_sweep
+from profiling.sweep import batches_of, engine_errors, measure_sweep
 from runtimes import RUNTIMES
 from runtimes.runtime import Artifact, Runtime, Session
 
@@ -120,8 +120,8 @@ def _profile(artifact: Artifact, x: Floats, bench: _Bench) -> Steps[dict[str, An
     runtime, device = bench.runtime, bench.device
     try:
         layers = runtime.profile(artifact, device, threads=bench.threads, x=x)
-    except Unavailable as reason:
-        yield Note(text=f"No profile of the layers: {reason}")
+    except (Unavailable, *engine_errors()) as reason:  # what was measured so far is worth more than the profile
+        yield Note(text=f"No profile of the layers: {reason}", warning=not isinstance(reason, Unavailable))
         return {"why_no_layers": str(reason)}
     precisions: tuple[Precision, ...] = ("fp32", artifact.precision)
     peaks = yield from peaks_for(runtime.key, device, threads=bench.threads, precisions=precisions)

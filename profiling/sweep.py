@@ -93,7 +93,7 @@ def measure_sweep(
         size = 2 ** len(points)
         try:
             points.append(_measure_point(session, batch_of(size), room))
-        except _engine_errors() as error:
+        except engine_errors() as error:
             if not points or not is_out_of_memory(error):
                 raise
             stopped = f"A batch of {size} ran out of memory"
@@ -180,8 +180,8 @@ def _is_flat(points: Sequence[BatchPoint]) -> bool:
     return since >= 2
 
 
-def _engine_errors() -> tuple[type[Exception], ...]:
-    """What engines raise when memory runs out; ONNX Runtime's own errors derive from neither of the usual two."""
+def engine_errors() -> tuple[type[Exception], ...]:
+    """What engines raise when they fail, for want of memory above all; ONNX Runtime's own errors derive from neither of the usual two."""
     onnxruntime = sys.modules.get("onnxruntime.capi.onnxruntime_pybind11_state")
     own = (onnxruntime.RuntimeException, onnxruntime.Fail) if onnxruntime else ()
     return (MemoryError, RuntimeError, *own)
