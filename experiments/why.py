@@ -45,7 +45,7 @@ def explain(reference: Measured, variant: Measured, *, same_runtime: Measured | 
         return _explain(reference, variant)
     _refuse_other_batches(bridge, variant)
     changed = words.runtime_change(reference, bridge)
-    update = {"runtime": changed, "baseline_title": words.full_title(reference), "baseline_ms": reference.p50_ms}
+    update = {"runtime": changed, "baseline_title": verdicts.full_title(reference), "baseline_ms": reference.p50_ms}
     explanation = _explain(bridge, variant)
     verdict = verdicts.with_runtime(explanation.verdict, reference, bridge)
     return explanation.model_copy(update=update | {"verdict": verdict})
