@@ -37,6 +37,7 @@ PAGES = ("compare", "runs")
 FEW = 100
 LIMIT_MS, LIMIT_RATIO = 200, 2
 IMAGES, BLOCKS, CALLS = 10_000, 60, 150
+DIFFERENT_RESULTS = 20
 ROUNDS = 7
 
 
@@ -80,35 +81,38 @@ def recipes(count: int) -> Iterator[Recipe]:
 
 
 def fill(store: Store, count: int) -> None:
-    """Finished runs with as many predictions and timed calls as real ones."""
-    rng = np.random.default_rng(0)
-    here = conditions(find_device("cpu"), threads=1, seed=0)
+    """Finished runs with as many predictions and timed calls as real ones; the same few results over and over."""
+    results = [result_of_run(number) for number in range(DIFFERENT_RESULTS)]
     for number, recipe in enumerate(recipes(count)):
-        wrong = np.sort(rng.choice(IMAGES, 650 + number % 300, replace=False))
-        result = RunResult(
-            accuracy=Accuracy(
-                predictions=Packed.of(rng.integers(0, 10, IMAGES), "<i4"),
-                confidences=Packed.of(np.clip(1 - rng.exponential(0.05, IMAGES), 0.1, 1), "<u2", 10_000),
-                wrong=Packed.of(wrong, "<i4"),
-            ),
-            latency=Latency(
-                batch_size=1,
-                samples=Packed.of(rng.normal(0.4 + number % 50 / 50, 0.01, BLOCKS * CALLS), "<u4", 10_000),
-                block_sizes=Packed.of([CALLS] * BLOCKS, "<u4"),
-                warmup_ms=300,
-                first_call_ms=9,
-                contended_share=0.0,
-            ),
-            memory=Memory(batch_size=1, process_before_rss_bytes=10**8, process_peak_rss_bytes=10**8 + 10**7),
-            size=Size(
-                size_bytes=10**6 + number, gzip_bytes=10**6, parameter_count=685_000, nonzero_count=685_000, macs=10**7
-            ),
-            build_ms=20,
-            conditions=here,
-            precision="int8",
-            artifact_files=("model.onnx",),
-        )
-        store.finish(store.begin_here(recipe), result)
+        store.finish(store.begin_here(recipe), results[number % DIFFERENT_RESULTS])
+
+
+def result_of_run(number: int) -> RunResult:
+    """What a run measures, with noise."""
+    rng = np.random.default_rng(number)
+    return RunResult(
+        accuracy=Accuracy(
+            predictions=Packed.of(rng.integers(0, 10, IMAGES), "<i4"),
+            confidences=Packed.of(np.clip(1 - rng.exponential(0.05, IMAGES), 0.1, 1), "<u2", 10_000),
+            wrong=Packed.of(np.sort(rng.choice(IMAGES, 650 + 15 * number, replace=False)), "<i4"),
+        ),
+        latency=Latency(
+            batch_size=1,
+            samples=Packed.of(rng.normal(0.4 + number / 20, 0.01, BLOCKS * CALLS), "<u4", 10_000),
+            block_sizes=Packed.of([CALLS] * BLOCKS, "<u4"),
+            warmup_ms=300,
+            first_call_ms=9,
+            contended_share=0.0,
+        ),
+        memory=Memory(batch_size=1, process_before_rss_bytes=10**8, process_peak_rss_bytes=10**8 + 10**7),
+        size=Size(
+            size_bytes=10**6 + number, gzip_bytes=10**6, parameter_count=685_000, nonzero_count=685_000, macs=10**7
+        ),
+        build_ms=20,
+        conditions=conditions(find_device("cpu"), threads=1, seed=0),
+        precision="int8",
+        artifact_files=("model.onnx",),
+    )
 
 
 def draw_in_turn(stores: dict[int, Path]) -> dict[str, dict[int, list[float]]]:

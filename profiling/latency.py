@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,7 +70,7 @@ class Latency(BaseModel):
         """The median call."""
         return float(np.median(self.samples_ms))
 
-    @property
+    @cached_property
     def p50_interval_ms(self) -> Interval | None:
         """95 % interval by drawing whole blocks, because calls beside each other are too alike; None below 6 blocks."""
         return blocked_quantile_interval(self.blocks_ms, 0.5)

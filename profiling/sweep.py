@@ -181,7 +181,7 @@ def _is_flat(points: Sequence[BatchPoint]) -> bool:
 
 
 def engine_errors() -> tuple[type[Exception], ...]:
-    """What engines raise when they fail, for want of memory above all; ONNX Runtime's own errors derive from neither of the usual two."""
+    """What engines raise when they fail, for want of memory above all; those of ONNX Runtime derive from neither."""
     onnxruntime = sys.modules.get("onnxruntime.capi.onnxruntime_pybind11_state")
     own = (onnxruntime.RuntimeException, onnxruntime.Fail) if onnxruntime else ()
     return (MemoryError, RuntimeError, *own)

@@ -15,7 +15,7 @@ from experiments.store import RunRecord
 from ui import tables
 from ui.state import colours, ink, store
 
-MOST_OFFERED, SHOWN_AT_FIRST = 200, 9
+MOST_OFFERED, SHOWN_AT_FIRST = 100, 9
 """Variants: those that can be picked, the newest ones, and how many of them are drawn unasked."""
 
 
@@ -84,7 +84,10 @@ def choose() -> list[RunRecord]:
         key=f"compare.settings.{model}",
         help="Only what was measured alike is comparable.",
     )
-    return pick(store().variants(model, settings, limit=MOST_OFFERED), key=f"{model}.{settings}")
+    found = store().variants(model, settings, limit=MOST_OFFERED + 1)
+    if len(found) > MOST_OFFERED:
+        st.caption(f"There are more than {MOST_OFFERED} variants: the newest {MOST_OFFERED} can be picked.")
+    return pick(found[:MOST_OFFERED], key=f"{model}.{settings}")
 
 
 def pick(records: list[RunRecord], *, key: str) -> list[RunRecord]:
