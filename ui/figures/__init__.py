@@ -2,6 +2,5 @@
 
 from ui.figures.bars import Panel, bars, panels, remark
 from ui.figures.frame import GREY, Colours, shorten
-from ui.figures.pareto import trade_off
 
-__all__ = ["GREY", "Colours", "Panel", "bars", "panels", "remark", "shorten", "trade_off"]
+__all__ = ["GREY", "Colours", "Panel", "bars", "panels", "remark", "shorten"]

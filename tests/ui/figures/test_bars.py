@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ui.figures import GREY, bars, panels, remark, shorten, trade_off
+from ui.figures import GREY, bars, panels, remark, shorten
 from ui.figures.frame import LONGEST_TITLE
 
 MIB = 2**20
@@ -28,6 +28,7 @@ def variants(**columns: list[Any]) -> pd.DataFrame:
         "p50_high_ms": [2.1, 0.51, 1.1],
         "p95_ms": [2.5, np.nan, 1.2],
         "throughput_per_s": [500.0, 2000.0, 1000.0],
+        "best_throughput_per_s": [500.0, 2000.0, 1000.0],
         "size_bytes": [8 * MIB, 2 * MIB, 3 * MIB],
         "memory_bytes": [80 * MIB, 20 * MIB, 30 * MIB],
         "macs": [80e6, 80e6, 20e6],
@@ -106,27 +107,3 @@ def test_long_titles_keep_their_beginning_and_their_runtime() -> None:
     assert short.startswith("Distilled to 19k")
     assert short.endswith("NX Runtime")
     assert shorten("INT8") == "INT8"
-
-
-def test_the_trade_off_shows_every_variant_fades_the_dominated_and_joins_the_front() -> None:
-    frame = variants()
-    figure = trade_off(frame, pd.Series([True, True, False]), COLOURS, ink="#000000")
-    line, *discs = figure.data
-    assert list(zip(line.x, line.y, strict=True)) == [(0.5, pytest.approx(92.5)), (2.0, pytest.approx(93.0))]
-    assert [(disc.x[0], disc.y[0]) for disc in discs] == [
-        (ms, pytest.approx(100 * share)) for ms, share in zip(frame.p50_ms, frame.accuracy, strict=True)
-    ]
-    assert [disc.marker.opacity for disc in discs] == [0.95, 0.95, 0.35]
-    sizes = [disc.marker["size"] for disc in discs]
-    assert sizes[0] > sizes[2] > sizes[1]
-
-
-def test_latencies_far_apart_get_a_logarithmic_axis_that_says_so() -> None:
-    front = pd.Series([True, True, True])
-    axes = [
-        trade_off(variants(p50_ms=values), front, COLOURS, ink="#000000").layout.xaxis
-        for values in ([2.0, 0.5, 1.0], [50.0, 0.5, 1.0])
-    ]
-    assert [axis.type for axis in axes] == [None, "log"]
-    assert "logarithmic" in axes[1].title.text
-    assert {0.5, 1, 2, 5, 10, 20, 50} <= set(np.round(axes[1].tickvals, 6))
