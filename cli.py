@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 from core.errors import BadInput, StudioError
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Progress
 from experiments.compare import against_baseline, describe, variants
+from experiments.cost import Currency, Price
+from experiments.folders import data_folder
 from experiments.recipe import Recipe, check, from_yaml, with_references
-from experiments.store import RunRecord, Store, data_folder, open_store
+from experiments.report import Wishes, compose
+from experiments.store import RunRecord, Store, open_store
 from experiments.worker import execute
 from sample_models import MODELS, card
 
@@ -24,12 +29,17 @@ def main(arguments: list[str] | None = None) -> int:
     optimize_parser = commands.add_parser("optimize", help="carry out a recipe and print the comparison")
     optimize_parser.add_argument("recipe", type=Path, help="a recipe.yaml, as saved by the Optimise page")
     optimize_parser.add_argument("--again", action="store_true", help="measure baseline and reference again")
+    _add_report_options(
+        commands.add_parser("report", help="write the comparison of a model's variants as one HTML file")
+    )
     commands.add_parser("models", help="list the bundled models")
     commands.add_parser("runs", help="list the runs so far")
     options = parser.parse_args(arguments)
     try:
         if options.command == "optimize":
             return optimize(_read(options.recipe), again=options.again)
+        if options.command == "report":
+            return report(options)
         return list_models() if options.command == "models" else list_runs()
     except StudioError as error:
         print(error, file=sys.stderr)
@@ -95,6 +105,61 @@ class _Printer:
     def _end_line(self) -> None:
         if self._title:
             print(flush=True)
+
+
+def _add_report_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="key of the model, as `models` lists it")
+    parser.add_argument("out", type=Path, help="the file to write, such as report.html")
+    parser.add_argument(
+        "--settings", help="device, batch size and threads, such as cpu,1,0 (default: of the newest run)"
+    )
+    parser.add_argument("--most", type=int, default=9, help="how many variants, the newest ones (default: 9)")
+    parser.add_argument("--title", default="", help="what the report is called")
+    parser.add_argument(
+        "--recommend", default="", metavar="RUN", help="id of the run to recommend (default: by statistics)"
+    )
+    parser.add_argument("--price", type=float, help="what an hour of the machine, or a kilowatt-hour, costs")
+    parser.add_argument("--per", choices=("hour", "kwh"), default="hour", help="what the price is for (default: hour)")
+    parser.add_argument("--currency", choices=get_args(Currency), default="USD", help="of the price (default: USD)")
+    parser.add_argument("--watts", type=float, help="power under load, for variants whose energy was not measured")
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write what the Report tab of the Compare page offers."""
+    from ui.report import html_of
+    from ui.tables import with_unique_titles
+
+    store = open_store()
+    records = store.variants(options.model, _settings(store, options), limit=options.most)
+    results = store.results([record.id for record in records])
+    frame = with_unique_titles(against_baseline(variants(records), results))
+    price = None if options.price is None else Price(options.price, options.per, options.currency, options.watts)
+    wishes = Wishes(title=options.title, recommended=options.recommend, price=price)
+    composed = compose(frame, records, results, wishes, at=datetime.now(UTC))
+    try:
+        options.out.write_bytes(html_of(composed).encode())
+    except OSError as error:
+        raise BadInput(
+            f"{options.out} cannot be written ({error})", expected="a file in a folder that exists"
+        ) from None
+    print(f"{composed.headline}\n\nReport: {options.out.resolve()}")
+    return 0
+
+
+def _settings(store: Store, options: argparse.Namespace) -> str:
+    """Under which settings the variants were measured: those asked for, or those of the newest run."""
+    measured = [settings for model, settings in store.measured() if model == options.model]
+    if not measured:
+        raise BadInput(
+            f"No run of {options.model} has finished",
+            expected="a model with finished runs",
+            action="List them with: python3 studio.py runs",
+        )
+    wanted = options.settings.replace(",", "|") if options.settings else measured[0]
+    if wanted not in measured:
+        offered = " or ".join(each.replace("|", ",") for each in measured)
+        raise BadInput(f"Nothing was measured with {options.settings}", expected=offered)
+    return str(wanted)
 
 
 def list_models() -> int:

@@ -118,9 +118,10 @@ def _profile(artifact: Artifact, x: Floats, bench: _Bench) -> Steps[dict[str, An
     """Where the time goes, and what the device could do, by field of `RunResult`."""
     yield PhaseStarted(title="Layers", timed=True)
     runtime, device = bench.runtime, bench.device
+    failures: tuple[type[Exception], ...] = (Unavailable, *engine_errors())
     try:
         layers = runtime.profile(artifact, device, threads=bench.threads, x=x)
-    except (Unavailable, *engine_errors()) as reason:  # what was measured so far is worth more than the profile
+    except failures as reason:  # what was measured so far is worth more than the profile
         yield Note(text=f"No profile of the layers: {reason}", warning=not isinstance(reason, Unavailable))
         return {"why_no_layers": str(reason)}
     precisions: tuple[Precision, ...] = ("fp32", artifact.precision)

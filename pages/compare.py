@@ -2,12 +2,17 @@
 
 import streamlit as st
 
-from ui.comparison import overview
+from ui.comparison import attribution, overview, report, trade_offs, who_pays, why
 from ui.comparison.selection import choose, selection_of
 from ui.state import open_page, store
 
 TABS = {
     "Overview": overview.draw,
+    "Trade-offs": trade_offs.draw,
+    "Why": why.draw,
+    "Who pays": who_pays.draw,
+    "Attribution": attribution.draw,
+    "Report": report.draw,
 }
 
 st.title("Compare")
