@@ -12,7 +12,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from experiments.folders import data_folder
 from optimizers import TECHNIQUES, Context, Technique
 from profiling.machine import conditions
 from runtimes import RUNTIMES
+from runtimes.pytorch import torch_threads
 
 if TYPE_CHECKING:
     from torch import nn
@@ -205,7 +205,7 @@ def _fastest_s(work: Callable[[], object]) -> float:
 def _bandwidth(device: Device, threads: int) -> Iterator[tuple[int, float]]:
     import torch
 
-    with _torch_threads(threads):
+    with torch_threads(threads):
         for size in WORKING_SETS[device.kind]:
             source = torch.ones(size // 8, device=device.id)
             target = torch.empty_like(source)
@@ -218,15 +218,3 @@ def _bandwidth(device: Device, threads: int) -> Iterator[tuple[int, float]]:
                     torch.cuda.synchronize(target.device)
 
             yield size, size * repeats / _fastest_s(copy)
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

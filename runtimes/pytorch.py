@@ -98,7 +98,7 @@ class PyTorch:
         from runtimes.layers_pytorch import profile_eager
 
         _, network = _load(artifact, device)
-        with _torch_threads(threads):
+        with torch_threads(threads):
             return (profile_compiled if self.compiles else profile_eager)(network, torch.device(device.id), x)
 
     def sample_code(self, artifact: Artifact) -> str:
@@ -156,7 +156,7 @@ class _TorchSession:
         return graphed(self._network, x, self._device)
 
     def __enter__(self) -> _TorchSession:
-        self._stack.enter_context(_torch_threads(self._threads))
+        self._stack.enter_context(torch_threads(self._threads))
         return self
 
     def __exit__(
@@ -166,7 +166,8 @@ class _TorchSession:
 
 
 @contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
+    """PyTorch's CPU threads inside the block; before and after it, as they were."""
     import torch
 
     before = torch.get_num_threads()

@@ -14,8 +14,9 @@ from ui.state import colours, ink, open_page, store
 COLOURS = {"faster": "green", "slower": "red"}
 HOW = (
     "Three processes took turns, in random order within each round: the first, a copy of it as the control, and the "
-    "second. All three were started afresh several times, because a process keeps the memory layout it began with. Only a difference whose 95 % interval excludes 1, that exceeds 3 %, and that exceeds what the control "
-    "shows between two copies of the same file, is called one."
+    "second. All three were started afresh several times, because a process keeps the memory layout it began with. "
+    "Only a difference whose 95 % interval excludes 1, that exceeds 3 %, and that exceeds what the control shows between "
+    "two copies of the same file, is called one."
 )
 
 

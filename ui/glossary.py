@@ -51,4 +51,22 @@ TERMS = {
     "No measurable difference": (
         "The statistics do not allow to call one better: the intervals overlap, or the change is below 3 %."
     ),
+    "A/B duel": (
+        "Two variants timed in turns, in random order, from processes of their own, with a copy of the first as the "
+        "control: what exceeds the difference between two copies is real."
+    ),
+    "Pareto front": "The variants that no other one beats in both of two measures. All others are dominated.",
+    "Shadow price": "What a little more of a budget would buy: the next better variant, and how much it needs.",
+    "Flip and churn": (
+        "A flip is an image whose answer changed. Churn is the share of flips; accuracy shows only what is left when "
+        "those that turned right are set against those that turned wrong."
+    ),
+    "Shapley value": (
+        "What a technique contributes, averaged over all orders in which the techniques can join. The values of all "
+        "techniques sum to what they do together."
+    ),
+    "Roofline and attainable rate": (
+        "What this device and runtime reach on a network that keeps them busy, measured here: the yardstick for what "
+        "arithmetic promises."
+    ),
 }

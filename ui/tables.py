@@ -168,16 +168,32 @@ def _conditions_of(run_id: str, result: RunResult) -> dict[str, str]:
         "Timed calls": f"{len(latency.samples_ms):,} in {len(latency.blocks_ms)} blocks",
         "Spread (IQR / median)": f"{latency.spread:.1%}",
         "Waited for a core": "not told here" if waited is None else f"{waited:.1%} of the time",
+        "Disturbed by": "; ".join(result.disturbances) or "nothing seen",
         "First call": text.milliseconds(latency.first_call_ms),
         "Memory counts": result.memory.headline_label,
         "Seed": str(found.seed),
         "System": f"{found.os}, Python {found.python}",
+        **_clocks(result),
         **({"GPU driver": found.gpu_driver} if found.gpu_driver else {}),
         **({} if found.tf32 is None else {"TF32 convolutions": "yes" if found.tf32 else "no"}),
         **found.libraries,
         "Commit": (found.commit or "")[:12],
         "Run": run_id,
     }
+
+
+def _clocks(result: RunResult) -> dict[str, str]:
+    """How fast the processors ran, where the system tells."""
+    found, around = result.conditions, result.surroundings
+    cpu_mhz = around.cpu_mhz if around and around.cpu_mhz else found.cpu_mhz
+    clocks = {"CPU clock": f"{cpu_mhz:,.0f} MHz" if cpu_mhz else "not told here"}
+    if around and around.sm_clocks_mhz:
+        clocks["GPU clock"] = f"{around.sm_clocks_mhz[0]} to {around.sm_clocks_mhz[-1]} MHz while timed"
+    if around and around.temperatures_c:
+        clocks["GPU temperature"] = f"{around.temperatures_c[0]:.0f} to {around.temperatures_c[-1]:.0f} °C while timed"
+    if found.gpu_power_limit_w:
+        clocks["GPU power limit"] = f"{found.gpu_power_limit_w:.0f} W"
+    return clocks
 
 
 def settings_in_words(settings: str) -> str:

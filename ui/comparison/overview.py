@@ -133,6 +133,7 @@ def draw_remarks(selection: Selection) -> None:
             "The baseline (FP32 in PyTorch) is not among these, so no differences are shown.", icon=":material/info:"
         )
     if disturbed := list(frame.title[frame.is_disturbed]):
-        st.warning(f"Other work on this machine disturbed the timing of {text.escape(', '.join(disturbed))}.")
+        names = text.escape(", ".join(disturbed))
+        st.warning(f"The timing of {names} was disturbed; the conditions below the table on Overview say by what.")
     if len(set(frame.device_name)) > 1:
         st.warning(f"These ran on different processors: {text.escape(', '.join(sorted(set(frame.device_name))))}.")
