@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from core.devices import find_device
+from core.layers import Layer, LayerProfile
 from core.packed import Packed
+from experiments.duel import Duel, DuelResult, Round
 from experiments.recipe import Recipe
 from experiments.result import RunResult
 from experiments.store import Store, open_store
@@ -31,13 +33,14 @@ from profiling.latency import Latency
 from profiling.machine import conditions
 from profiling.memory import Memory
 from profiling.size import Size
+from profiling.sweep import BatchPoint, Sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("compare", "runs")
 FEW = 100
 LIMIT_MS, LIMIT_RATIO = 200, 2
 IMAGES, BLOCKS, CALLS = 10_000, 60, 150
-DIFFERENT_RESULTS = 20
+DIFFERENT_RESULTS, DUEL_EVERY = 20, 50
 ROUNDS = 7
 
 
@@ -81,10 +84,14 @@ def recipes(count: int) -> Iterator[Recipe]:
 
 
 def fill(store: Store, count: int) -> None:
-    """Finished runs with as many predictions and timed calls as real ones; the same few results over and over."""
+    """Finished runs with all that real ones hold, the same few results over and over, and now and then a duel."""
     results = [result_of_run(number) for number in range(DIFFERENT_RESULTS)]
+    ids: list[str] = []
     for number, recipe in enumerate(recipes(count)):
-        store.finish(store.begin_here(recipe), results[number % DIFFERENT_RESULTS])
+        ids.append(store.begin_here(recipe))
+        store.finish(ids[-1], results[number % DIFFERENT_RESULTS])
+        if number % DUEL_EVERY == DUEL_EVERY - 1:
+            duel_of(store, ids[0], ids[-1])
 
 
 def result_of_run(number: int) -> RunResult:
@@ -112,7 +119,38 @@ def result_of_run(number: int) -> RunResult:
         conditions=conditions(find_device("cpu"), threads=1, seed=0),
         precision="int8",
         artifact_files=("model.onnx",),
+        sweep=Sweep(points=tuple(point(rng, 2**step) for step in range(8)), stopped="Done"),
+        layers=LayerProfile(batch_size=1, calls=30, call_ms=0.5, layers=tuple(layer(number) for number in range(60))),
     )
+
+
+def point(rng: np.random.Generator, batch_size: int) -> BatchPoint:
+    """What is timed of one batch size."""
+    latency = Latency(
+        batch_size=batch_size,
+        samples=Packed.of(rng.normal(0.4, 0.01, 8 * 20), "<u4", 10_000),
+        block_sizes=Packed.of([20] * 8, "<u4"),
+        warmup_ms=300,
+        first_call_ms=1,
+        contended_share=0.0,
+    )
+    return BatchPoint(latency=latency, growth_bytes=10**6)
+
+
+def layer(number: int) -> Layer:
+    """One of a profile's operations."""
+    name = f"features.{number}"
+    return Layer(name=name, op="QLinearConv", kind="compute", time_ms=0.008, precision="int8", macs=10**6)
+
+
+def duel_of(store: Store, first: str, second: str) -> None:
+    """A finished duel of two finished runs."""
+    run_id = store.enqueue_duel(Duel(first=first, second=second))
+    store.claim(run_id, os.getpid())
+    rounds = [Round(first_ms=1, control_ms=1, second_ms=0.5, order=("first", "control", "second"))] * 40
+    here = conditions(find_device("cpu"), threads=1, seed=0)
+    duel = Duel(first=first, second=second)
+    store.finish(run_id, DuelResult(duel=duel, batch_size=1, rounds=tuple(rounds), conditions=here))
 
 
 def draw_in_turn(stores: dict[int, Path]) -> dict[str, dict[int, list[float]]]:

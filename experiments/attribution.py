@@ -26,9 +26,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.errors import BadInput, StudioError
+from core.errors import BadInput, CannotCompose
 from experiments.measures import MEASURES, Measure, numbers
-from experiments.recipe import Recipe, check, reference_of
+from experiments.recipe import Recipe, reference_of, why_refused
 
 Subset = frozenset[str]
 """Keys of the techniques that are left in."""
@@ -63,23 +63,15 @@ def _keys(recipe: Recipe) -> list[str]:
 
 
 def refused(recipe: Recipe) -> dict[Subset, str]:
-    """The subsets that cannot be run here, with the reason."""
-    reasons = {subset: _why_refused(sub_recipe) for subset, sub_recipe in subsets(recipe).items()}
+    """The subsets whose parts do not fit together, with the reason; what this machine lacks refuses none."""
+    reasons = {subset: why_refused(sub_recipe, CannotCompose) for subset, sub_recipe in subsets(recipe).items()}
     return {subset: reason for subset, reason in reasons.items() if reason}
-
-
-def _why_refused(recipe: Recipe) -> str:
-    try:
-        check(recipe)
-    except StudioError as error:
-        return str(error)
-    return ""
 
 
 def missing(recipe: Recipe, finished: Collection[str]) -> dict[Subset, Recipe]:
     """The subsets still to be run: not `refused`, and their digest not among the `finished` ones."""
     unfinished = {subset: each for subset, each in subsets(recipe).items() if each.digest not in finished}
-    return {subset: each for subset, each in unfinished.items() if not _why_refused(each)}
+    return {subset: each for subset, each in unfinished.items() if not why_refused(each, CannotCompose)}
 
 
 def orders(recipe: Recipe) -> list[Recipe]:
@@ -87,7 +79,7 @@ def orders(recipe: Recipe) -> list[Recipe]:
     candidates = (
         recipe.model_copy(update={"name": "", "techniques": order}) for order in permutations(recipe.techniques)
     )
-    return [candidate for candidate in candidates if not _why_refused(candidate)]
+    return [candidate for candidate in candidates if not why_refused(candidate, CannotCompose)]
 
 
 def order_sentence(recipe: Recipe) -> str:

@@ -7,11 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.measures import NO_DIFFERENCE
 from experiments.result import RunResult, Summary
 from experiments.store import RunRecord
 from profiling.statistics import SIGNIFICANCE, SMALLEST_SPEEDUP
-
-NO_DIFFERENCE = "no measurable difference"
 
 
 def variants(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -19,7 +18,9 @@ def variants(records: Sequence[RunRecord]) -> pd.DataFrame:
     finished = sorted(
         (record for record in records if record.summary), key=lambda r: (not r.recipe.is_baseline, r.created_at)
     )
-    return pd.DataFrame([_row(record, record.summary) for record in finished if record.summary], columns=COLUMNS)
+    rows = [_row(record, record.summary) for record in finished if record.summary]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in SOMETIMES_MISSING})
 
 
 def _row(record: RunRecord, summary: Summary) -> dict[str, Any]:
@@ -37,6 +38,11 @@ def _row(record: RunRecord, summary: Summary) -> dict[str, Any]:
         **summary.row(),
     }
 
+
+SOMETIMES_MISSING = [
+    "p50_low_ms", "p50_high_ms", "p95_ms", "best_batch_size", "best_throughput_per_s", "joules"
+]  # fmt: skip
+"""NaN where they were not measured, also when no variant has them."""
 
 COLUMNS = [
     "run_id", "digest", "slot", "title", "model", "runtime", "device", "is_baseline", "created_at",

@@ -40,7 +40,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.devices import Device
 from core.progress import Metric, PhaseStarted, Progress, Steps
 from experiments.server import Block, ServedArtifact
-from optimizers.technique import slider
 from profiling.latency import CONTENDED_SHARE, REPORT_SECONDS
 from profiling.machine import Conditions, conditions
 from profiling.statistics import SMALLEST_SPEEDUP, median_interval
@@ -62,34 +61,13 @@ class Duel(BaseModel):
     """Id of the run that is the reference."""
     second: str
     """Id of the run of which it is asked whether it is faster."""
-    rounds: int = slider(
-        40,
-        low=20,
-        high=200,
-        step=10,
-        title="Rounds",
-        help="Each times both variants and the control once. More rounds make up for a restless machine.",
-    )
-    starts: int = slider(
-        4,
-        low=2,
-        high=10,
-        step=1,
-        title="Fresh starts",
-        help="How often all processes start anew. Two starts of one file can differ by a per cent or more; the fewer "
-        "there are, the less is known of that.",
-        advanced=True,
-    )
-    block_ms: float = slider(
-        60,
-        low=20,
-        high=500,
-        step=10,
-        title="Time per block",
-        unit="ms",
-        help="How long a variant is timed before it is the next one's turn.",
-        advanced=True,
-    )
+    rounds: int = Field(40, ge=20, le=200)
+    """Each times both variants and the control once. More rounds make up for a restless machine."""
+    starts: int = Field(4, ge=2, le=10)
+    """How often all processes start anew. Two starts of one file can differ by a per cent or more; the fewer there are,
+    the less is known of that."""
+    block_ms: float = Field(60, ge=20, le=500)
+    """How long a variant is timed before it is the next one's turn."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
 
     @property

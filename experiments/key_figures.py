@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from experiments.compare import NO_DIFFERENCE
-from experiments.measures import MEASURES
+from experiments.measures import MEASURES, NO_DIFFERENCE
 from experiments.recommendation import accuracy_interval, size_words
 from experiments.result import RunResult
 from experiments.savings import CostLine, energy_differs

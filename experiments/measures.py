@@ -13,7 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from profiling.statistics import SMALLEST_SPEEDUP
+
 SAME = "no change"
+NO_DIFFERENCE = "no measurable difference"
+SPEED = ("faster", "slower")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,10 @@ class Measure:
         return math.log(value / than) * (1 if self.better == "more" else -1)
 
     def in_words(self, gain: float) -> str:
-        """A gain as `-0.30 points`, `1.30x faster`, `0.21 % slower` or no change."""
+        """A gain as `-0.30 points`, `1.30x faster`, `0.21 % smaller` or no change.
+
+        Times closer than machines drift are no measurable difference.
+        """
         if math.isnan(gain):
             return "not measured"
         if self.words is None:
@@ -52,6 +59,8 @@ class Measure:
         percent = 100 * math.expm1(abs(gain))
         if percent < 1e-6:
             return SAME
+        if self.words is SPEED and 1 + percent / 100 < SMALLEST_SPEEDUP:
+            return NO_DIFFERENCE
         much = f"{1 + percent / 100:.2f}x" if percent >= 1 else f"{percent:.2g} %"
         return f"{much} {self.words[gain < 0]}"
 
@@ -59,8 +68,6 @@ class Measure:
         """A value of the column with its unit: `92.78 %`, `0.41 ms`."""
         return "not measured" if math.isnan(value) else f"{plain(value * self.scale)} {self.unit}"
 
-
-SPEED = ("faster", "slower")
 
 MEASURES: dict[str, Measure] = {
     "accuracy": Measure("accuracy", "Accuracy", "accuracy", "%", 100, "more", "most accurate"),

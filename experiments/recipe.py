@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 
 from core.bundle import Situation
 from core.devices import Device, find_device
-from core.errors import BadInput, CannotCompose, Unavailable
+from core.errors import BadInput, CannotCompose, StudioError, Unavailable
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique, choice, slider
 from runtimes import RUNTIMES
-from sample_models import MODELS, contract
+from sample_models import MODELS, contract, find
 
 GRAPHABLE = ("pytorch", "tensorrt")
 """Runtimes whose inference can be recorded as a CUDA graph; torch.compile replays graphs of its own."""
@@ -118,8 +118,12 @@ class Recipe(BaseModel):
 
     @property
     def settings(self) -> str:
-        """Where and how it is measured, as `device|batch|threads`: only variants that share it are comparable."""
-        return f"{self.device}|{self.measurement.batch_size}|{self.measurement.threads}"
+        """Where and how it is measured, as `device|batch|threads`, with `|graph` where a CUDA graph is replayed.
+
+        Only variants that share it are comparable.
+        """
+        graph = "|graph" if self.measurement.cuda_graph else ""
+        return f"{self.device}|{self.measurement.batch_size}|{self.measurement.threads}{graph}"
 
     @property
     def digest(self) -> str:
@@ -202,8 +206,22 @@ def check(recipe: Recipe) -> Situation:
     return situation
 
 
+def why_refused(recipe: Recipe, kind: type[StudioError] = StudioError) -> str:
+    """The reason of that kind why the recipe cannot run; empty where there is none.
+
+    With `CannotCompose` only what fits together nowhere is refused, not what this machine lacks.
+    """
+    try:
+        check(recipe)
+    except kind as error:
+        return str(error)
+    except StudioError:
+        return ""
+    return ""
+
+
 def _beginning(recipe: Recipe, device: Device) -> Situation:
-    model, classes = MODELS[recipe.model], len(contract(recipe.model).labels)
+    model, classes = find(recipe.model), len(contract(recipe.model).labels)
     return Situation(model.family, model.dataset.train, classes, device, recipe.runtime)
 
 

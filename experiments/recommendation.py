@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from core.errors import BadInput
-from experiments.compare import NO_DIFFERENCE, latency_verdict
-from experiments.measures import MEASURES
+from experiments.compare import latency_verdict
+from experiments.measures import MEASURES, NO_DIFFERENCE
 
 SAME_SIZE = 0.005
 """Files whose sizes differ by a smaller share are called as large."""

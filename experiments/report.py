@@ -16,10 +16,10 @@ from typing import Any
 import pandas as pd
 
 from core.errors import BadInput
-from experiments.compare import NO_DIFFERENCE
 from experiments.cost import Price
 from experiments.explained import explanations
 from experiments.key_figures import KeyFigure, key_figures
+from experiments.measures import NO_DIFFERENCE
 from experiments.recipe import to_yaml
 from experiments.recommendation import (
     Recommendation,

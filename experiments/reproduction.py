@@ -20,15 +20,15 @@ class Reproduction:
     images: int
     p50_ms: float
     earlier_p50_ms: float
-    is_latency_alike: bool
-    """Whether the 95 % intervals of both medians meet, or the medians differ by less than 3 %."""
+    is_latency_alike: bool | None
+    """Whether the medians' 95 % intervals meet, or the medians differ by less than 3 %; None without intervals."""
     changed: tuple[str, ...]
     """Names of the conditions that are not as they were."""
 
     @property
     def holds(self) -> bool:
         """Whether predictions and latency are the same, within what was measured."""
-        return self.same_predictions == self.images and self.is_latency_alike
+        return self.same_predictions == self.images and bool(self.is_latency_alike)
 
     @property
     def sentence(self) -> str:
@@ -37,7 +37,8 @@ class Reproduction:
             predictions = f"all {self.images:,} predictions are the same"
         else:
             predictions = f"{self.images - self.same_predictions:,} of {self.images:,} predictions differ"
-        alike = "within its interval" if self.is_latency_alike else "outside its interval"
+        words = {True: "within its interval", False: "outside its interval", None: "with too few calls for an interval"}
+        alike = words[self.is_latency_alike]
         latency = f"p50 is {self.p50_ms:.3f} ms where it was {self.earlier_p50_ms:.3f} ms, {alike}"
         changed = f" Changed meanwhile: {', '.join(self.changed)}." if self.changed else ""
         return f"{'Reproduced' if self.holds else 'Not reproduced'}: {predictions}; {latency}.{changed}"
@@ -56,12 +57,12 @@ def reproduction(result: RunResult, earlier: RunResult) -> Reproduction:
     )
 
 
-def _is_alike(result: RunResult, earlier: RunResult) -> bool:
+def _is_alike(result: RunResult, earlier: RunResult) -> bool | None:
     medians = (result.latency.p50_ms, earlier.latency.p50_ms)
     if max(medians) / min(medians) < SMALLEST_SPEEDUP:
         return True
     ours, theirs = result.latency.p50_interval_ms, earlier.latency.p50_interval_ms
-    return ours is not None and theirs is not None and ours[0] <= theirs[1] and theirs[0] <= ours[1]
+    return ours[0] <= theirs[1] and theirs[0] <= ours[1] if ours and theirs else None
 
 
 def _changed(now: Conditions, then: Conditions) -> tuple[str, ...]:

@@ -125,7 +125,11 @@ def _profile(artifact: Artifact, x: Floats, bench: _Bench) -> Steps[dict[str, An
         yield Note(text=f"No profile of the layers: {reason}", warning=not isinstance(reason, Unavailable))
         return {"why_no_layers": str(reason)}
     precisions: tuple[Precision, ...] = ("fp32", artifact.precision)
-    peaks = yield from peaks_for(runtime.key, device, threads=bench.threads, precisions=precisions)
+    try:
+        peaks = yield from peaks_for(runtime.key, device, threads=bench.threads, precisions=precisions)
+    except failures as reason:
+        yield Note(text=f"What this device attains could not be probed: {reason}", warning=True)
+        return {"layers": layers}
     return {"layers": layers, "peaks": peaks}
 
 

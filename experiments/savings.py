@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.compare import NO_DIFFERENCE
 from experiments.cost import Cost, Price, cost_per_million, money
+from experiments.measures import NO_DIFFERENCE
 from experiments.recommendation import baseline, in_a_list
 from experiments.result import RunResult
 from profiling.energy import Energy

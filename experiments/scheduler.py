@@ -78,8 +78,8 @@ class Scheduler:
                 self._start(record)
                 running.append(record)
         # A duel is timed almost from its start, which a worker busy importing its libraries would disturb.
-        is_quiet = any(record.duel for record in running)
-        if not is_quiet and (self._spare is None or self._spare.poll() is not None):
+        needs_quiet = any(record.duel for record in running)
+        if not needs_quiet and (self._spare is None or self._spare.poll() is not None):
             self._spare = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from experiments.recipe import Recipe
 from experiments.result import RunResult
 
+PATIENCE_SECONDS = 1.0
 METADATA = sa.MetaData()
 RUNS = sa.Table(
     "runs",
@@ -58,6 +60,14 @@ VARIANTS = sa.Index(
 def prepare(engine: sa.Engine) -> None:
     """Make the tables, or bring those of an earlier version up to date; nothing is lost."""
     METADATA.create_all(engine)
+    try:
+        _upgrade(engine)
+    except sa.exc.DBAPIError:  # another process may be doing the same: what it has done is not there to be done again
+        time.sleep(PATIENCE_SECONDS)
+        _upgrade(engine)
+
+
+def _upgrade(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         present = {column["name"] for column in sa.inspect(connection).get_columns("runs")}
         for column in RUNS.columns:
@@ -73,13 +83,16 @@ def _upgrade_from_0_1(connection: sa.Connection) -> None:
     """Version 0.1 kept a run's whole result in its row, and derived the rest from the recipe."""
     old = sa.table("runs", sa.column("id"), sa.column("result", sa.JSON))
     results = {row.id: row.result for row in connection.execute(sa.select(old.c.id, old.c.result))}
+    states = {row.id: row.state for row in connection.execute(sa.select(RUNS.c.id, RUNS.c.state))}
     slots: dict[tuple[str, str], int] = {}
     for run_id in [row.id for row in connection.execute(sa.select(RUNS.c.id).order_by(RUNS.c.created_at, RUNS.c.id))]:
         recipe = Recipe.model_validate(connection.execute(sa.select(RUNS.c.recipe).where(RUNS.c.id == run_id)).scalar())
         taken = sum(model == recipe.model for model, _ in slots)
         slot = 0 if recipe.is_baseline else slots.setdefault((recipe.model, recipe.digest), taken + 1)
         values: dict[str, Any] = {"settings": recipe.settings, "slot": slot, "digest": recipe.digest}
-        if results[run_id]:
+        if not results[run_id]:
+            values |= {"state": "failed", "error": "Its result was not kept."} if states[run_id] == "finished" else {}
+        else:
             result = RunResult.model_validate(results[run_id])
             values["summary"] = result.summary().model_dump(mode="json")
             connection.execute(RESULTS.insert().values(run_id=run_id, content=result.model_dump(mode="json")))

@@ -17,7 +17,7 @@ import psutil
 import sqlalchemy as sa
 
 from core.errors import BadInput
-from core.progress import Event, parse_event
+from core.progress import Event, PhaseStarted, parse_event
 from experiments.duel import Duel, DuelResult
 from experiments.folders import data_folder
 from experiments.recipe import Recipe
@@ -105,10 +105,11 @@ class Store:
     def enqueue_duel(self, duel: Duel) -> str:
         """Put a duel of two finished runs in the queue; its run id. Raises `BadInput` when one of them has not."""
         records = [self.run(run_id) for run_id in (duel.first, duel.second)]
-        if not all(record and record.summary for record in records):
+        first, second = records
+        if not (first and first.summary and second and second.summary):
             raise BadInput("A duel with a run that has not finished", expected="two finished runs")
-        _, second = records
-        assert second
+        if first.recipe.measurement.cuda_graph or second.recipe.measurement.cuda_graph:
+            raise BadInput("A duel of a run that replays a CUDA graph", expected="runs without one, as duels have none")
         values = {"digest": DUEL, "settings": None, "slot": second.slot, "duel": duel.model_dump(mode="json")}
         return self._insert(second.recipe, state="queued", **values)
 
@@ -122,7 +123,7 @@ class Store:
             row = {
                 "id": run_id, "recipe": recipe.model_dump(mode="json"), "digest": recipe.digest, "model": recipe.model,
                 "device": recipe.device, "settings": recipe.settings, "created_at": time.time(),
-                "cancel_requested": False, "slot": _slot_of(connection, recipe), **values,
+                "cancel_requested": False, "slot": _slot_of(recipe), **values,
             }  # fmt: skip
             connection.execute(RUNS.insert().values(**row))
         return run_id
@@ -205,9 +206,10 @@ class Store:
         return self._select(RUNS.c.state == "queued", order=(RUNS.c.created_at, RUNS.c.id), limit=500)
 
     def measured(self) -> list[tuple[str, str]]:
-        """Model and `Recipe.settings` of all finished runs, those with the newest run first."""
+        """Model and `Recipe.settings` of all finished runs of recipes, those with the newest run first."""
         newest = sa.func.max(RUNS.c.created_at).desc()
-        statement = sa.select(RUNS.c.model, RUNS.c.settings).where(RUNS.c.state == "finished")
+        of_recipes = (RUNS.c.state == "finished", RUNS.c.settings.is_not(None))
+        statement = sa.select(RUNS.c.model, RUNS.c.settings).where(*of_recipes)
         with self._engine.connect() as connection:
             rows = connection.execute(statement.group_by(RUNS.c.model, RUNS.c.settings).order_by(newest))
             return [(row.model, row.settings) for row in rows]
@@ -242,20 +244,29 @@ class Store:
 
     def duel_result(self, run_id: str) -> DuelResult | None:
         """Every round of a finished duel; None for another run."""
-        statement = RESULTS.select().where(RESULTS.c.run_id == run_id)
-        with self._engine.connect() as connection:
-            row = connection.execute(statement).first()
-        return DuelResult.model_validate(row.content) if row else None
+        found = self._contents([run_id], RUNS.c.duel.is_not(None))
+        return DuelResult.model_validate(found[run_id]) if found else None
 
     def duels(self, model: str, *, limit: int = 100) -> list[RunRecord]:
         """The duels of a model's variants, newest first."""
         return self._select(RUNS.c.model == model, RUNS.c.digest == DUEL, limit=limit)
 
     def results(self, run_ids: Sequence[str]) -> dict[str, RunResult]:
-        """Everything measured, by id, for those of the runs that have finished."""
-        statement = RESULTS.select().where(RESULTS.c.run_id.in_(run_ids))
+        """Everything measured, by id, for those of the runs that have finished and are no duels."""
+        found = self._contents(run_ids, RUNS.c.duel.is_(None))
+        return {run_id: RunResult.model_validate(content) for run_id, content in found.items()}
+
+    def _contents(self, run_ids: Sequence[str], *where: sa.ColumnElement[bool]) -> dict[str, Any]:
+        joined = sa.select(RESULTS).join(RUNS, RUNS.c.id == RESULTS.c.run_id)
+        joined = joined.where(RESULTS.c.run_id.in_(run_ids), *where)
         with self._engine.connect() as connection:
-            return {row.run_id: RunResult.model_validate(row.content) for row in connection.execute(statement)}
+            return {row.run_id: row.content for row in connection.execute(joined)}
+
+    def is_timing(self) -> bool:
+        """Whether some run is in a phase in which latency is timed, and pages should leave the processor alone."""
+        running = self.runs(states=("running",))
+        phases = [self.events(record.id, kinds=("phase",)) for record in running]
+        return any(isinstance(each[-1].event, PhaseStarted) and each[-1].event.timed for each in phases if each)
 
     def events(self, run_id: str, *, after: int = 0, kinds: Sequence[str] = ()) -> list[StoredEvent]:
         """A run's events in order, those after the event id `after`, of the given kinds or all."""
@@ -282,14 +293,13 @@ def _identity(pid: int) -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": pid, "process_started_at": psutil.Process(pid).create_time()}
 
 
-def _slot_of(connection: sa.Connection, recipe: Recipe) -> int:
-    """The number of a recipe among its model's variants: the one it had before, or the next."""
+def _slot_of(recipe: Recipe) -> Any:
+    """The number of a recipe among its model's variants: the one it had before, or the next. Part of the insertion."""
     if recipe.is_baseline:
         return 0
-    earlier = sa.select(RUNS.c.slot).where(RUNS.c.digest == recipe.digest).limit(1)
-    highest = sa.select(sa.func.max(RUNS.c.slot)).where(RUNS.c.model == recipe.model)
-    known = connection.execute(earlier).scalar()
-    return int(known) if known is not None else int(connection.execute(highest).scalar() or 0) + 1
+    earlier = sa.select(RUNS.c.slot).where(RUNS.c.digest == recipe.digest).limit(1).scalar_subquery()
+    highest = sa.select(sa.func.coalesce(sa.func.max(RUNS.c.slot), 0) + 1).where(RUNS.c.model == recipe.model)
+    return sa.func.coalesce(earlier, highest.scalar_subquery())
 
 
 def _record(row: sa.Row[Any]) -> RunRecord:

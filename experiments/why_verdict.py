@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from experiments.explanation import Cause, Measured
 from experiments.why_format import count, faster, in_a_sentence, ms, named, percent, times
-
-SAME_SPEED = 1.03
-"""Medians closer than this are not called different, however narrow their intervals."""
+from profiling.statistics import SMALLEST_SPEEDUP
 
 
 def full_title(measured: Measured) -> str:
@@ -22,15 +20,14 @@ def promise(reference: Measured, variant: Measured, *, macs: float, bits: float,
     if abs(macs - 1) > 0.005:
         how = f" ({times(macs)} fewer)" if macs > 1 else ""
         parts.append(f"{count(reference.macs)} multiply-accumulates become {count(variant.macs)}{how}")
-    if bits > 1:
-        parts.append(f"numbers in {named(variant)} have {times(bits)} fewer bits than in {named(reference)}")
+    if bits != 1:
+        much = f"{times(bits)} fewer" if bits > 1 else f"{times(1 / bits)} more"
+        parts.append(f"numbers in {named(variant)} have {much} bits than in {named(reference)}")
     if zeros > 1:
         parts.append(f"{percent(variant.sparsity)} of the weights are zero ({times(zeros)} if these were skipped)")
     if not parts:
         return "There are as many multiplications of the same precision as before: arithmetic promises nothing."
-    return (
-        f"If all time shrank with its arithmetic it would be {times(macs * bits * zeros)} faster: {'; '.join(parts)}."
-    )
+    return f"If all time went with its arithmetic it would be {faster(macs * bits * zeros)}: {'; '.join(parts)}."
 
 
 def verdict(reference: Measured, variant: Measured, ideal_ms: float, causes: Sequence[Cause]) -> str:
@@ -40,7 +37,7 @@ def verdict(reference: Measured, variant: Measured, ideal_ms: float, causes: Seq
     found = _difference(reference, variant)
     start = f"{ours} is {found} {theirs}{f' in {variant.runtime}' if same else ''}"
     ideal, gap = reference.p50_ms / ideal_ms, variant.p50_ms - ideal_ms
-    if abs(gap) <= (SAME_SPEED - 1) * ideal_ms:
+    if abs(gap) <= (SMALLEST_SPEEDUP - 1) * ideal_ms:
         return f"{start}, just what arithmetic promises ({times(ideal)})."
     largest = max(causes, key=lambda cause: cause.ms if gap > 0 else -cause.ms)
     most = "most of" if abs(largest.ms) > abs(gap) / 2 else "the largest part of"
@@ -60,16 +57,20 @@ def _of(ideal: float, found: str) -> str:
 def with_runtime(sentence: str, reference: Measured, bridge: Measured) -> str:
     """The verdict, and what the runtime alone did."""
     gain = reference.p50_ms / bridge.p50_ms
-    return f"{sentence} The runtime alone, {bridge.runtime} in place of {reference.runtime}, made it {faster(gain)}."
+    made = f"made it {faster(gain)}" if is_different(reference, bridge) else "made no measurable difference"
+    return f"{sentence} The runtime alone, {bridge.runtime} in place of {reference.runtime}, {made}."
 
 
 def _difference(reference: Measured, variant: Measured) -> str:
     """`1.9x faster than`, or that the statistics do not allow a word."""
+    if not is_different(reference, variant):
+        return "not measurably faster or slower than"
+    return f"{faster(reference.p50_ms / variant.p50_ms)} than"
+
+
+def is_different(reference: Measured, variant: Measured) -> bool:
+    """Whether the statistics allow to call one faster: apart by more than machines drift, and so their intervals."""
     speedup = reference.p50_ms / variant.p50_ms
     theirs, ours = reference.p50_interval_ms, variant.p50_interval_ms
     low, high = (theirs[0] / ours[1], theirs[1] / ours[0]) if theirs and ours else (speedup, speedup)
-    if speedup >= SAME_SPEED and low > 1:
-        return f"{times(speedup)} faster than"
-    if speedup <= 1 / SAME_SPEED and high < 1:
-        return f"{times(1 / speedup)} slower than"
-    return "not measurably faster or slower than"
+    return max(speedup, 1 / speedup) >= SMALLEST_SPEEDUP and (low > 1 or high < 1)

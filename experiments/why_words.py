@@ -9,6 +9,7 @@ from core.layers import Layer, sum_ms
 from experiments.explanation import Cause, Measured
 from experiments.why_compute import Loss, is_other_kernel
 from experiments.why_format import count, faster, in_a_sentence, listed, ms, named, number_of_layers, percent, times
+from experiments.why_verdict import is_different
 
 LARGE_RESIDUAL = 0.1
 """Of the variant's time."""
@@ -18,13 +19,13 @@ NAMED = 3
 
 def runtime_change(reference: Measured, bridge: Measured) -> Cause:
     """What the runtime alone did."""
-    gain = reference.p50_ms / bridge.p50_ms
+    found = faster(reference.p50_ms / bridge.p50_ms) if is_different(reference, bridge) else "no measurable difference"
     return Cause(
         key="runtime",
         title="The runtime itself",
         ms=bridge.p50_ms - reference.p50_ms,
         sentence=f"{named(bridge)} takes {ms(bridge.p50_ms)} in {bridge.runtime} and {ms(reference.p50_ms)} in "
-        f"{reference.runtime}: {faster(gain)} before any technique. What follows is compared with {bridge.runtime}.",
+        f"{reference.runtime}: {found} before any technique. What follows is compared with {bridge.runtime}.",
         setting="runtime",
     )
 
@@ -35,8 +36,8 @@ def untold_runtime(reference: Measured, variant: Measured) -> Cause:
         key="runtime",
         title="A change of runtime in between",
         ms=0.0,
-        sentence=f"The reference ran in {reference.runtime} and this in {variant.runtime}, where {named(reference)} "
-        "was not measured: what the runtime changed and what the techniques changed cannot be told apart below. "
+        sentence=f"The reference ran in {reference.runtime} and this in {variant.runtime}, where the untouched model "
+        "is not part of this comparison: what the runtime and what the techniques changed cannot be told apart below. "
         f"Run the untouched model in {variant.runtime} too.",
         setting="runtime",
     )

@@ -103,6 +103,9 @@ def how_to_run(path: Path) -> str:
 st.title("Export")
 st.caption("The file that was measured, with everything needed to run it elsewhere, as one zip.")
 ready = [record for record in store().runs(states=("finished",)) if record.summary]
+named = store().run(st.query_params.get("run", ""))
+if named and named.summary and named.id not in [record.id for record in ready]:
+    ready.append(named)  # older than the newest ones that are listed
 if ready:
     try:
         draw(choose(ready))

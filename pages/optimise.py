@@ -4,7 +4,7 @@ import streamlit as st
 
 from core.devices import Device
 from core.errors import StudioError
-from experiments.recipe import MeasurementSettings, Recipe, check, from_yaml, to_yaml
+from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml, why_refused
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import EXTRAS, RUNTIMES
@@ -172,18 +172,9 @@ def draw_summary(recipe: Recipe) -> None:
     st.markdown("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
 
 
-def why_not(recipe: Recipe) -> str | None:
-    """The reason why the recipe cannot run, or None."""
-    try:
-        check(recipe)
-    except StudioError as error:
-        return str(error)
-    return None
-
-
 def draw_run(recipe: Recipe) -> None:
     """Whether it fits, and the button that starts it."""
-    reason = why_not(recipe)
+    reason = why_refused(recipe)
     if reason:
         st.error(text.escape(reason), icon=":material/block:")
     again = st.checkbox("Measure the references again", help=REFERENCES_HELP, key="again")
@@ -222,9 +213,12 @@ def draw_file(recipe: Recipe) -> None:
             st.error(text.escape(refusal))
 
 
-if (run_id := st.query_params.get("run")) and (record := store().run(run_id)):
-    open_recipe(record.recipe)
-    del st.query_params["run"]
+if run_id := st.query_params.pop("run", None):
+    record = store().run(run_id)
+    if record and record.recipe.model in MODELS:
+        open_recipe(record.recipe)
+    else:
+        st.warning("That run, or its model, is not here any more.", icon=":material/info:")
 if st.query_params.get("model") in MODELS:
     STATE["model"] = st.query_params["model"]
 

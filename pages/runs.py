@@ -7,10 +7,12 @@ import streamlit as st
 from experiments.store import LIVE, RunRecord
 from ui import tables, text
 from ui.live import STATES, duration
-from ui.run_view import POLL_SECONDS, draw_cancel, draw_run
+from ui.run_view import draw_cancel, draw_run
 from ui.state import open_page, store
 
 LONGEST_HISTORY = 50
+LIST_SECONDS, QUIET_SECONDS = 1.0, 3.0
+"""Between two looks at the queue, and while some run is timed."""
 
 
 def draw_list() -> None:
@@ -27,14 +29,15 @@ def draw_list() -> None:
     live = [record.id for record in store().runs(states=LIVE)]
     if live:
         st.subheader("Now")
-        st.fragment(draw_queue, run_every=POLL_SECONDS)(live)
+        is_timing = store().is_timing()
+        st.fragment(draw_queue, run_every=QUIET_SECONDS if is_timing else LIST_SECONDS)(live, is_timing)
     draw_history()
 
 
-def draw_queue(expected: list[str]) -> None:
+def draw_queue(expected: list[str], is_timing: bool) -> None:
     """A line for each run that works or waits, with the means to open or cancel it."""
     records = store().runs(states=LIVE)
-    if [record.id for record in records] != expected:
+    if [record.id for record in records] != expected or store().is_timing() != is_timing:
         st.rerun()
     for record in sorted(records, key=lambda each: (each.state == "queued", each.created_at)):
         draw_live_row(record)

@@ -10,14 +10,12 @@ from profiling.energy import Energy
 from profiling.stages import Stages
 from ui import text
 from ui.figures.batches import batches
+from ui.figures.frame import PLAIN
 from ui.state import ink
-from ui.theme import LIGHT
-
-PLAIN = {"displayModeBar": False}
 
 
-def draw_details(result: RunResult) -> None:
-    """Percentiles, batch sizes, memory, transfers and energy, on demand."""
+def draw_details(result: RunResult, *, colour: str) -> None:
+    """Percentiles, batch sizes, memory, transfers and energy, on demand; `colour` is the variant's."""
     with st.expander("Measured in detail", key="details", icon=":material/straighten:"):
         left, right = st.columns(2)
         with left:
@@ -27,7 +25,7 @@ def draw_details(result: RunResult) -> None:
                 draw_stages(result.stages)
             draw_energy(result)
         with right:
-            draw_sweep(result)
+            draw_sweep(result, colour=colour)
         st.markdown("**Memory**, each figure with what it counts")
         st.table(memory(result), border="horizontal", hide_index=True, alt="Memory figures")
 
@@ -76,14 +74,14 @@ def draw_energy(result: RunResult) -> None:
     st.caption(f"{text.escape(energy.source)}. Busy {energy.busy_w:.0f} W.")
 
 
-def draw_sweep(result: RunResult) -> None:
+def draw_sweep(result: RunResult, *, colour: str) -> None:
     """Throughput over the batch size, and why the sweep ended."""
     st.markdown("**Batch sizes**")
     sweep = result.sweep
     if sweep is None:
-        st.caption("Left out of this run: set a time for batch sizes under Measurement.")
+        st.caption("Not swept in this run: set a time for batch sizes under Measurement, and run it again.")
         return
-    st.plotly_chart(batches(sweep, colour=LIGHT[0], ink=ink()), key="sweep", config=PLAIN, alt="Throughput by batch")
+    st.plotly_chart(batches(sweep, colour=colour, ink=ink()), key="sweep", config=PLAIN, alt="Throughput by batch")
     st.caption(f"{text.escape(sweep.stopped)}.")
     rows = [
         (

@@ -9,14 +9,15 @@ from experiments.duel import DuelResult
 from experiments.store import RunRecord
 from ui import text
 from ui.figures.duel import rounds
+from ui.figures.frame import PLAIN
 from ui.state import colours, ink, open_page, store
 
 COLOURS = {"faster": "green", "slower": "red"}
 HOW = (
     "Three processes took turns, in random order within each round: the first, a copy of it as the control, and the "
     "second. All three were started afresh several times, because a process keeps the memory layout it began with. "
-    "Only a difference whose 95 % interval excludes 1, that exceeds 3 %, and that exceeds what the control shows between "
-    "two copies of the same file, is called one."
+    "Only a difference whose 95 % interval excludes 1, that exceeds 3 %, and that exceeds what two copies of the same "
+    "file show, is called one."
 )
 
 
@@ -31,7 +32,7 @@ def draw_duel(record: RunRecord) -> None:
     tint = colours([record])[record.recipe.digest]
     with st.container(border=True):
         figure = rounds(result, record.recipe.title, colour=tint, ink=ink())
-        st.plotly_chart(figure, key=f"duel-{record.id}", config={"displayModeBar": False}, alt="Ratio in each round")
+        st.plotly_chart(figure, key=f"duel-{record.id}", config=PLAIN, alt="Ratio in each round")
         st.caption(HOW)
     with st.expander("Every round", key="duel-rounds", icon=":material/table:"):
         st.dataframe(table(result), hide_index=True, alt="Every round")

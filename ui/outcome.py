@@ -7,7 +7,8 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from experiments.compare import NO_DIFFERENCE, against_baseline, latency_verdict, variants
+from experiments.compare import against_baseline, latency_verdict, variants
+from experiments.measures import NO_DIFFERENCE
 from experiments.recipe import baseline_of, reference_of
 from experiments.reproduction import reproduction
 from experiments.result import RunResult
@@ -15,7 +16,7 @@ from experiments.store import RunRecord
 from ui import tables, text
 from ui.details import draw_details
 from ui.duel_view import draw_duel
-from ui.state import open_page, store
+from ui.state import colours, open_page, store
 
 MOST_REPETITIONS = 100
 """Runs of one recipe among which the one before is looked for."""
@@ -50,7 +51,7 @@ def draw_metrics(record: RunRecord) -> None:
         metric(
             "Latency p50", text.milliseconds(row.p50_ms), row.latency_verdict, good="faster", differs=differs,
             help=f"Median of {len(result.latency.samples_ms):,} calls at batch size {row.batch_size}; "
-            + (f"p95 {text.milliseconds(row.p95_ms)}." if row.p95_ms == row.p95_ms else "too few calls for p95."),
+            + (f"p95 {text.milliseconds(row.p95_ms)}." if pd.notna(row.p95_ms) else "too few calls for p95."),
         )  # fmt: skip
         draw_throughput(row)
         metric(
@@ -67,7 +68,7 @@ def draw_metrics(record: RunRecord) -> None:
     if result.disturbances:
         why = text.escape("; ".join(result.disturbances))
         st.warning(f"The timing was disturbed: {why}. Run it again on a quiet machine before you trust it.")
-    draw_details(result)
+    draw_details(result, colour=colours([record])[record.recipe.digest])
     with st.container(horizontal=True):
         if st.button("Compare", type="primary", icon=":material/bar_chart:", key="compare"):
             open_page("compare", model=record.recipe.model)
@@ -103,7 +104,7 @@ def draw_reproduction(record: RunRecord, result: RunResult) -> None:
     runs = store().runs(states=("finished",), digest=record.recipe.digest, limit=MOST_REPETITIONS)
     before = next((each for each in runs if each.created_at < record.created_at), None)
     earlier = store().result(before.id) if before else None
-    if earlier and before:
+    if earlier and before and earlier.accuracy.total == result.accuracy.total:
         found = reproduction(result, earlier)
         colour, icon = ("green", "check_circle") if found.holds else ("orange", "difference")
         st.markdown(

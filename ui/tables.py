@@ -104,7 +104,9 @@ def with_agreement(frame: pd.DataFrame, results: Mapping[str, RunResult]) -> pd.
     if not len(baselines):
         return frame.assign(agreement=np.nan)
     base = results[baselines.iloc[0]].accuracy
-    return frame.assign(agreement=[results[run_id].accuracy.agreement_with(base) for run_id in frame.run_id])
+    found = [results[run_id].accuracy for run_id in frame.run_id]
+    alike = [each.agreement_with(base) if each.total == base.total else np.nan for each in found]
+    return frame.assign(agreement=alike)
 
 
 def differing(table: pd.DataFrame, *, keep: Sequence[str]) -> list[str]:
@@ -198,5 +200,6 @@ def _clocks(result: RunResult) -> dict[str, str]:
 
 def settings_in_words(settings: str) -> str:
     """`Recipe.settings` as a person reads it."""
-    device, batch, threads = settings.split("|")
-    return f"{device} · batch size {batch} · " + ("default threads" if threads == "0" else f"{threads} threads")
+    device, batch, threads, *graph = settings.split("|")
+    words = "default threads" if threads == "0" else f"{threads} threads"
+    return f"{device} · batch size {batch} · {words}{' · CUDA graph' if graph else ''}"

@@ -17,6 +17,14 @@ from tests.e2e.conftest import Server, start_server
 pytestmark = pytest.mark.browser
 MODEL = "Tiny depthwise CNN (student)"
 RUN_MS = 120_000
+TABS = {
+    "Trade-offs": "What a variant may cost",
+    "Why": "Settle it with an A/B duel",
+    "Who pays": "Class by class",
+    "Attribution": "None of the chosen variants has",
+    "Report": "Your report",
+}
+"""The tabs of the Compare page, and words that each has for a baseline, a variant and its reference."""
 
 
 def navigate(tab: Page, title: str) -> None:
@@ -46,6 +54,9 @@ def test_from_a_model_to_a_file_that_runs(server: Server, tab: Page, tmp_path: P
     navigate(tab, "Compare")
     expect(tab.get_by_text("FP32 · PyTorch").first).to_be_visible()
     expect(tab.locator(".js-plotly-plot").first).to_be_visible()
+    for name, words in TABS.items():
+        tab.get_by_role("tab", name=name, exact=True).click()
+        expect(tab.get_by_text(words).first).to_be_visible()
     navigate(tab, "Export")
     with tab.expect_download() as download:
         tab.get_by_role("button", name=re.compile("Download")).first.click()

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from experiments.compare import NO_DIFFERENCE, against_baseline, describe, latency_verdict, variants
+from experiments.compare import against_baseline, describe, latency_verdict, variants
+from experiments.measures import NO_DIFFERENCE
 from experiments.recipe import Recipe
 from experiments.store import Store
 from tests.experiments.synthetic import finish_with

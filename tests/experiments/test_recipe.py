@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import BadInput, CannotCompose, Unavailable
-from experiments.recipe import Recipe, check, from_yaml, to_yaml, with_references
+from experiments.recipe import MeasurementSettings, Recipe, check, from_yaml, to_yaml, why_refused, with_references
 
 CHAIN = """
 model: resnet_fmnist
@@ -85,3 +85,13 @@ def test_references_are_the_baseline_and_the_runtimes_own_fp32_each_once() -> No
     assert (reference.techniques, reference.runtime) == ((), "onnxruntime")
     assert with_references(baseline) == [baseline]
     assert len(with_references(reference)) == 2
+
+
+def test_a_model_that_is_not_bundled_any_more_is_refused_with_a_sentence() -> None:
+    assert "gone_model" in why_refused(Recipe(model="gone_model"))
+
+
+def test_a_cuda_graph_is_measured_apart_and_refused_without_a_gpu() -> None:
+    graph = Recipe(model="resnet_fmnist", measurement=MeasurementSettings(cuda_graph=True))
+    assert graph.settings == "cpu|1|0|graph"
+    assert "CUDA graph" in why_refused(graph, CannotCompose)

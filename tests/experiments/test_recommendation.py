@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from core.errors import BadInput
-from experiments.compare import NO_DIFFERENCE, against_baseline, variants
+from experiments.compare import against_baseline, variants
+from experiments.measures import NO_DIFFERENCE
 from experiments.recipe import Recipe
 from experiments.recommendation import baseline, headline, in_a_list, recommend, size_words
 from experiments.store import Store

@@ -11,10 +11,10 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 
 from core.errors import BadInput
-from experiments.compare import NO_DIFFERENCE, against_baseline, variants
+from experiments.compare import against_baseline, variants
 from experiments.cost import Price
 from experiments.key_figures import KeyFigure
-from experiments.measures import MEASURES
+from experiments.measures import MEASURES, NO_DIFFERENCE
 from experiments.recipe import Recipe, from_yaml
 from experiments.report import Report, Wishes, compose, fewest_images_seen
 from experiments.result import RunResult

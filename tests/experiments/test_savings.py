@@ -3,8 +3,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from experiments.compare import NO_DIFFERENCE, against_baseline, variants
+from experiments.compare import against_baseline, variants
 from experiments.cost import Price
+from experiments.measures import NO_DIFFERENCE
 from experiments.recipe import Recipe
 from experiments.result import RunResult
 from experiments.savings import OTHER_SOURCE, cost_notes, costs, energy_differs

@@ -147,7 +147,10 @@ def test_a_database_of_version_0_1_is_brought_up_to_date(tmp_path: Path) -> None
     assert (record.slot, record.summary) == (1, result.summary())
     assert store.result("one") == result
     assert store.result("two") is None
-    assert [each.id for each in store.variants("resnet_fmnist", VARIANT.settings, limit=5)] == ["two", "one"]
+    assert [each.id for each in store.variants("resnet_fmnist", VARIANT.settings, limit=5)] == ["one"]
+    lost = store.run("two")
+    assert lost
+    assert (lost.state, lost.slot) == ("failed", 0)
     Store(f"sqlite:///{path}").close()
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
+from core.devices import find_device
+from experiments.duel import Duel, DuelResult, Round
 from experiments.recipe import MeasurementSettings, Recipe
 from experiments.store import Store
 from optimizers import TECHNIQUES
-from tests.pages.left_behind import finished, running
+from profiling.accuracy import Accuracy
+from profiling.latency import Latency
+from profiling.machine import conditions
+from tests.pages.left_behind import finished, measured, running
 from ui.theme import BASELINE_LIGHT
 
 Visit = Callable[..., AppTest]
@@ -116,3 +122,39 @@ def test_the_table_can_be_narrowed_to_a_runtime(visit: Visit, store: Store) -> N
     page = visit("compare")
     page.button_group(key="filter.runtime").set_value(["onnxruntime"]).run()
     assert list(table(page).index) == [variant]
+
+
+def test_a_finished_duel_is_no_variant_and_leaves_the_page_whole(visit: Visit, store: Store) -> None:
+    first, second = finished(store, BASELINE), finished(store, INT8)
+    duel = Duel(first=first, second=second)
+    run_id = store.enqueue_duel(duel)
+    store.claim(run_id, os.getpid())
+    turn = Round(first_ms=1.0, control_ms=1.0, second_ms=0.5, order=("first", "control", "second"))
+    here = conditions(find_device("cpu"), threads=1, seed=0)
+    store.finish(run_id, DuelResult(duel=duel, batch_size=1, rounds=(turn,) * 40, conditions=here))
+    page = visit("compare", model=MODEL)
+    assert set(table(page).index) == {first, second}
+    assert store.result(run_id) is None
+    assert store.duel_result(first) is None
+    shown = visit("runs", run=run_id)
+    assert any("2.00x faster" in markdown.value for markdown in shown.markdown)
+
+
+def test_variants_too_slow_for_an_interval_are_compared_without_a_verdict(visit: Visit, store: Store) -> None:
+    for recipe, p50_ms in ((BASELINE, 2000.0), (INT8, 1000.0)):
+        slow = measured(recipe, wrong=10, p50_ms=p50_ms, size_bytes=1000)
+        few = Latency(batch_size=1, blocks_ms=((p50_ms,),) * 3, warmup_ms=300, first_call_ms=1, contended_share=0.0)
+        run_id = store.begin_here(recipe)
+        store.finish(run_id, slow.model_copy(update={"latency": few}))
+    assert table(visit("compare")).speed_change.tolist() == ["baseline", "no measurable difference"]
+    assert not visit("runs", run=run_id).error
+
+
+def test_variants_measured_on_other_images_are_shown_without_agreement(visit: Visit, store: Store) -> None:
+    finished(store, BASELINE)
+    other = measured(INT8, wrong=10, p50_ms=1.0, size_bytes=1000)
+    fewer = Accuracy(predictions=(0,) * 500, confidences=(0.9,) * 500, wrong=tuple(range(10)))
+    store.finish(store.begin_here(INT8), other.model_copy(update={"accuracy": fewer}))
+    page = visit("compare")
+    assert not page.error
+    assert table(page).agreement.isna().tolist() == [False, True]

@@ -127,7 +127,7 @@ def test_the_only_possible_order_is_named(visit: Visit, store: Store) -> None:
 
 def test_other_orders_are_queued_and_compared(visit: Visit, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_all(store)
-    monkeypatch.setattr(experiments.attribution, "_why_refused", lambda recipe: "")
+    monkeypatch.setattr(experiments.attribution, "why_refused", lambda recipe, kind: "")
     page = attribution(visit)
     orders = page.dataframe[-1].value
     assert orders.order.tolist() == ["Pruned 50 % → INT8", "INT8 → Pruned 50 %"]

@@ -80,6 +80,11 @@ def test_without_a_profile_the_reason_is_said(visit: Visit, store: Store) -> Non
     assert "before runs kept a profile" in words(page)
 
 
+def test_with_one_variant_alone_it_says_what_to_choose(visit: Visit, store: Store) -> None:
+    finished(store, INT8)
+    assert "Choose a variant" in words(visit("compare", tab="Why"))
+
+
 def test_with_the_baseline_alone_it_says_what_to_choose(visit: Visit, store: Store) -> None:
     finished(store, BASELINE)
     assert "Choose a variant" in words(visit("compare", tab="Why"))

@@ -32,10 +32,10 @@ from ui import text
 from ui.comparison.missing import draw_missing
 from ui.comparison.selection import Selection
 from ui.figures.attribution import contributions
+from ui.figures.frame import PLAIN
 from ui.live import duration
 from ui.state import open_page, store
 
-PLAIN = {"displayModeBar": False}
 HOW = (
     "**Bars** are Shapley values: what a technique adds, averaged over all orders in which the techniques can join, so "
     "that they add up to what all do together, against the untouched model in the same runtime.",

@@ -8,8 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from experiments.choice import BUDGETS, Budgets, Choice, spent
-from experiments.compare import NO_DIFFERENCE
-from experiments.measures import MEASURES, numbers
+from experiments.measures import MEASURES, NO_DIFFERENCE, numbers
 from ui import tables, text
 from ui.comparison.selection import Selection
 from ui.figures.axes import measured, number

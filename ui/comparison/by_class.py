@@ -13,9 +13,8 @@ from ui import tables, text
 from ui.comparison.case import Case
 from ui.comparison.selection import Selection
 from ui.figures.classes import MOST_CLASSES, cells, changed_classes, class_map
+from ui.figures.frame import PLAIN
 from ui.state import is_dark
-
-PLAIN = {"displayModeBar": False}
 
 
 def draw_classes(selection: Selection, case: Case) -> None:

@@ -9,8 +9,8 @@ from ui import text
 from ui.comparison.selection import Selection
 from ui.figures.axes import number
 from ui.figures.distributions import Samples, cumulative, humps, violins
+from ui.figures.frame import PLAIN
 
-PLAIN = {"displayModeBar": False}
 VIEWS = {"cumulative": "Cumulative", "violins": "Violins and boxes"}
 LONG_TAIL = 1.5
 """p95 over p50 from which a tail is worth a word."""
@@ -59,7 +59,8 @@ def findings(frame: pd.DataFrame, samples: Samples) -> list[str]:
     if (tails > LONG_TAIL).any():
         found.append(f"{tails.idxmax()} has the longest tail: its p95 is {tails.max():.1f}x its p50.")
     elif tails.notna().any():
-        found.append(f"No long tails: no p95 is more than {tails.max():.2f}x its p50.")
+        few = "" if tails.notna().all() else " Of some there are too few calls to tell."
+        found.append(f"No long tails: no p95 is more than {tails.max():.2f}x its p50.{few}")
     for run_id, title in zip(frame.run_id, frame.title, strict=True):
         if len(times := humps(samples[run_id])) > 1:
             found.append(f"{title}: calls of {len(times)} kinds, around {' and '.join(map(number, times))} ms.")

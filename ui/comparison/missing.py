@@ -14,7 +14,8 @@ from ui.live import STATES, duration
 from ui.queue import enqueue_missing, live_runs
 from ui.state import open_page, store
 
-POLL_SECONDS = 2.0
+POLL_SECONDS = 5.0
+"""Seldom, since what is waited for is being timed some of the time."""
 
 
 def draw_missing(recipes: Sequence[Recipe], *, key: str, takes: str = "") -> None:

@@ -9,8 +9,8 @@ import streamlit as st
 
 from ui import figures, tables, text
 from ui.comparison.selection import Selection
+from ui.figures.frame import PLAIN
 
-PLAIN = {"displayModeBar": False}
 ALWAYS = ("colour", "title", "accuracy", "p50_ms", "size")
 """Columns of the table that are never hidden."""
 COLUMNS: dict[str, Any] = {

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from core.errors import StudioError
+from core.errors import CannotCompose
 from experiments.flips import Predictions, StagesOfFlips, stage_of_flip, stages
-from experiments.recipe import Recipe, check
+from experiments.recipe import Recipe, why_refused
 from ui import text
 from ui.comparison.case import Case
 from ui.comparison.missing import draw_missing
 from ui.figures.classes import stage_bars
+from ui.figures.frame import PLAIN
 from ui.state import is_dark, store
-
-PLAIN = {"displayModeBar": False}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,21 +45,12 @@ def chain_of(case: Case) -> Chain | None:
         elif record := store().finished_before(recipe):
             known.append((joined + title, store().results([record.id])[record.id].accuracy.predictions.integers))
             joined = ""
-        elif reason := why_refused(recipe):
+        elif reason := why_refused(recipe, CannotCompose):
             refused[title] = reason
             joined = f"{joined}{title} + "
         else:
             missing.append(recipe)
     return Chain(known, missing, refused)
-
-
-def why_refused(recipe: Recipe) -> str:
-    """Why a recipe cannot be run here; empty when it can."""
-    try:
-        check(recipe)
-    except StudioError as error:
-        return str(error)
-    return ""
 
 
 def draw_stages(case: Case, *, ink: str) -> StagesOfFlips | None:

@@ -17,10 +17,10 @@ from ui.comparison.budgets import draw_answer, draw_budgets, marks
 from ui.comparison.latencies import draw_latencies
 from ui.comparison.selection import Selection
 from ui.figures.axes import Axis, measured
+from ui.figures.frame import PLAIN
 from ui.figures.parallel import parallel
 from ui.figures.pareto import Marks, trade_off
 
-PLAIN = {"displayModeBar": False}
 TAIL = 0.95
 WHY_NOT = {
     "p95": "fewer calls than the 72 it needs",

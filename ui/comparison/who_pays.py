@@ -7,8 +7,8 @@ from typing import Any
 import streamlit as st
 
 from core.errors import StudioError
-from experiments.compare import NO_DIFFERENCE
 from experiments.flips import Flips, StagesOfFlips
+from experiments.measures import NO_DIFFERENCE
 from experiments.store import RunRecord
 from profiling.statistics import SIGNIFICANCE
 from ui import tables, text

@@ -16,12 +16,11 @@ from experiments.why import explain
 from ui import text
 from ui.comparison.duels import draw_duels
 from ui.comparison.selection import Selection
+from ui.figures.frame import GREY, PLAIN
 from ui.figures.waterfall import Bar, waterfall
 from ui.queue import enqueue
 from ui.state import open_page, store
-from ui.theme import colour_of
 
-PLAIN = {"displayModeBar": False}
 MOST_LAYERS = 40
 KINDS = {"compute": "multiplies", "conversion": "converts", "other": "other"}
 READING = (
@@ -34,8 +33,11 @@ READING = (
 def draw(selection: Selection) -> None:
     """The explanation of one variant, its causes, and the means to settle a doubt."""
     candidates = [run_id for run_id in selection.titles if not selection.record(run_id).recipe.is_baseline]
-    if not candidates:
-        st.info("Choose a variant beside the baseline above: then its speed can be explained.", icon=":material/info:")
+    if not candidates or len(selection.records) < 2:
+        st.info(
+            "Choose a variant and what to compare it with above: then its speed can be explained.",
+            icon=":material/info:",
+        )
         return
     variant, reference = pick_pair(selection, candidates)
     before, after = (measured_of(selection, run_id) for run_id in (reference, variant))
@@ -45,12 +47,11 @@ def draw(selection: Selection) -> None:
         except StudioError as error:
             st.error(text.escape(str(error)), icon=":material/error:")
         else:
-            draw_explanation(selection, explanation, variant=variant)
+            draw_explanation(selection, explanation, reference=reference, variant=variant)
             draw_layers(selection, reference, variant)
     else:
         draw_unprofiled(selection, [run_id for run_id in (reference, variant) if not measured_of(selection, run_id)])
-    if reference != variant:
-        draw_duels(selection, reference=reference, variant=variant)
+    draw_duels(selection, reference=reference, variant=variant)
 
 
 def pick_pair(selection: Selection, candidates: list[str]) -> tuple[str, str]:
@@ -85,20 +86,20 @@ def measured_of(selection: Selection, run_id: str) -> Measured | None:
 
 
 def bridge_of(selection: Selection, reference: str, variant: str) -> Measured | None:
-    """The untouched network in the variant's runtime, where it was measured and the reference ran in another."""
-    recipe = selection.record(variant).recipe
-    if selection.record(reference).recipe.runtime == recipe.runtime:
+    """The untouched network in the variant's runtime, where it was measured and the reference is one in another."""
+    recipe, before = selection.record(variant).recipe, selection.record(reference).recipe
+    if before.runtime == recipe.runtime or before.techniques:
         return None
     record = store().finished_before(reference_of(recipe))
     result = store().result(record.id) if record else None
     return result.measured(record.recipe) if result and record else None
 
 
-def draw_explanation(selection: Selection, explanation: Explanation, *, variant: str) -> None:
+def draw_explanation(selection: Selection, explanation: Explanation, *, reference: str, variant: str) -> None:
     """The verdict, the waterfall and the causes in words."""
     st.info(f"**{text.escape(explanation.verdict)}**", icon=":material/lightbulb:")
-    row = selection.row(variant)
-    figure = waterfall(bars_of(explanation, colour=selection.colours[row.digest]), ink=selection.ink)
+    tints = [selection.colours[selection.row(run_id).digest] for run_id in (reference, variant)]
+    figure = waterfall(bars_of(explanation, *tints), ink=selection.ink)
     with st.container(border=True):
         st.plotly_chart(figure, key=f"waterfall.{variant}", config=PLAIN, alt="From the promised to the measured time")
         st.caption(READING)
@@ -108,18 +109,18 @@ def draw_explanation(selection: Selection, explanation: Explanation, *, variant:
         draw_cause(cause, record=selection.record(variant))
 
 
-def bars_of(explanation: Explanation, *, colour: str) -> list[Bar]:
+def bars_of(explanation: Explanation, reference_colour: str, variant_colour: str) -> list[Bar]:
     """The rows of the waterfall."""
     rows: list[Bar] = []
     if explanation.runtime and explanation.baseline_ms is not None:
         rows += [
-            Bar(explanation.baseline_title, explanation.baseline_ms, "total", colour_of(0)),
+            Bar(explanation.baseline_title, explanation.baseline_ms, "total", reference_colour),
             Bar(explanation.runtime.title, explanation.runtime.ms, "step"),
         ]
     ideal = f"Promised by arithmetic: {explanation.ideal_speedup:.1f}x"
     return [
         *rows,
-        Bar(explanation.reference_title, explanation.reference_ms, "total", colour_of(0)),
+        Bar(explanation.reference_title, explanation.reference_ms, "total", GREY if rows else reference_colour),
         Bar(ideal, explanation.ideal_ms - explanation.reference_ms, "promise"),
         *(Bar(cause.title, cause.ms, "step") for cause in explanation.causes),
         Bar(explanation.residual.title, explanation.residual.ms, "step"),
@@ -127,7 +128,7 @@ def bars_of(explanation: Explanation, *, colour: str) -> list[Bar]:
             f"{explanation.variant_title}: {explanation.measured_speedup:.1f}x",
             explanation.measured_ms,
             "total",
-            colour,
+            variant_colour,
         ),
     ]
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
+PLAIN = {"displayModeBar": False}
+"""Plotly's configuration: charts have no buttons of their own."""
 FADED = 0.35
 GREY = "#8A93A0"
 WIDE_RANGE = 8

@@ -25,8 +25,6 @@ class Bar:
     kind: Literal["total", "step", "promise"]
     colour: str = ""
     """`#RRGGBB` of a total; steps have their own."""
-    hint: str = ""
-    """What hovering shows beside the time."""
 
 
 def waterfall(bars: Sequence[Bar], *, ink: str) -> go.Figure:

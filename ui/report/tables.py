@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.compare import NO_DIFFERENCE
-from experiments.measures import front
+from experiments.measures import NO_DIFFERENCE, front
 from experiments.recommendation import baseline, size_words
 from experiments.report import Report
 from profiling.latency import Latency

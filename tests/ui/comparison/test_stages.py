@@ -41,12 +41,12 @@ def test_what_has_not_been_run_is_missing(watched: Store) -> None:
 
 
 def test_a_stage_that_cannot_run_here_is_joined_to_the_next(watched: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "why_refused", lambda recipe: "" if recipe == PRUNED else "No such engine here.")
+    monkeypatch.setattr(stages, "why_refused", lambda recipe, kind: "" if recipe == PRUNED else "No.")
     finished(watched, PRUNED, predictions=SPLIT.targets)
     chain = stages.chain_of(case_in(watched, BASELINE, BOTH))
     assert chain
     assert chain.missing == []
-    assert chain.refused == {"ONNX Runtime": "No such engine here."}
+    assert chain.refused == {"ONNX Runtime": "No."}
     assert [title for title, _ in chain.known] == ["FP32", "ONNX Runtime + Pruned 50 %", "INT8"]
 
 
