@@ -40,6 +40,9 @@ def verdict(reference: Measured, variant: Measured, ideal_ms: float, causes: Seq
     if abs(gap) <= (SMALLEST_SPEEDUP - 1) * ideal_ms:
         return f"{start}, just what arithmetic promises ({times(ideal)})."
     largest = max(causes, key=lambda cause: cause.ms if gap > 0 else -cause.ms)
+    if largest.key == "residual":
+        unplaced = f"what remains ({ms(abs(gap))}) lies within the difference between timed and profiled calls"
+        return f"{start}, {_of(ideal, found)}: {unplaced}."
     most = "most of" if abs(largest.ms) > abs(gap) / 2 else "the largest part of"
     what = "the gap" if gap > 0 else "what it gained beyond that"
     return f"{start}, {_of(ideal, found)}: {most} {what} is “{in_a_sentence(largest.title)}” ({ms(abs(largest.ms))})."

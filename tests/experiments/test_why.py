@@ -221,6 +221,7 @@ def test_the_residual_is_between_the_timed_and_the_profiled_call() -> None:
     assert found(explanation) == {"residual": 0.3}
     assert "Timed calls took 1.5 ms, profiled ones 1 ms (reference: 4.8 ms and 4 ms)" in explanation.residual.sentence
     assert "measure both again" in explanation.residual.sentence
+    assert "within the difference between timed and profiled calls" in explanation.verdict
 
 
 def test_small_causes_are_told_together() -> None:
