@@ -12,8 +12,10 @@ from ui.figures.frame import framed, shorten
 
 ROW_HEIGHT = 34
 LONGEST_LABEL = 48
-LOSS, GAIN, PROMISE = "#D97706", "#0E9F8E", "#8A93A0"
-"""Time that a cause adds, time that it saves, and what arithmetic alone would take away."""
+LOSS, GAIN, PROMISE = "#B8577A", "#0E9F8E", "#8A93A0"
+"""Time that a cause adds, time that it saves, and what arithmetic would take away; none is a variant's colour."""
+THICK, THIN = 0.66, 0.4
+"""Totals, and the steps between them."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def waterfall(bars: Sequence[Bar], *, ink: str) -> go.Figure:
             base=starts,
             y=rows,
             orientation="h",
-            width=0.62,
+            width=[THICK if bar.kind == "total" else THIN for bar in bars],
             marker={"color": [_colour(bar) for bar in bars], "pattern": {"shape": [_pattern(bar) for bar in bars]}},
             customdata=[
                 [shorten(bar.title, 60), f"{bar.ms:+.3f}" if bar.kind != "total" else f"{bar.ms:.3f}"] for bar in bars
@@ -91,5 +93,5 @@ def _connectors(ends: Sequence[float], rows: Sequence[int], ink: str) -> go.Scat
     y: list[float | None] = []
     for end, row in zip(ends[:-1], rows[:-1], strict=True):
         x += [end, end, None]
-        y += [row + 0.31, row + 0.69, None]
+        y += [row + THIN / 2, row + 1 - THIN / 2, None]
     return go.Scatter(x=x, y=y, mode="lines", line={"color": ink, "width": 1}, opacity=0.5, hoverinfo="skip")
