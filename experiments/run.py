@@ -28,7 +28,7 @@ from profiling.cuda_graph import Replayed
 from profiling.energy import measure_energy
 from profiling.latency import measure_latency
 from profiling.machine import conditions
-from profiling.memory import Memory, MemoryWatch, measure_memory
+from profiling.memory import Memory
 from profiling.size import measure_size
 from profiling.stages import measure_stages
 from profiling.subject import Subject
@@ -99,17 +99,14 @@ def _measure(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Be
     batch_of = batches_of(bundle.data.test.pixels, bundle.contract)
     x = batch_of(recipe.measurement.batch_size)
     yield PhaseStarted(title="Memory")
-    with MemoryWatch(bench.device) as watch:
-        began = time.perf_counter()
-        session = bench.runtime.open(artifact, bench.device, threads=bench.threads)
-        build_ms = 1000 * (time.perf_counter() - began)
-        with session:
-            memory = measure_memory(session, x, watch)
-            if bench.device.kind == "cuda" and not memory.torch_sees_engine:
-                memory = _memory_in_fresh_process(artifact, bench, len(x))
-            yield PhaseStarted(title="Accuracy")
-            accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract)
-            timed = yield from _time(session, batch_of, recipe.measurement, bench)
+    began = time.perf_counter()
+    session = bench.runtime.open(artifact, bench.device, threads=bench.threads)
+    build_ms = 1000 * (time.perf_counter() - began)
+    with session:
+        memory = _memory_in_fresh_process(artifact, bench, len(x))
+        yield PhaseStarted(title="Accuracy")
+        accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract)
+        timed = yield from _time(session, batch_of, recipe.measurement, bench)
     layers = yield from _profile(artifact, x, bench)
     return {"build_ms": build_ms, "memory": memory, "accuracy": accuracy, **timed, **layers}
 
@@ -134,7 +131,7 @@ def _profile(artifact: Artifact, x: Floats, bench: _Bench) -> Steps[dict[str, An
 
 
 def _memory_in_fresh_process(artifact: Artifact, bench: _Bench, batch_size: int) -> Memory:
-    """For GPU engines with an allocator of their own: only where nothing else ran can their share be told."""
+    """Training and export leave memory behind in this one, and growth hides in it."""
     with ServedArtifact(artifact, bench.device, threads=bench.threads, batch_size=batch_size) as served:
         return served.opened().memory.model_copy(update={"in_fresh_process": True})
 

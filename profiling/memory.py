@@ -80,8 +80,7 @@ class Memory(BaseModel):
     @property
     def headline_label(self) -> str:
         """What that figure counts."""
-        where = " in a fresh process, the engine's libraries included" if self.in_fresh_process else ""
-        return self._headline[1] + where
+        return self._headline[1]
 
     @property
     def figures(self) -> tuple[MemoryFigure, ...]:
@@ -103,8 +102,12 @@ class Memory(BaseModel):
         if self.peak_allocated_bytes and self.torch_sees_engine:
             return self.peak_allocated_bytes, "peak allocated on the GPU"
         if self.device_delta_bytes:
-            return self.device_delta_bytes, "growth of the GPU memory in use"
-        return self.process_delta_rss_bytes, "growth of the process"
+            return self.device_delta_bytes, f"growth of the GPU memory in use{self._since}"
+        return self.process_delta_rss_bytes, f"growth of the process{self._since}"
+
+    @property
+    def _since(self) -> str:
+        return " since before its engine was loaded, libraries included" if self.in_fresh_process else ""
 
 
 _FIGURES = {
@@ -125,7 +128,8 @@ _FIGURES = {
     "process_peak_rss_bytes": ("Peak of the process", "Resident in main memory, all that the process holds"),
     "process_delta_rss_bytes": (
         "Growth of the process",
-        "From before the artifact was opened to that peak: the artifact, its engine and its activations",
+        "From before the artifact was opened to that peak: the artifact, its engine and its activations; where a fresh "
+        "process was measured, the engine's libraries too",
     ),
 }
 
