@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from core.data import DataSplits, InputContract
 from core.devices import Device
+from core.quantization import QuantizationReport, TrainingComparison
 
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8", "nvfp4", "w8", "w4"]
+"""What is multiplied; `w8` and `w4` are weights kept in 8 or 4 bits and multiplied as floats."""
 Family = Literal["cnn", "transformer"]
-Form = Literal["torch", "onnx"]
+Form = Literal["torch", "onnx", "openvino"]
+
+
+def precision_title(precision: str) -> str:
+    """How a precision is called on screen: `INT8`, `INT4 weights`."""
+    return {"w8": "INT8 weights", "w4": "INT4 weights"}.get(precision, precision.upper())
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +30,15 @@ class OnnxGraph:
     content: bytes
 
 
-Network: TypeAlias = "torch.nn.Module | OnnxGraph"
+@dataclass(frozen=True, eq=False)
+class OpenVinoModel:
+    """OpenVINO's own form of a network, as the contents of its two files; input and output as an `OnnxGraph` has."""
+
+    xml: bytes
+    weights: bytes
+
+
+Network: TypeAlias = "torch.nn.Module | OnnxGraph | OpenVinoModel"
 
 
 @dataclass(frozen=True)
@@ -52,15 +67,21 @@ class ModelBundle:
     data: DataSplits
     precision: Precision = "fp32"
     applied: tuple[str, ...] = ()
+    quantization: QuantizationReport | None = None
+    """Layer by layer, what quantization did; None before it."""
+    training: TrainingComparison | None = None
+    """What training in reduced precision gained or cost, where it was compared."""
 
     @property
     def form(self) -> Form:
-        """Whether the network is a torch module or an ONNX graph."""
-        return "onnx" if isinstance(self.network, OnnxGraph) else "torch"
+        """Whether the network is a torch module, an ONNX graph or an OpenVINO model."""
+        if isinstance(self.network, OnnxGraph):
+            return "onnx"
+        return "openvino" if isinstance(self.network, OpenVinoModel) else "torch"
 
     @property
     def module(self) -> torch.nn.Module:
-        """The network as a torch module. Raises `TypeError` on an ONNX graph: techniques check the form beforehand."""
-        if isinstance(self.network, OnnxGraph):
-            raise TypeError(f"{self.key} is an ONNX graph here, not a torch module")
+        """The network as a torch module. Raises `TypeError` on any other: techniques check the form beforehand."""
+        if isinstance(self.network, OnnxGraph | OpenVinoModel):
+            raise TypeError(f"{self.key} is an {type(self.network).__name__} here, not a torch module")
         return self.network

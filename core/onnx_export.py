@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import copy
 import io
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.data import InputContract
 
@@ -18,11 +20,16 @@ if TYPE_CHECKING:
 OPSET = 18
 
 
-def export_onnx(module: nn.Module, contract: InputContract) -> bytes:
+LAYERS = ("Conv", "Gemm", "MatMul")
+"""Operators that hold or multiply what is learned: the layers of a network."""
+
+
+def export_onnx(module: nn.Module, contract: InputContract, *, name_layers: bool = False) -> bytes:
     """The serialised graph `input`[batch, C, H, W] -> `logits`[batch, classes], for any batch size.
 
-    The module is exported in eval mode from a copy on the CPU and stays as it is. Never call it from two threads at
-    once: the exporter keeps global state.
+    With `name_layers` every node of `LAYERS` has the name of its module, `blocks.0.mlp.fc1`, and one without weights
+    that name with a number, `blocks.0.attn/0`. The module is exported in eval mode from a copy on the CPU and stays as
+    it is. Never call it from two threads at once: the exporter keeps global state.
     """
     import torch
 
@@ -42,8 +49,38 @@ def export_onnx(module: nn.Module, contract: InputContract) -> bytes:
             verbose=False,
         )
         assert program is not None
-        content: bytes = program.model_proto.SerializeToString()
+        model = program.model_proto
+        if name_layers:
+            _name_layers(model, {name for name, each in network.named_modules() if hasattr(each, "weight")})
+        _drop_notes(model)
+        content: bytes = model.SerializeToString()
     return content
+
+
+def _drop_notes(model: Any) -> None:
+    """The exporter notes where in which file each node was made, and every shape: bytes that no engine reads."""
+    model.graph.ClearField("value_info")
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer, model.graph):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+
+
+def _name_layers(model: Any, layers: set[str]) -> None:
+    taken: Counter[str] = Counter()
+    for node in (node for node in model.graph.node if node.op_type in LAYERS):
+        module = _module_of(node)
+        node.name = module if module in layers and not taken[module] else f"{module}/{taken[module]}"
+        taken[module] += 1
+
+
+def _module_of(node: Any) -> str:
+    """The module a node comes from: by its weight's name where that was kept, else by the exporter's notes."""
+    owner, found, _ = node.input[1].rpartition(".weight")
+    if found:
+        return str(owner)
+    notes = {note.key: note.value for note in node.metadata_props}
+    scopes: list[str] = ["", "", *ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))]
+    return scopes[-2]
 
 
 @contextlib.contextmanager

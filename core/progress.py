@@ -53,11 +53,12 @@ class Metric(_Event):
 
     kind: Literal["metric"] = "metric"
     name: str
-    """loss, accuracy, latency_ms, throughput_per_s, ratio, power_w, learning_rate, loss_scale."""
+    """loss, loss_scale, samples_per_s and training_bytes of training; accuracy, latency_ms, throughput_per_s, ratio,
+    power_w."""
     value: float
     step: float
     series: str = ""
-    """Which curve of that name: train, validation, test."""
+    """Which curve of that name: train, validation, test; BF16 and FP32 where both are trained side by side."""
 
 
 class Note(_Event):
