@@ -1,0 +1,1 @@
+"""What the quantizing techniques share, and one file for each engine's quantizer."""

@@ -1,0 +1,261 @@
+"""From a float bundle to a quantized one, the same way for every technique and engine. Imports torch.
+
+The float network is prepared (BatchNorm merged, outliers smoothed), looked at by the engine's quantizer, trained or
+corrected where that was asked for, searched for the layers that have to keep more bits, and quantized; then every
+layer is inspected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.bundle import ModelBundle
+from core.data import Split
+from core.errors import BadInput, NothingDone
+from core.progress import Note, Progress, Steps
+from core.quantization import Path, QuantizationReport
+from optimizers.quantization.corrections import corrected, smoothed
+from optimizers.quantization.folding import folded
+from optimizers.quantization.inspection import affordable, inspect
+from optimizers.quantization.quantizer import Bits, LayerGrid, Observed, Quantized, Quantizer, Source
+from optimizers.quantization.search import Judge, bits_after, served_answers, walk
+from optimizers.quantization.selection import kept_layers, layers_of
+from optimizers.quantization.sensitivity import sensitivities, upgrades
+from optimizers.state import torch_state
+from optimizers.technique import Context
+
+Grids = Mapping[str, LayerGrid]
+Train = Callable[[nn.Module, Grids], Steps[nn.Module]]
+
+_INSPECTED = 64
+_CORRECTED = 256
+_CHECKED = 500
+_FAITHFUL = 0.9
+"""Below this agreement with the float network something went wrong, and it is worth saying where."""
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for, beyond the quantizer's own settings."""
+
+    key: str
+    title: str
+    bits: int
+    images: int
+    keep: tuple[str, ...] = ()
+    """Patterns of layers that stay in float."""
+    keep_8bit: tuple[str, ...] = ()
+    """Patterns of layers that get 8 bits where others get fewer."""
+    linear_only: bool = False
+    max_loss_points: float = 0.0
+    """0 sets no limit."""
+    smooth: float = 0.0
+    correct_biases: bool = False
+    renormalise: bool = False
+    train: Train | None = None
+    """Trains the prepared network to live with the given grids."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    reference: nn.Module
+    """The float network that everything is compared with."""
+    source: Source
+    renormalisable: frozenset[str]
+    x: Tensor
+
+
+def quantized_bundle(bundle: ModelBundle, context: Context, quantizer: Quantizer, wishes: Wishes) -> Steps[ModelBundle]:
+    """The bundle with its network in few bits. Raises `BadInput` without images, and `NothingDone`."""
+    with torch_state(context):
+        prepared = _prepare(bundle, context, wishes)
+        kept = _kept(prepared, wishes)
+        start = _start(prepared, wishes, kept)
+        prepared, observed = yield from _observe(prepared, bundle, context, quantizer, wishes, start)
+        first = observed.quantize(start)
+        _require_some(first, prepared.source.layers, wishes)
+        x = prepared.x[: min(_INSPECTED, affordable(prepared.reference, prepared.source.layers, prepared.x))]
+        hurts = yield from sensitivities(prepared.source.module, first.grids, x)
+        start = {name: bits for name, bits in start.items() if name in first.grids}
+        path = None
+        if wishes.max_loss_points:
+            path = yield from _search(prepared, observed, bundle, context, wishes, start, hurts)
+        bits = bits_after(path.order, path.chosen, start=start) if path else start
+        _require_left(bits, wishes)
+        done = observed.quantize(bits)
+        reasons = {name: f"Kept by the pattern {pattern}." for name, pattern in kept.items()}
+        if path:
+            reasons |= {name: "Kept to stay within the accuracy limit." for name in start if name not in bits}
+        layers, images = inspect(
+            prepared.reference,
+            prepared.source.module,
+            done.grids,
+            x,
+            why_float=reasons,
+            sensitivity=hurts,
+            names=prepared.source.layers,
+        )
+    report = QuantizationReport(quantizer=quantizer.title, images=images, layers=layers, path=path)
+    result = replace(
+        bundle,
+        network=done.network,
+        precision=done.precision,
+        applied=(*bundle.applied, wishes.key),
+        quantization=report,
+    )
+    yield from _tell(report)
+    yield from _check(result, prepared, bundle, context, hurts)
+    return result
+
+
+def _prepare(bundle: ModelBundle, context: Context, wishes: Wishes) -> _Prepared:
+    images = bundle.data.calibrate.take(wishes.images).pixels
+    if not len(images):
+        raise BadInput("There are no calibration images", expected="at least one", action="Add images to the model")
+    prepared = bundle.contract.prepare(images)
+    x = torch.from_numpy(prepared)
+    reference, merged = folded(bundle.module, x[:2])
+    network = reference
+    if wishes.smooth:
+        network, _ = smoothed(reference, x[:_INSPECTED], alpha=wishes.smooth)
+    layers = layers_of(network, x[:2])
+    names = tuple(name for name, layer in layers.items() if isinstance(layer, nn.Linear) or not wishes.linear_only)
+    source = Source(network, names, bundle.contract, prepared, bundle.family, context.folder, context.threads)
+    return _Prepared(reference, source, merged, x)
+
+
+def _kept(prepared: _Prepared, wishes: Wishes) -> dict[str, str]:
+    layers = {name: prepared.source.module.get_submodule(name) for name in prepared.source.layers}
+    return kept_layers(layers, wishes.keep)
+
+
+def _start(prepared: _Prepared, wishes: Wishes, kept: Mapping[str, str]) -> dict[str, int]:
+    """The bits of every layer that is to be quantized."""
+    layers = {name: prepared.source.module.get_submodule(name) for name in prepared.source.layers}
+    in_8_bits = kept_layers(layers, wishes.keep_8bit)
+    bits = {name: 8 if name in in_8_bits else wishes.bits for name in layers if name not in kept}
+    if not bits:
+        raise NothingDone(
+            f"0 of {len(layers)} layers are left for {wishes.title}", action="Keep fewer layers, or leave it out"
+        )
+    return bits
+
+
+def _observe(
+    prepared: _Prepared, bundle: ModelBundle, context: Context, quantizer: Quantizer, wishes: Wishes, start: Bits
+) -> Steps[tuple[_Prepared, Observed]]:
+    """The quantizer, having looked at the network after it was trained and corrected as wished."""
+    observed = yield from quantizer.observe(prepared.source)
+    if wishes.train:
+        trained = yield from wishes.train(prepared.source.module, observed.quantize(start).grids)
+        prepared = replace(prepared, source=replace(prepared.source, module=trained))
+        observed = yield from quantizer.observe(prepared.source)
+    if wishes.correct_biases or wishes.renormalise:
+        yield Progress(done=0, total=1, unit="passes", doing="correcting what rounding shifts")
+        network = corrected(
+            prepared.source.module,
+            observed.quantize(start).grids,
+            prepared.x[: min(_CORRECTED, affordable(prepared.reference, prepared.source.layers, prepared.x))],
+            biases=wishes.correct_biases,
+            renormalised=prepared.renormalisable if wishes.renormalise else (),
+        )
+        prepared = replace(prepared, source=replace(prepared.source, module=network))
+        observed = yield from quantizer.observe(prepared.source)
+    return prepared, observed
+
+
+def _require_some(quantized: Quantized, layers: tuple[str, ...], wishes: Wishes) -> None:
+    if not quantized.grids:
+        raise NothingDone(f"0 of {len(layers)} layers could be quantized", action=f"Leave out {wishes.title}")
+
+
+def _require_left(bits: Bits, wishes: Wishes) -> None:
+    if not bits:
+        raise NothingDone(
+            f"No layer can be quantized within {wishes.max_loss_points:g} points of accuracy",
+            action=f"Allow a larger loss, or leave out {wishes.title}",
+        )
+
+
+def _search(
+    prepared: _Prepared,
+    observed: Observed,
+    bundle: ModelBundle,
+    context: Context,
+    wishes: Wishes,
+    start: Bits,
+    hurts: Mapping[str, float],
+) -> Steps[Path]:
+    """The path under the accuracy limit."""
+    assert context.serve, "a run always serves"
+    by_bits = {wishes.bits: {name: hurts[name] for name, bits in start.items() if bits == wishes.bits}}
+    if wishes.bits < 8:
+        grids = observed.quantize(dict.fromkeys(start, 8)).grids
+        x = prepared.x[:_INSPECTED]
+        by_bits[8] = yield from sensitivities(prepared.source.module, grids, x)
+    path = yield from walk(
+        prepared.source,
+        observed,
+        upgrades(by_bits),
+        start=start,
+        bundle=bundle,
+        judge=_judge(prepared, bundle, len(bundle.data.calibrate)),
+        limit_points=wishes.max_loss_points,
+        serve=context.serve,
+    )
+    yield _chosen(path)
+    return path
+
+
+def _chosen(path: Path) -> Note:
+    point = next(point for point in path.points if point.upgrades == path.chosen)
+    lost = point.lost_points(path.float_correct)
+    what = "accuracy" if path.float_correct is not None else "agreement with the float network"
+    return Note(
+        text=f"{path.chosen} steps to more bits keep within {path.limit_points:g} points: on {point.images:,} "
+        f"calibration images {lost:.2f} points of {what} are lost, give or take {point.margin_points:.2f}."
+    )
+
+
+def _judge(prepared: _Prepared, bundle: ModelBundle, count: int) -> Judge:
+    split = bundle.data.calibrate.take(count)
+    x = bundle.contract.prepare(split.pixels)
+    with torch.inference_mode():
+        parts = [prepared.reference(part).argmax(1) for part in torch.split(torch.from_numpy(x), _CORRECTED)]
+    return Judge(x, Split(split.pixels, split.labels), torch.cat(parts).numpy().astype(np.int64))
+
+
+def _tell(report: QuantizationReport) -> Steps[None]:
+    quantized, layers = len(report.quantized), len(report.layers)
+    widths = sorted({layer.bits for layer in report.quantized})
+    parts = [f"{sum(layer.bits == bits for layer in report.quantized)} in {bits} bits" for bits in widths]
+    detail = f" ({', '.join(parts)})" if len(widths) > 1 else ""
+    text = f"{quantized} of {layers} layers quantized by {report.quantizer}{detail}."
+    yield Note(text=text, warning=quantized < layers)
+
+
+def _check(
+    result: ModelBundle, prepared: _Prepared, bundle: ModelBundle, context: Context, hurts: Mapping[str, float]
+) -> Steps[None]:
+    """A warning that names the layers where the served network no longer answers like the float one."""
+    if context.serve is None:
+        return
+    judge = _judge(prepared, bundle, _CHECKED)
+    yield Progress(done=0, total=len(judge.x), unit="images", doing="comparing with the float network")
+    with context.serve(result) as served:
+        agreed = judge.agreed(served_answers(served, judge.x))
+    share = agreed / len(judge.x)
+    if share < _FAITHFUL:
+        worst = sorted(hurts, key=lambda name: -hurts[name])[:_NAMED]
+        yield Note(
+            text=f"Quantization broke this network: it answers like the float one on {100 * share:.1f} % of "
+            f"{len(judge.x)} calibration images. What hurts most when quantized alone: {', '.join(worst)}. Try a scale "
+            "per channel, an accuracy limit, or quantization-aware training.",
+            warning=True,
+        )
