@@ -2,10 +2,14 @@
 
 from optimizers.distillation import Distillation
 from optimizers.int8 import Int8
+from optimizers.low_precision import Fp8
 from optimizers.magnitude_pruning import MagnitudePruning
 from optimizers.mixed_precision import MixedPrecision
+from optimizers.qat import QuantizationAwareTraining
+from optimizers.simulated import Simulated
 from optimizers.structured_pruning import StructuredPruning
 from optimizers.technique import Context, Technique
+from optimizers.weight_only import WeightOnly
 
 TECHNIQUES: dict[str, type[Technique]] = {
     "distillation": Distillation,
@@ -13,6 +17,10 @@ TECHNIQUES: dict[str, type[Technique]] = {
     "magnitude_pruning": MagnitudePruning,
     "mixed_precision": MixedPrecision,
     "int8": Int8,
+    "qat": QuantizationAwareTraining,
+    "weight_only": WeightOnly,
+    "fp8": Fp8,
+    "simulated": Simulated,
 }
 
 __all__ = ["TECHNIQUES", "Context", "Technique"]

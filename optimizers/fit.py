@@ -10,17 +10,33 @@ REDUCED = ("fp16", "bf16")
 
 def require_trainable(situation: Situation, title: str) -> None:
     """Raises `CannotCompose` unless the network is a float32 torch module here."""
-    if situation.form == "onnx":
+    if situation.form != "torch" or situation.precision not in ("fp32", *REDUCED):
         raise CannotCompose(
-            f"{title} after INT8 quantization",
-            expected="the float network, because a quantized graph has no weights left to train",
-            action=f"Move {title} before INT8 quantization",
+            f"{title} after quantization",
+            expected="the float network, because a quantized one has no weights left to train",
+            action=f"Move {title} before quantization",
         )
     if situation.precision in REDUCED:
         raise CannotCompose(
             f"{title} after mixed precision",
             expected="the float32 network, because mixed precision decides how the finished network computes",
             action=f"Move {title} before mixed precision",
+        )
+
+
+def require_float(situation: Situation, title: str) -> None:
+    """Raises `CannotCompose` unless the network is a float32 torch module, which a quantizer can take."""
+    if situation.form != "torch" or situation.precision not in ("fp32", *REDUCED):
+        raise CannotCompose(
+            f"{title} of a network that is quantized already",
+            expected="a float network",
+            action="Keep one quantizing step, as the last one",
+        )
+    if situation.precision in REDUCED:
+        raise CannotCompose(
+            f"{title} after mixed precision in {situation.precision}",
+            expected="a float32 network, because 8-bit values replace 16-bit ones and do not add to them",
+            action="Remove one of the two",
         )
 
 

@@ -1,19 +1,24 @@
-"""INT8 static post-training quantization by ONNX Runtime's quantizer."""
+"""INT8 static post-training quantization, by the quantizer of the engine that will serve the network."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from core.bundle import ModelBundle, OnnxGraph, Situation
+from core.bundle import ModelBundle, Situation
 from core.devices import Device
-from core.errors import BadInput, CannotCompose, NothingDone
-from core.progress import Note, Progress, Steps
-from optimizers.fit import refuse_repetition
-from optimizers.technique import Context, Technique, choice, slider
+from core.errors import CannotCompose
+from core.progress import Note, Steps
+from optimizers.fit import refuse_repetition, require_float
+from optimizers.quantization.engines import FORMS, static_quantizer, static_refusal
+from optimizers.quantization.quantizer import Method, StaticGrid
+from optimizers.technique import Context, Technique, choice, names, slider
 
-_RUNTIMES = ("onnxruntime", "openvino")
+if TYPE_CHECKING:
+    from optimizers.quantization.pipeline import Wishes
+
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni"})
+_WHY_SEVEN = ", because this CPU could overflow with 8"
 
 
 class Int8(Technique):
@@ -36,25 +41,62 @@ class Int8(Technique):
 
     calibration_images: int = slider(
         256,
-        low=16,
+        low=1,
         high=2000,
-        step=16,
+        step=1,
         title="Calibration images",
         unit="images",
         help="How many images the activations are observed on. More is steadier and slower; a few hundred suffice.",
     )
-    method: Literal["minmax", "entropy", "percentile"] = choice(
+    method: Method = choice(
         "minmax",
         title="Calibration method",
-        help="Min-max covers every value seen. Entropy keeps the range that loses the least information, percentile "
-        "cuts off the rarest values: both give common values finer steps.",
-        labels={"minmax": "Min-max", "entropy": "Entropy", "percentile": "Percentile"},
+        help="Min-max covers every value seen. Percentile cuts off the rarest, entropy keeps the range that loses the "
+        "least information, MSE the one with the smallest squared error: all three give common values finer steps.",
+        labels={"minmax": "Min-max", "entropy": "Entropy", "percentile": "Percentile", "mse": "MSE"},
     )
     per_channel: bool = choice(
         True,
         title="A scale per channel",
         help="Each output channel of a layer has its own weight scale instead of one for the layer. More accurate, "
         "above all for depthwise convolutions, at hardly any cost.",
+    )
+    max_loss: float = slider(
+        0,
+        low=0,
+        high=5,
+        step=0.1,
+        title="Lose at most",
+        unit="points",
+        help="Leaves the layers that hurt most in float until no more than this many percentage points of accuracy are "
+        "lost on calibration images. 0 sets no limit and quantizes everything. Takes some ten times as long.",
+    )
+    keep: tuple[str, ...] = names(
+        title="Keep in float",
+        help="Layers that stay in float, separated by commas: names as `head` or `features.3.*`, or kinds as `Linear`.",
+    )
+    smooth_quant: float = slider(
+        0,
+        low=0,
+        high=1,
+        step=0.05,
+        title="SmoothQuant",
+        help="For transformers: moves outliers from activations into weights, across each LayerNorm, before rounding. "
+        "0 leaves it out, 0.5 shares them evenly, higher moves more.",
+        advanced=True,
+    )
+    bias_correction: bool = choice(
+        False,
+        title="Bias correction",
+        help="Takes the mean error that rounding causes in each channel back out of the layer's bias.",
+        advanced=True,
+    )
+    reestimate_batchnorm: bool = choice(
+        False,
+        title="BatchNorm re-estimation",
+        help="Estimates the statistics of BatchNorm anew on what the rounded layers give, before it is merged into "
+        "them: mean and spread of each channel are right again.",
+        advanced=True,
     )
     symmetric: bool = choice(
         False,
@@ -71,64 +113,92 @@ class Int8(Technique):
         labels={"auto": "As this CPU needs", "full": "8 bits", "reduced": "7 bits"},
         advanced=True,
     )
+    rest: Literal["fp32", "fp16"] = choice(
+        "fp32",
+        title="Layers in float",
+        help="What the layers that are not quantized compute in. FP16 is for TensorRT, where it is twice as fast.",
+        labels={"fp32": "FP32", "fp16": "FP16"},
+        advanced=True,
+    )
 
     def label(self) -> str:
-        """`INT8`, with the calibration method where it is not the usual one."""
-        return "INT8" if self.method == "minmax" else f"INT8 {self.method}"
+        """`INT8`, with what differs from the usual and matters most."""
+        parts = [
+            "" if self.method == "minmax" else self.method,
+            "" if self.per_channel else "per tensor",
+            f"≤ {self.max_loss:g} points" if self.max_loss else "",
+            f"{len(self.keep)} kept" if self.keep else "",
+        ]
+        return " ".join(["INT8", *(part for part in parts if part)])
 
     def check(self, situation: Situation) -> Situation:
-        """An INT8 ONNX graph afterwards. Raises `CannotCompose`."""
+        """The situation in INT8, in the form that the runtime takes. Raises `CannotCompose`."""
         refuse_repetition(situation, self.key, self.title)
-        if situation.form == "onnx":
+        require_float(situation, self.title)
+        if situation.runtime == "pytorch":
             raise CannotCompose(
-                f"{self.title} of an ONNX graph",
-                expected="a PyTorch module",
-                action="Keep one step that makes an ONNX graph, as the last one",
+                f"{self.title} for eager PyTorch",
+                expected="an engine that multiplies integers, because eager PyTorch would compute the rounded values "
+                "in float",
+                action="Choose torch.compile, ONNX Runtime or OpenVINO as the runtime",
             )
-        if situation.precision != "fp32":
+        if reason := static_refusal(situation.runtime, situation.device, self._grid(situation.device)):
+            raise reason
+        if self.rest == "fp16" and situation.runtime != "tensorrt":
             raise CannotCompose(
-                f"{self.title} after mixed precision in {situation.precision}",
-                expected="a float32 network, because 8-bit values replace 16-bit ones and do not add to them",
-                action="Remove one of the two",
+                f"Layers in FP16 beside INT8 for the runtime {situation.runtime}",
+                expected="TensorRT, the one engine here that mixes the two",
+                action="Leave these layers in FP32",
             )
-        if situation.runtime not in _RUNTIMES:
+        if self.smooth_quant and situation.family != "transformer":
             raise CannotCompose(
-                f"{self.title} for the runtime {situation.runtime}",
-                expected="ONNX Runtime or OpenVINO, because the result is an ONNX graph that PyTorch does not execute",
-                action="Choose one of these as the runtime",
+                "SmoothQuant for a convolutional network",
+                expected="a transformer, because it moves outliers across LayerNorms",
+                action="Set SmoothQuant to 0",
             )
-        return replace(situation, form="onnx", precision="int8", applied=(*situation.applied, self.key))
+        if self.reestimate_batchnorm and situation.family != "cnn":
+            raise CannotCompose(
+                "BatchNorm re-estimation for a transformer",
+                expected="a network with BatchNorm",
+                action="Switch BatchNorm re-estimation off",
+            )
+        form = FORMS[situation.runtime]
+        return replace(situation, form=form, precision="int8", applied=(*situation.applied, self.key))
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
-        """The network as an ONNX graph in QDQ form. Raises `BadInput` without calibration images, and `NothingDone`."""
-        from core.onnx_export import export_onnx
-        from optimizers import calibration
+        """The network in INT8. Raises `BadInput` without calibration images, and `NothingDone`."""
+        from optimizers.quantization.pipeline import quantized_bundle
 
-        images = bundle.data.calibrate.take(self.calibration_images).pixels
-        if not len(images):
-            raise BadInput("There are no calibration images", expected="at least one", action="Add images to the model")
-        grid = calibration.Grid(
+        grid = self._grid(context.device)
+        if grid.seven_bit_weights:
+            yield Note(text="Weights have 7 bits" + _WHY_SEVEN * (self.weight_range == "auto") + ".")
+        quantizer = static_quantizer(context.runtime, grid, rest=self.rest)
+        return (yield from quantized_bundle(bundle, context, quantizer, self._wishes(bundle, context)))
+
+    def _wishes(self, bundle: ModelBundle, context: Context) -> Wishes:
+        from optimizers.quantization.pipeline import Wishes
+
+        return Wishes(
+            key=self.key,
+            title=self.title,
+            bits=8,
+            images=self.calibration_images,
+            keep=self.keep,
+            max_loss_points=self.max_loss,
+            smooth=self.smooth_quant,
+            correct_biases=self.bias_correction,
+            renormalise=self.reestimate_batchnorm,
+        )
+
+    def _grid(self, device: Device) -> StaticGrid:
+        return StaticGrid(
+            method=self.method,
             per_channel=self.per_channel,
             symmetric=self.symmetric,
-            seven_bit_weights=self._uses_seven_bits(context.device),
-            layers_only=bundle.family == "transformer",
+            seven_bit_weights=self._uses_seven_bits(device),
         )
-        yield Progress(done=0, total=len(images), unit="images", doing="exporting")
-        path = calibration.prepared(export_onnx(bundle.module, bundle.contract), context.folder)
-        ranges = yield from calibration.observe(path, bundle.contract.prepare(images), self.method, grid)
-        graph = calibration.quantize(path, ranges, grid)
-        yield _what_changed(*calibration.count_quantized(graph), seven_bits=grid.seven_bit_weights)
-        network = OnnxGraph(graph.SerializeToString())
-        return replace(bundle, network=network, precision="int8", applied=(*bundle.applied, self.key))
 
     def _uses_seven_bits(self, device: Device) -> bool:
         if self.weight_range != "auto":
             return self.weight_range == "reduced"
         return "avx2" in device.cpu_flags and not device.cpu_flags & _DOT_PRODUCTS
-
-
-def _what_changed(quantized: int, layers: int, *, seven_bits: bool) -> Note:
-    if not quantized:
-        raise NothingDone(f"0 of {layers} layers could be quantized", action="Leave out INT8 quantization")
-    bits = "; weights in 7 bits, because this CPU could overflow with 8" if seven_bits else ""
-    return Note(text=f"{quantized} of {layers} layers quantized{bits}.", warning=quantized < layers)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from core.bundle import ModelBundle, Situation
 from core.devices import Device
-from core.errors import CannotCompose
-from core.progress import Note, Steps
+from core.errors import CannotCompose, NothingDone
+from core.progress import Steps
+from core.quantization import TrainingPrecision
 from optimizers.fit import refuse_repetition, require_trainable, require_training_images
 from optimizers.technique import Context, Technique, choice, slider
 
+if TYPE_CHECKING:
+    from optimizers.training import Plan
+
 _AMPERE = (8, 0)
 _BF16_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+_PRECISIONS = {"bf16": "BF16", "fp16": "FP16", "fp32": "FP32"}
 
 
 class MixedPrecision(Technique):
-    """Computes in bf16 or fp16, after fine-tuning under autocast if wanted."""
+    """Computes in bf16 or fp16, after fine-tuning under autocast if wanted; or only trains so, and ships float32."""
 
     key: ClassVar[str] = "mixed_precision"
     title: ClassVar[str] = "Mixed precision"
@@ -26,18 +31,21 @@ class MixedPrecision(Technique):
         "Sixteen bits are enough for most of a network's arithmetic. **bf16** has float32's range with 8 bits of "
         "precision and needs no care; **fp16** has 11 bits but a narrow range, so that training multiplies the loss by "
         "a scale to keep small gradients from vanishing, and LayerNorm or softmax can overflow. Under autocast only "
-        "the matrix products and convolutions are in 16 bits; the network that ships computes in 16 bits throughout. "
-        "It pays on GPUs with tensor cores and on CPUs with AVX512-BF16 or AMX, in wide layers and large batches; at "
-        "batch 1 the conversions can cost more than they save. Source: Micikevicius et al. 2017, "
-        "[arXiv:1710.03740](https://arxiv.org/abs/1710.03740)."
+        "the matrix products and convolutions are in 16 bits; the network that ships computes in 16 bits throughout, "
+        "except for modules whose values would leave the range: calibration images find them, they stay in float32, "
+        "and the run names them. **tf32** multiplies float32 numbers with 10 bits of mantissa on the tensor cores of "
+        "an Ampere GPU, in training only. It pays on GPUs with tensor cores and on CPUs with AVX512-BF16 or AMX, in "
+        "wide layers and large batches; at batch 1 and in tiny networks the conversions can cost more than they save. "
+        "Source: Micikevicius et al. 2017, [arXiv:1710.03740](https://arxiv.org/abs/1710.03740)."
     )
 
-    precision: Literal["bf16", "fp16"] = choice(
+    precision: Literal["bf16", "fp16", "fp32"] = choice(
         "bf16",
-        title="Precision",
+        title="Precision that ships",
         help="bf16 keeps float32's range and seldom needs care; it wants an Ampere GPU or a CPU with bf16 "
-        "instructions. fp16 is more precise, has a narrow range, and is for GPUs only.",
-        labels={"bf16": "bf16", "fp16": "fp16"},
+        "instructions. fp16 is more precise, has a narrow range, and is for GPUs only. FP32 ships the network as it "
+        "is: then only training is in reduced precision.",
+        labels=_PRECISIONS,
     )
     fine_tune_epochs: int = slider(
         0,
@@ -49,6 +57,20 @@ class MixedPrecision(Technique):
         help="Passes over the training images under autocast, with loss scaling for fp16. 0 only changes how the "
         "finished network computes, which usually costs no accuracy.",
     )
+    training: Literal["as_shipped", "bf16", "fp16", "tf32", "fp32"] = choice(
+        "as_shipped",
+        title="Precision of training",
+        help="What fine-tuning computes in. Weights and optimizer stay in float32 throughout. TF32 needs an Ampere "
+        "GPU, FP16 any GPU.",
+        labels={"as_shipped": "As it ships", "bf16": "BF16", "fp16": "FP16", "tf32": "TF32", "fp32": "FP32"},
+    )
+    compare_fp32: bool = choice(
+        True,
+        title="Train the same steps in FP32 too",
+        help="Fine-tunes a second time in FP32, from the same weights and on the same batches, a few steps in turn, so "
+        "that speed, memory and accuracy of training can be compared. It more than doubles the time of training; the "
+        "network that ships is the same.",
+    )
     learning_rate: float = slider(
         0.0005,
         low=0.0001,
@@ -58,35 +80,85 @@ class MixedPrecision(Technique):
         help="Peak of AdamW's one-cycle schedule while fine-tuning.",
         advanced=True,
     )
+    batch_size: int = slider(
+        64,
+        low=1,
+        high=512,
+        step=1,
+        title="Training batch",
+        unit="images",
+        help="Images per training step. Large batches gain most from 16 bits; at 1 there is usually nothing to gain.",
+        advanced=True,
+    )
 
     def label(self) -> str:
-        """`BF16` or `FP16`."""
-        return self.precision.upper()
+        """`BF16`, `BF16 trained in TF32`, `FP32 trained in BF16`."""
+        trained = self.training_precision
+        differs = self.fine_tune_epochs and (trained != self.precision or trained == "fp32")
+        return _PRECISIONS[self.precision] + (f" trained in {trained.upper()}" if differs else "")
+
+    @property
+    def training_precision(self) -> TrainingPrecision:
+        """What fine-tuning computes in."""
+        return self.precision if self.training == "as_shipped" else self.training
 
     def check(self, situation: Situation) -> Situation:
-        """The situation in 16 bits. Raises `CannotCompose`."""
+        """The situation in that precision. Raises `CannotCompose`."""
         refuse_repetition(situation, self.key, self.title)
         require_trainable(situation, self.title)
+        if self.precision == "fp32" and not self.fine_tune_epochs:
+            raise CannotCompose(
+                "FP32 without fine-tuning, which would leave the network as it is",
+                expected="bf16 or fp16 as the precision that ships, or at least one epoch",
+                action="Choose bf16, or raise the fine-tuning epochs",
+            )
         if self.fine_tune_epochs:
             require_training_images(situation, "Fine-tuning", "Set the fine-tuning epochs to 0")
-        if self.precision == "fp16":
-            _refuse_slow_fp16(situation.device)
-        else:
-            _refuse_slow_bf16(situation.device)
+            _refuse(self.training_precision, situation.device)
+        _refuse(self.precision, situation.device)
+        if self.precision == "bf16":
             _refuse_runtime_without_bf16(situation.runtime)
         return replace(situation, precision=self.precision, applied=(*situation.applied, self.key))
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
-        """The bundle with its precision set, and its network fine-tuned if that was asked for."""
-        from optimizers.training import Plan, train
+        """The bundle with its precision set, fine-tuned if that was asked for, what would overflow kept in float32.
 
-        network = bundle.module
+        Raises `NothingDone` for FP32 without an epoch, and `RunFailed` where an overflow cannot be mended.
+        """
+        from optimizers.fine_tuning import fine_tuned
+        from optimizers.safe_reduction import safely_reduced
+
+        if self.precision == "fp32" and not self.fine_tune_epochs:
+            raise NothingDone("FP32 without fine-tuning leaves the network as it is", action="Choose bf16 or an epoch")
+        tuned = bundle
         if self.fine_tune_epochs:
-            sparse = "magnitude_pruning" in bundle.applied
-            plan = Plan(self.fine_tune_epochs, self.learning_rate, precision=self.precision, keep_zeros=sparse)
-            network = yield from train(network, bundle, context, plan)
-        yield Note(text=f"Weights and arithmetic are exported in {self.precision}, inputs and outputs in float32.")
-        return replace(bundle, network=network, precision=self.precision, applied=(*bundle.applied, self.key))
+            compares = self.compare_fp32 and self.training_precision != "fp32"
+            tuned = yield from fine_tuned(bundle, context, self._plan(bundle), compares=compares)
+        if self.precision != "fp32":
+            tuned = yield from safely_reduced(tuned, context, self.precision)
+        return replace(tuned, precision=self.precision, applied=(*bundle.applied, self.key))
+
+    def _plan(self, bundle: ModelBundle) -> Plan:
+        from optimizers.training import Plan
+
+        sparse = "magnitude_pruning" in bundle.applied
+        return Plan(
+            self.fine_tune_epochs,
+            self.learning_rate,
+            batch_size=self.batch_size,
+            precision=self.training_precision,
+            keep_zeros=sparse,
+        )
+
+
+def _refuse(precision: TrainingPrecision, device: Device) -> None:
+    """Raises `CannotCompose` for what the device computes slowly or not at all."""
+    if precision == "fp16":
+        _refuse_slow_fp16(device)
+    elif precision == "bf16":
+        _refuse_slow_bf16(device)
+    elif precision == "tf32":
+        _refuse_missing_tf32(device)
 
 
 def _refuse_slow_fp16(device: Device) -> None:
@@ -111,6 +183,15 @@ def _refuse_slow_bf16(device: Device) -> None:
             f"bf16 on {device.name}, whose compute capability is {capability[0]}.{capability[1]}",
             expected="8.0 (Ampere) or newer",
             action="Choose fp16 as the precision",
+        )
+
+
+def _refuse_missing_tf32(device: Device) -> None:
+    if device.compute_capability is None or device.compute_capability < _AMPERE:
+        raise CannotCompose(
+            f"tf32 on {device.name}",
+            expected="a GPU of compute capability 8.0 (Ampere) or newer, because nothing else multiplies tf32",
+            action="Choose another precision of training",
         )
 
 

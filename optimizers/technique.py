@@ -9,18 +9,32 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.bundle import ModelBundle, Situation
+from core.data import Floats
 from core.devices import Device
 from core.progress import Steps
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+class Served(Protocol):
+    """A network in the engine that would serve it."""
+
+    size_bytes: int
+
+    def run(self, x: Floats) -> Floats:
+        """float32 logits[N, classes] for x[N, C, H, W]."""
+
+    def p50_ms(self) -> float:
+        """Median latency at the recipe's batch size, timed for a fraction of a second."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,10 @@ class Context:
     """An existing, empty folder for intermediate files."""
     build_network: Callable[[str], nn.Module]
     """An untrained network of a named architecture, its weights drawn from torch's global generator."""
+    runtime: str = ""
+    """The engine that will serve the network."""
+    serve: Callable[[ModelBundle], AbstractContextManager[Served]] | None = None
+    """Exports a bundle and opens it again in that engine, as it would ship; None where nothing can be served."""
 
 
 class Technique(BaseModel):
@@ -47,6 +65,8 @@ class Technique(BaseModel):
     """One line: what it does and what it costs."""
     learn: ClassVar[str]
     """A short paragraph of markdown: how it works, when it pays, when it does not, with its source."""
+    simulates: ClassVar[bool] = False
+    """Whether the network computes in float as before, so that neither its speed nor its size tells anything."""
 
     def label(self) -> str:
         """A few words for titles and legends, with the setting that matters most: `Pruned 50 %`."""
@@ -81,3 +101,9 @@ def choice(default: Any, *, title: str, help: str, labels: dict[str, str] | None
     """A `Literal` or bool field drawn as a choice; `labels` maps stored values to what is shown."""
     extra: dict[str, Any] = {"widget": "choice", "labels": labels or {}, "advanced": advanced}
     return Field(default, title=title, description=help, json_schema_extra=extra)
+
+
+def names(*, title: str, help: str, advanced: bool = False) -> Any:
+    """A tuple of short texts drawn as one line, separated by commas."""
+    extra: dict[str, Any] = {"widget": "names", "unit": "", "advanced": advanced}
+    return Field((), max_length=100, title=title, description=help, json_schema_extra=extra)

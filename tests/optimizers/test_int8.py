@@ -1,140 +1,63 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
-from onnx import numpy_helper
-from torch import nn
 
-from core.bundle import ModelBundle, OnnxGraph
-from core.data import DataSplits
+from core.bundle import ModelBundle, OnnxGraph, Situation
 from core.devices import Device
-from core.errors import BadInput, NothingDone
+from core.errors import BadInput, CannotCompose
 from core.progress import Note, Progress, result_of
 from optimizers.int8 import Int8
 from optimizers.technique import Context
-from tests.optimizers.conftest import CLASSES, DATA, bundle_of, events_and_result
+from tests.optimizers.conftest import DATA, events_and_result
 
-CALIBRATION = DATA.calibrate.take(48)
-
-
-class OneConvolution(nn.Module):
-    """Nothing that a graph optimiser could fold into the weights, whose channels differ widely in size."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv2d(1, CLASSES, 3)
-        with torch.no_grad():
-            self.conv.weight *= torch.tensor([0.01, 0.1, 1.0, 10.0]).view(-1, 1, 1, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv(x).amax((2, 3))
+GPU = Device("cuda:0", "cuda", "a GPU", 2**30, compute_capability=(8, 9))
 
 
-class Quantized:
-    """The 8-bit tensors and grids of a graph with one convolution."""
-
-    def __init__(self, bundle: ModelBundle) -> None:
-        assert isinstance(bundle.network, OnnxGraph)
-        graph = onnx.load_from_string(bundle.network.content).graph
-        self.values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
-        makers = {name: node for node in graph.node for name in node.output}
-        (convolution,) = (node for node in graph.node if node.op_type == "Conv")
-        self.x, self.weight = (makers[name] for name in convolution.input[:2])
-
-    def read(self, node: onnx.NodeProto, index: int) -> np.ndarray[Any, Any]:
-        return self.values[node.input[index]]
+@pytest.fixture
+def for_onnx(context: Context) -> Context:
+    return replace(context, runtime="onnxruntime")
 
 
-def quantize(network: nn.Module, context: Context, family: str = "cnn", **settings: Any) -> ModelBundle:
-    return result_of(Int8(calibration_images=48, **settings).apply(bundle_of(network, family), context))
-
-
-@pytest.mark.parametrize(("weight_range", "most"), [("full", 127), ("reduced", 64)])
-@pytest.mark.parametrize("per_channel", [True, False])
-def test_weights_lie_on_the_symmetric_grid_of_their_largest_value(
-    context: Context, per_channel: bool, weight_range: str, most: int
-) -> None:
-    network = OneConvolution()
-    quantized = Quantized(quantize(network, context, per_channel=per_channel, weight_range=weight_range))
-    weights = network.conv.weight.detach().numpy()
-    largest = np.abs(weights).max((1, 2, 3)) if per_channel else np.abs(weights).max()
-    scale, zero_point = quantized.read(quantized.weight, 1), quantized.read(quantized.weight, 2)
-    np.testing.assert_allclose(scale, largest / most, rtol=1e-5)
-    assert not zero_point.any()
-    stored = quantized.read(quantized.weight, 0)
-    assert stored.dtype == np.int8
-    expected = np.clip(np.rint(weights / scale.reshape(-1, 1, 1, 1)), -most, most)
-    np.testing.assert_allclose(stored, expected, atol=1)
-    assert np.mean(stored == expected) > 0.95
-
-
-def test_min_max_activations_lie_on_the_grid_of_what_was_observed(context: Context) -> None:
-    bundle = bundle_of(OneConvolution())
-    quantized = Quantized(quantize(bundle.module, context))
-    x = bundle.contract.prepare(CALIBRATION.pixels)
-    low, high = min(x.min(), 0), max(x.max(), 0)
-    scale = quantized.read(quantized.x, 1)
-    assert scale == pytest.approx((high - low) / 255, rel=1e-5)
-    assert quantized.read(quantized.x, 2) == np.rint(-low / scale)
-    assert quantized.read(quantized.x, 2).dtype == np.uint8
-
-
-def test_symmetric_activations_have_zero_points_of_zero_and_float_biases(context: Context) -> None:
-    result = quantize(OneConvolution(), context, symmetric=True)
-    quantized = Quantized(result)
-    assert quantized.read(quantized.x, 2) == 0
-    assert quantized.read(quantized.x, 2).dtype == np.int8
-    assert np.int32 not in {value.dtype for value in quantized.values.values()}
-
-
-def test_percentile_cuts_off_what_min_max_covers(context: Context, tmp_path: Any) -> None:
-    pixels = DATA.calibrate.pixels.copy()
-    pixels[0, 0, 0, 0] = 255
-    data = DataSplits(DATA.train, type(DATA.calibrate)(np.zeros_like(pixels) + 60, DATA.calibrate.labels), DATA.test)
-    data.calibrate.pixels[0, 0, 0, 0] = 255
-    bundle = bundle_of(OneConvolution(), data=data)
-    scales = {}
-    for method in ("minmax", "percentile"):
-        folder = tmp_path / method
-        folder.mkdir()
-        here = Context(context.device, 1, 0, folder, context.build_network)
-        quantized = Quantized(result_of(Int8(calibration_images=64, method=method).apply(bundle, here)))
-        scales[method] = float(quantized.read(quantized.x, 1))
-    assert scales["percentile"] < scales["minmax"]
-
-
-@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
-def test_the_graph_answers_nearly_as_the_network_did_for_any_batch(
-    bundle: ModelBundle, context: Context, method: str
-) -> None:
-    result = result_of(Int8(calibration_images=48, method=method).apply(bundle, context))
+def test_the_result_answers_like_the_float_network_for_any_batch(bundle: ModelBundle, for_onnx: Context) -> None:
+    result = result_of(Int8(calibration_images=48).apply(bundle, for_onnx))
     assert isinstance(result.network, OnnxGraph)
-    session = onnxruntime.InferenceSession(result.network.content, providers=["CPUExecutionProvider"])
-    x = bundle.contract.prepare(bundle.data.test.pixels)
-    expected = bundle.module.eval()(torch.from_numpy(x)).detach().numpy()
+    session = onnxruntime.InferenceSession(result.network.content)
+    x = bundle.contract.prepare(DATA.test.pixels)
+    import torch
+
+    with torch.inference_mode():
+        expected = bundle.module.eval()(torch.from_numpy(x)).numpy()
     logits = session.run(["logits"], {"input": x})[0]
     assert np.abs(logits - expected).max() < 0.1 * np.abs(expected).max()
     np.testing.assert_allclose(session.run(["logits"], {"input": x[:1]})[0], logits[:1], atol=1e-5)
 
 
-def test_only_the_layers_of_a_transformer_are_quantized(transformer: ModelBundle, context: Context) -> None:
-    events, result = events_and_result(Int8(calibration_images=48).apply(transformer, context))
+def test_what_happened_is_told_with_progress_over_the_images(bundle: ModelBundle, for_onnx: Context) -> None:
+    events, result = events_and_result(Int8(calibration_images=48).apply(bundle, for_onnx))
+    (note,) = [event for event in events if isinstance(event, Note)]
+    assert note.text.startswith("3 of 3 layers quantized by ONNX Runtime")
+    assert any(isinstance(event, Progress) and event.unit == "images" and event.done == 48 for event in events)
+    assert result.quantization is not None
+    assert [layer.bits for layer in result.quantization.layers] == [8, 8, 8]
+
+
+def test_a_kept_layer_is_float_in_the_graph(bundle: ModelBundle, for_onnx: Context) -> None:
+    result = result_of(Int8(calibration_images=16, keep=("head",)).apply(bundle, for_onnx))
     assert isinstance(result.network, OnnxGraph)
     graph = onnx.load_from_string(result.network.content).graph
-    producers = {name: node.op_type for node in graph.node for name in node.output}
-    sums = [producers[node.input[0]] for node in graph.node if node.op_type == "LayerNormalization"]
-    assert sums == ["Add"] * 5, "the sum of a block and its shortcut stays in float"
-    (note,) = [event for event in events if isinstance(event, Note)]
-    layers = sum(node.op_type in ("Conv", "Gemm", "MatMul") for node in graph.node)
-    assert note.text.startswith(f"{layers} of {layers} layers quantized")
-    observed = [event.done for event in events if isinstance(event, Progress)]
-    assert observed == [0, 16, 32, 48]
+    (head,) = [node for node in graph.node if node.name == "head"]
+    weights = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    assert weights[head.input[1]] == onnx.TensorProto.FLOAT
+
+
+def test_a_pattern_without_a_layer_is_bad_input(bundle: ModelBundle, for_onnx: Context) -> None:
+    with pytest.raises(BadInput, match="No layer is called 'tail'"):
+        result_of(Int8(keep=("tail",)).apply(bundle, for_onnx))
 
 
 @pytest.mark.parametrize(
@@ -143,29 +66,60 @@ def test_only_the_layers_of_a_transformer_are_quantized(transformer: ModelBundle
 )
 def test_seven_bits_are_for_cpus_that_could_overflow(flags: set[str], expected: bool) -> None:
     device = Device("cpu", "cpu", "some CPU", 2**30, cpu_flags=frozenset(flags))
-    assert Int8()._uses_seven_bits(device) is expected
-    assert Int8(weight_range="reduced")._uses_seven_bits(device)
-    assert not Int8(weight_range="full")._uses_seven_bits(device)
+    assert Int8()._grid(device).seven_bit_weights is expected
+    assert Int8(weight_range="reduced")._grid(device).seven_bit_weights
+    assert not Int8(weight_range="full")._grid(device).seven_bit_weights
 
 
-def test_a_network_without_layers_is_not_called_quantized(context: Context) -> None:
-    class NoLayers(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.mean((2, 3)).expand(-1, CLASSES) + torch.arange(CLASSES)
-
-    with pytest.raises(NothingDone, match="0 of 0 layers"):
-        quantize(NoLayers(), context)
+def test_seven_bits_are_said(bundle: ModelBundle, for_onnx: Context) -> None:
+    events, _ = events_and_result(Int8(calibration_images=16, weight_range="reduced").apply(bundle, for_onnx))
+    assert any(isinstance(event, Note) and event.text == "Weights have 7 bits." for event in events)
 
 
-def test_calibration_images_are_needed(context: Context) -> None:
-    bundle = bundle_of(OneConvolution(), data=DataSplits(DATA.train, DATA.calibrate.take(0), DATA.test))
-    with pytest.raises(BadInput, match="no calibration images"):
-        result_of(Int8().apply(bundle, context))
+@pytest.mark.parametrize(
+    ("runtime", "form"),
+    [("onnxruntime", "onnx"), ("openvino", "openvino"), ("torch_compile", "torch"), ("tensorrt", "onnx")],
+)
+def test_every_engine_gets_the_form_it_takes(runtime: str, form: str, situation: Situation) -> None:
+    after = Int8().check(replace(situation, runtime=runtime, device=GPU if runtime == "tensorrt" else situation.device))
+    assert (after.form, after.precision) == (form, "int8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "change", "reason"),
+    [
+        ({}, {"runtime": "pytorch"}, "eager PyTorch would compute"),
+        ({"method": "entropy"}, {"runtime": "openvino"}, "min-max, percentile or MSE"),
+        ({"method": "entropy"}, {"runtime": "torch_compile"}, "min-max or by MSE"),
+        ({"method": "percentile"}, {"runtime": "tensorrt", "device": GPU}, "min-max or entropy"),
+        ({"per_channel": False}, {"runtime": "tensorrt", "device": GPU}, "a scale per channel"),
+        ({"rest": "fp16"}, {"runtime": "onnxruntime"}, "TensorRT"),
+        ({"smooth_quant": 0.5}, {}, "transformer"),
+        ({"reestimate_batchnorm": True}, {"family": "transformer"}, "BatchNorm"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_refused_with_what_it_can(
+    settings: dict[str, object], change: dict[str, object], reason: str, situation: Situation
+) -> None:
+    with pytest.raises(CannotCompose, match=reason):
+        Int8.model_validate(settings).check(replace(situation, **change))  # type: ignore[arg-type]
 
 
 def test_nothing_is_printed_or_logged(
-    bundle: ModelBundle, context: Context, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    bundle: ModelBundle, for_onnx: Context, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    result_of(Int8(calibration_images=16, method="entropy").apply(bundle, context))
+    result_of(Int8(calibration_images=16, method="entropy").apply(bundle, for_onnx))
     assert capsys.readouterr().out == ""
     assert not [record for record in caplog.records if record.name == "root"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "INT8"),
+        ({"method": "entropy"}, "INT8 entropy"),
+        ({"per_channel": False, "max_loss": 0.5}, "INT8 per tensor ≤ 0.5 points"),
+    ],
+)
+def test_the_label_says_what_matters(settings: dict[str, object], expected: str) -> None:
+    assert Int8.model_validate(settings).label() == expected

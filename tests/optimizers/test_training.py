@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import parametrize
 
 from core.bundle import ModelBundle
 from core.errors import RunFailed
-from core.progress import Event, Metric, Progress
+from core.progress import Event, Metric, Progress, result_of
+from core.quantization import TrainingPrecision
+from optimizers.arithmetic import arithmetic
+from optimizers.state import torch_state
 from optimizers.technique import Context
-from optimizers.training import Plan, TrainingPrecision, evaluate, train
-from tests.optimizers.conftest import events_and_result
+from optimizers.training import Plan, TrainedTogether, evaluate, train, train_together
+from tests.optimizers.conftest import CLASSES, TinyNet, bundle_of, events_and_result
 
 PLAN = Plan(epochs=3, learning_rate=0.02, batch_size=16)
 
@@ -122,3 +129,120 @@ def test_zeros_are_held_in_every_step_of_the_way(bundle: ModelBundle, context: C
     run(bundle, context, Plan(2, 0.01, batch_size=32, keep_zeros=True))
     assert len(seen) > 8
     assert max(seen) == 0
+
+
+def together(bundle: ModelBundle, context: Context, *plans: Plan) -> tuple[list[Event], TrainedTogether]:
+    return events_and_result(train_together(bundle.module, bundle, context, plans))
+
+
+class Restless(TinyNet):
+    """Draws random numbers while it trains."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.dropout(x, 0.2, self.training))
+
+
+def test_two_that_take_turns_become_what_each_becomes_alone(context: Context) -> None:
+    torch.manual_seed(0)
+    bundle = bundle_of(Restless())
+    reduced = replace(PLAN, precision="bf16")
+    _, done = together(bundle, context, reduced, PLAN)
+    for trained, plan in zip(done.each, (reduced, PLAN), strict=True):
+        alone = run(bundle, context, plan)[1].state_dict()
+        assert all(torch.equal(alone[name], tensor) for name, tensor in trained.network.state_dict().items())
+    assert [len(trained.run.losses) for trained in done.each] == [24, 24]
+    first, second = (trained.run.losses.array for trained in done.each)
+    assert first[0] == pytest.approx(second[0], rel=0.02)
+
+
+def test_turns_end_with_the_epoch_and_leave_out_no_step(bundle: ModelBundle, context: Context) -> None:
+    events, done = together(bundle, context, Plan(3, 0.01, batch_size=5), Plan(3, 0.01, batch_size=5))
+    assert sum(done.turns) == len(done.each[0].run.step_ms) == 3 * 25
+    ends = np.cumsum(done.turns)
+    assert {25, 50, 75} <= set(ends.tolist())
+    assert 30 <= len(done.turns) <= 60
+    last = [event for event in events if isinstance(event, Progress)][-1]
+    assert (last.done, last.total) == (150, 150)
+
+
+def test_memory_is_what_stays_and_what_the_backward_pass_needs(context: Context) -> None:
+    """Counted by hand: linear layers keep their inputs, ReLU its output, the loss the log-probabilities."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(144, 32), nn.ReLU(), nn.Linear(32, CLASSES))
+    bundle, batch = bundle_of(network), 16
+    _, done = together(bundle, context, Plan(1, 0.01, batch_size=batch), Plan(1, 0.01, batch_size=batch))
+    weights = 144 * 32 + 32 + 32 * CLASSES + CLASSES
+    resident = 4 * (4 * weights + 4)  # weights, gradients and AdamW's two moments, and its step count for 4 tensors
+    kept = 4 * batch * (144 + 32 + CLASSES)  # ReLU's output is the next layer's input
+    known = resident + kept + 8 * batch  # the targets are int64
+    assert done.each[0].run.memory_bytes == pytest.approx(known, abs=16)
+
+
+def test_bf16_keeps_less_for_the_backward_pass(bundle: ModelBundle, context: Context) -> None:
+    _, done = together(bundle, context, replace(PLAN, precision="bf16"), PLAN)
+    reduced, full = (trained.run.memory_bytes for trained in done.each)
+    assert 0.4 * full < reduced < 0.95 * full
+
+
+def test_a_network_with_parametrized_weights_is_trained(bundle: ModelBundle, context: Context) -> None:
+    class Halves(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight / 2
+
+    network = bundle.module
+    parametrize.register_parametrization(network.head, "weight", Halves())
+    trained = run(bundle, context, PLAN)[1]
+    original = trained.head.parametrizations.weight.original
+    assert parametrize.is_parametrized(trained.head, "weight")
+    assert torch.equal(trained.head.weight, original / 2)
+    assert not torch.equal(original, network.head.parametrizations.weight.original)
+
+
+def test_before_each_epoch_the_trainee_is_shown_with_the_share_done(bundle: ModelBundle, context: Context) -> None:
+    shown: list[tuple[nn.Module, float, torch.Tensor]] = []
+
+    def note(trainee: nn.Module, share: float) -> None:
+        shown.append((trainee, share, trainee.head.weight.detach().clone()))
+
+    plan = replace(PLAN, epochs=4)
+    trained = result_of(train(bundle.module, bundle, context, plan, on_epoch=note))
+    assert [share for _, share, _ in shown] == [0, 0.25, 0.5, 0.75]
+    assert all(trainee is trained for trainee, _, _ in shown)
+    assert torch.equal(shown[0][2], bundle.module.head.weight)
+    assert not torch.equal(shown[1][2], shown[2][2])
+
+
+def test_fp16_that_never_gets_through_is_an_error(bundle: ModelBundle, context: Context) -> None:
+    """A scale of 65,536 overflows gradients this large in each of two steps."""
+    with torch.no_grad():
+        bundle.module.head.weight.mul_(2000)
+    with pytest.raises(RunFailed, match="every one of 2 steps"):
+        run(bundle, context, Plan(1, 1e-5, batch_size=64, precision="fp16"))
+
+
+def test_tf32_is_on_inside_only() -> None:
+    before = _flags()
+    with arithmetic(torch.device("cpu"), "tf32"):
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+        assert torch.backends.cudnn.allow_tf32
+    assert _flags() == before
+    with arithmetic(torch.device("cpu"), "fp32"):
+        assert _flags() == before
+
+
+def test_tf32_inside_exact_state_leaves_it_exact(context: Context) -> None:
+    with torch_state(context):
+        before = _flags()
+        with arithmetic(torch.device("cpu"), "tf32"):
+            assert torch.backends.cudnn.deterministic
+        assert _flags() == before
+
+
+def _flags() -> tuple[object, ...]:
+    cudnn = torch.backends.cudnn
+    return (
+        cudnn.enabled,
+        cudnn.benchmark,
+        cudnn.deterministic,
+        cudnn.allow_tf32,
+        torch.backends.cuda.matmul.fp32_precision,
+    )
