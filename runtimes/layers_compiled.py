@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from math import prod
 from statistics import median
+from typing import Any
 
 import torch
 from torch import fx
@@ -25,25 +26,39 @@ from runtimes.layers_trace import Operation, calls_in, read_trace
 
 _CALL = "profiled call"
 _GRAPH = "## Call CompiledFxGraph"
-_CONVOLUTION = "aten::convolution"
-_FIRST_FACTOR = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::baddbmm": 1}
+_CONVOLUTIONS = {
+    "aten::convolution": (1, 3, 4, 8),
+    "mkldnn::_convolution_pointwise": (1, 4, 3, 6),
+    "onednn::qconv_pointwise": (3, 7, 8, 10),
+    "onednn::qconv2d_pointwise": (3, 8, 9, 11),
+}
+"""Which arguments weights, strides, padding and groups are; dilation stands behind the later of strides and padding."""
+_FIRST_FACTOR = {"aten::mm": 0, "aten::bmm": 0, "aten::addmm": 1, "aten::baddbmm": 1, "aten::_int_mm": 0}
+_LINEAR = {"mkl::_mkl_linear": 2, "mkldnn::_linear_pointwise": 1, "onednn::qlinear_pointwise": 3}
+"""Which argument holds the weights, in either order of their two sides."""
+_WITH_WEIGHTS = {"aten::mm": 1, "aten::addmm": 2, "aten::_int_mm": 1} | _LINEAR
 _ATTENTION = "aten::_scaled_dot_product"
 _CONVERSIONS = ("aten::to", "aten::_to_copy", "aten::copy_", "Memcpy")
-_PRECISIONS = {"float": "fp32", "c10::BFloat16": "bf16", "c10::Half": "fp16", "double": "fp64", "signed char": "int8"}
+_PRECISIONS = {"float": "fp32", "c10::BFloat16": "bf16", "c10::Half": "fp16", "double": "fp64"} | dict.fromkeys(
+    ("signed char", "unsigned char"), "int8"
+)
 
 
-def profile_compiled(network: fx.GraphModule, device: torch.device, x: Floats) -> LayerProfile:
+def profile_compiled(network: fx.GraphModule, device: torch.device, x: Floats, *, fixed: bool = False) -> LayerProfile:
     """Each kernel's median on x[N, C, H, W]. Compiles anew, so that generated CPU kernels show in the profile.
 
+    With `fixed`, for exactly that batch size.
     The profiler slows down every call, by as much for each event as a profiled call is longer than a plain one; that
     is subtracted. Raises `Unavailable` where the compiled graph does not show what it calls.
     """
     is_gpu = device.type == "cuda"
-    compiled = torch.compile(network) if is_gpu else torch.compile(network, options={"cpp.enable_kernel_profile": True})
+    options: dict[str, Any] = {} if is_gpu else {"cpp.enable_kernel_profile": True}
+    compiled = torch.compile(network, dynamic=False if fixed else None, options=options)
     with torch.inference_mode():
         bound = torch.tensor(x, device=device)
-        # A session has seen a batch of one first, so that what it runs for others is compiled for any size.
-        compiled(bound[:1])
+        if not fixed:
+            # A session has seen a batch of one first, so that what it runs for others is compiled for any size.
+            compiled(bound[:1])
 
         def call() -> None:
             compiled(bound)
@@ -98,19 +113,22 @@ def _layer(place: int, same: Sequence[Operation], cost_us: float) -> Layer:
 
 def _output(operation: Operation) -> list[int] | None:
     """Of what multiplies; None for anything else."""
-    shapes = operation.shapes
-    if operation.name == _CONVOLUTION:
+    name, shapes = operation.name, operation.shapes
+    if name in _CONVOLUTIONS:
         return _convolved(operation)
-    if operation.name in _FIRST_FACTOR:
-        first = _FIRST_FACTOR[operation.name]
+    if name in _LINEAR:
+        return [*shapes[0][:-1], prod(shapes[_LINEAR[name]]) // shapes[0][-1]]
+    if name in _FIRST_FACTOR:
+        first = _FIRST_FACTOR[name]
         return [*shapes[first][:-1], shapes[first + 1][-1]]
-    return [*shapes[0][:-1], shapes[2][-1]] if operation.name.startswith(_ATTENTION) else None
+    return [*shapes[0][:-1], shapes[2][-1]] if name.startswith(_ATTENTION) else None
 
 
 def _convolved(operation: Operation) -> list[int]:
     """The output's shape, from the input, the weight, and the arguments stride, padding and dilation."""
-    image, weight = operation.shapes[:2]
-    stride, padding, dilation = (json.loads(value) for value in operation.values[3:6])
+    place, *settings, _ = _CONVOLUTIONS[operation.name]
+    image, weight = operation.shapes[0], operation.shapes[place]
+    stride, padding, dilation = (json.loads(operation.values[each]) for each in (*settings, max(settings) + 1))
     sides = [
         (size + 2 * pad - spread * (kernel - 1) - 1) // step + 1
         for size, kernel, step, pad, spread in zip(image[2:], weight[2:], stride, padding, dilation, strict=True)
@@ -119,27 +137,35 @@ def _convolved(operation: Operation) -> list[int]:
 
 
 def _macs(operation: Operation, output: Sequence[int]) -> int:
-    shapes = operation.shapes
-    if operation.name == _CONVOLUTION:
-        return convolution_macs(output, shapes[1], output_channels=shapes[1][0])
-    if operation.name in _FIRST_FACTOR:
-        return matmul_macs(output, shapes[_FIRST_FACTOR[operation.name]][-1])
+    name, shapes = operation.name, operation.shapes
+    if name in _CONVOLUTIONS:
+        weight = shapes[_weight_of(operation)]
+        return convolution_macs(output, weight, output_channels=weight[0])
+    if name in _LINEAR:
+        return matmul_macs(output, shapes[0][-1])
+    if name in _FIRST_FACTOR:
+        return matmul_macs(output, shapes[_FIRST_FACTOR[name]][-1])
     return attention_macs(*shapes[:3])
 
 
 def _weight_of(operation: Operation) -> int:
     """Which argument holds the weights; 0 for none, since the first one never does."""
-    if operation.name in ("aten::mm", "aten::addmm"):
-        return _FIRST_FACTOR[operation.name] + 1
-    return 1 if operation.name == _CONVOLUTION else 0
+    if operation.name in _CONVOLUTIONS:
+        return _CONVOLUTIONS[operation.name][0]
+    return _WITH_WEIGHTS.get(operation.name, 0)
 
 
 def _channels(operation: Operation) -> tuple[int, int] | None:
     if not (place := _weight_of(operation)):
         return None
     first, second = operation.shapes[place][:2]
-    return (second * _groups(operation), first) if operation.name == _CONVOLUTION else (first, second)
+    if operation.name in _CONVOLUTIONS:
+        return second * _groups(operation), first
+    inputs = operation.shapes[0][-1] if operation.name in _LINEAR else first
+    return inputs, first * second // inputs
 
 
 def _groups(operation: Operation) -> int:
-    return int(operation.values[8]) if operation.name == _CONVOLUTION else 1
+    if operation.name not in _CONVOLUTIONS:
+        return 1
+    return int(operation.values[_CONVOLUTIONS[operation.name][-1]])

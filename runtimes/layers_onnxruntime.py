@@ -58,6 +58,7 @@ _PRECISIONS = {
     "uint8": "int8",
     "int8": "int8",
 }
+_INT8_ACTIVATIONS = 4
 _SUFFIX = "_kernel_time"
 
 
@@ -174,7 +175,7 @@ def _layer(event: dict[str, Any], time_ms: float, executed: _Graph, exported: _G
         op=facts["op_name"],
         kind=_kind(facts["op_name"], node, is_new=source is None),
         time_ms=time_ms,
-        precision=shapes.precision,
+        precision=_precision(shapes, node),
         macs=_macs(shapes, node, executed, weight) if is_multiplied else 0,
         weight_bytes=executed.weight_bytes(node) if node and is_multiplied else 0,
         input_bytes=int(facts["activation_size"]),
@@ -218,6 +219,14 @@ class _Shapes:
         return next((kind for kind in types if kind in BITS), types[0] if types else "none")
 
 
+def _precision(shapes: _Shapes, node: onnx.NodeProto | None) -> str:
+    """Packed weights are multiplied as floats, unless the node may round what comes in to INT8."""
+    if shapes.op == "MatMulNBits":
+        rounds = _attribute(node, "accuracy_level", 0) == _INT8_ACTIVATIONS
+        return "int8" if rounds else f"w{_attribute(node, 'bits', 4)}"
+    return shapes.precision
+
+
 @dataclass(frozen=True)
 class _Weight:
     name: str
@@ -241,6 +250,8 @@ def _macs(shapes: _Shapes, node: onnx.NodeProto | None, executed: _Graph, weight
 def _channels(op: str, node: onnx.NodeProto | None, weight: _Weight | None) -> tuple[int, int] | None:
     if weight is None or len(weight.shape) < 2:
         return None
+    if op == "MatMulNBits":
+        return _attribute(node, "K", 0), _attribute(node, "N", 0)
     first, second = weight.shape[0], weight.shape[1]
     if op in _CONVOLUTIONS and op != "ConvTranspose":
         return second * _attribute(node, "group", 1), first

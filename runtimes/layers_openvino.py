@@ -16,6 +16,7 @@ from statistics import mean
 from typing import Any
 
 import openvino
+from openvino import passes
 
 from core.data import Floats
 from core.layers import FUSED, Layer, LayerKind, LayerProfile
@@ -26,6 +27,7 @@ WINDOWS = 3
 _PRODUCTS = frozenset({"Convolution", "FullyConnected", "MatMul", "Deconvolution", "ScaledDotProductAttention"})
 _CONVERSIONS = frozenset({"Reorder", "Convert", "FakeQuantize"})
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8", "f64": "fp64"}
+_SMALL_WEIGHTS = {"i8": "w8", "u8": "w8", "i4": "w4", "u4": "w4"}
 _FACTS = ("layerType", "primitiveType", "runtimePrecision", "originalLayersNames")
 
 
@@ -39,6 +41,21 @@ def profile_openvino(path: Path, config: Mapping[str, Any], *, x: Floats) -> Lay
     )
 
 
+def fold_constants(model: Any) -> None:
+    """Compute in a float model what depends on no input, in place; weights keep their names.
+
+    The file becomes smaller by the shapes and layouts that were computed anew at every loading.
+    """
+    products = [each for each in model.get_ordered_ops() if each.get_type_name() in _READERS]
+    weights = [_constant_behind(product) for product in products]
+    folding = passes.Manager()
+    folding.register_pass(passes.ConstantFolding())
+    folding.run_passes(model)
+    for product, weight in zip(products, weights, strict=True):
+        if weight:
+            product.input_value(1).get_node().set_friendly_name(weight)
+
+
 @dataclass(frozen=True)
 class _Window:
     """Calls in a row on one compiled model."""
@@ -48,6 +65,8 @@ class _Window:
     nodes_ms: dict[str, float]
     model: Any
     """The graph as it is executed."""
+    rounds_activations: bool
+    """Whether float activations are rounded to INT8 where they meet weights in few bits."""
 
 
 def _window(core: Any, path: Path, config: Mapping[str, Any], x: Floats) -> _Window:
@@ -62,7 +81,8 @@ def _window(core: Any, path: Path, config: Mapping[str, Any], x: Floats) -> _Win
     nodes = {
         name: max(0.0, (after[name] * (warming + calls) - before.get(name, 0.0) * warming) / calls) for name in after
     }
-    return _Window(calls, mean(times), nodes, compiled.get_runtime_model())
+    rounds = compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") > 0
+    return _Window(calls, mean(times), nodes, compiled.get_runtime_model(), rounds)
 
 
 def _counters_ms(request: Any) -> dict[str, float]:
@@ -157,13 +177,16 @@ def _layers(window: _Window, model_file: _ModelFile) -> Iterator[Layer]:
         if node.get_type_name() != "Parameter" and constants.issuperset(makers):
             constants.add(name)  # made or rearranged once, before the first call
             continue
-        layer = _layer(node, model_file, constants, round(window.nodes_ms.get(name, 0.0), 5))
+        time_ms = round(window.nodes_ms.get(name, 0.0), 5)
+        layer = _layer(node, model_file, constants, time_ms, rounds_activations=window.rounds_activations)
         # What is done in place, or in less time than the counters show, says nothing.
         if layer.time_ms or layer.macs:
             yield layer
 
 
-def _layer(node: Any, model_file: _ModelFile, constants: set[str], time_ms: float) -> Layer:
+def _layer(
+    node: Any, model_file: _ModelFile, constants: set[str], time_ms: float, *, rounds_activations: bool
+) -> Layer:
     facts, name = _facts(node), node.get_friendly_name()
     is_product = facts["layerType"] in _PRODUCTS
     sources = model_file.take(_names(name, facts["originalLayersNames"]), is_product=is_product)
@@ -174,7 +197,7 @@ def _layer(node: Any, model_file: _ModelFile, constants: set[str], time_ms: floa
         op=f"{facts['layerType']} {facts['primitiveType']}",
         kind="compute" if sources or is_product else _kind(facts),
         time_ms=time_ms,
-        precision=_PRECISIONS.get(facts["runtimePrecision"], facts["runtimePrecision"]),
+        precision=_precision(node, facts, rounds_activations=rounds_activations),
         macs=sum(source.macs for source in sources),
         weight_bytes=_bytes(fixed) if sources else 0,
         input_bytes=_bytes([tensor for tensor in node.inputs() if _maker(tensor) not in constants]),
@@ -187,6 +210,15 @@ def _layer(node: Any, model_file: _ModelFile, constants: set[str], time_ms: floa
 def _facts(node: Any) -> dict[str, str]:
     info = node.get_rt_info()
     return {key: info[key].astype(str) if key in info else "" for key in _FACTS}
+
+
+def _precision(node: Any, facts: Mapping[str, str], *, rounds_activations: bool) -> str:
+    """What is multiplied: the engine tells only how the weights are stored, where these have fewer bits."""
+    told = facts["runtimePrecision"]
+    is_float = node.input(0).get_element_type().is_real() if node.inputs() else False
+    if facts["layerType"] == "FullyConnected" and told in _SMALL_WEIGHTS and is_float:
+        return "int8" if rounds_activations else _SMALL_WEIGHTS[told]
+    return _PRECISIONS.get(told, told)
 
 
 def _names(name: str, original_names: str) -> list[str]:
@@ -207,4 +239,4 @@ def _maker(tensor: Any) -> str:
 
 def _bytes(tensors: list[Any]) -> int:
     known = (tensor for tensor in tensors if tensor.get_partial_shape().is_static)
-    return sum(prod(tensor.get_shape()) * tensor.get_element_type().size for tensor in known)
+    return sum(prod(tensor.get_shape()) * tensor.get_element_type().bitwidth // 8 for tensor in known)

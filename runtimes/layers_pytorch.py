@@ -9,7 +9,7 @@ Imports torch: import it inside functions only.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
@@ -42,7 +42,7 @@ MOST_TRACED_CALLS = 30
 
 _CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d", "convolution"})
 _TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
-_FIRST_FACTOR = {"linear": 0, "mm": 0, "bmm": 0, "matmul": 0, "addmm": 1, "baddbmm": 1}
+_FIRST_FACTOR = {"linear": 0, "mm": 0, "_int_mm": 0, "bmm": 0, "matmul": 0, "addmm": 1, "baddbmm": 1}
 """Which argument the first factor of a matrix product is."""
 _ATTENTION = "scaled_dot_product_attention"
 _COMPUTE = _CONVOLUTIONS | _TRANSPOSED | _FIRST_FACTOR.keys() | {_ATTENTION, "einsum"}
@@ -167,18 +167,38 @@ class _Describer(_Interpreter):
     def __init__(self, network: fx.GraphModule) -> None:
         super().__init__(network)
         self.layers: dict[str, Layer] = {}
+        self._constants = _constants(network.graph)
 
     def operate(self, node: fx.Node, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = target(*args, **kwargs)
-        self.layers[node.name] = _describe(node, target, args, result)
+        if str(target).startswith("aten._assert"):
+            return result
+        self.layers[node.name] = _describe(node, target, args, result, self._constants)
         return result
 
 
-def _describe(node: fx.Node, target: Any, args: tuple[Any, ...], result: Any) -> Layer:
+def _constants(graph: fx.Graph) -> dict[fx.Node, str]:
+    """Nodes that are the same for every input, such as unpacked weights, with the attribute that they come from."""
+    found: dict[fx.Node, str] = {}
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            found[node] = str(node.target).replace(".parametrizations", "")
+        elif (
+            node.op == "call_function" and node.all_input_nodes and all(each in found for each in node.all_input_nodes)
+        ):
+            found[node] = found[node.all_input_nodes[0]]
+    return found
+
+
+def _describe(
+    node: fx.Node, target: Any, args: tuple[Any, ...], result: Any, constants: Mapping[fx.Node, str]
+) -> Layer:
     op = str(target).split(".")[1]
-    given = list(zip(node.args, args, strict=True))
-    fixed = {name: value for source, value in given if (name := _attribute(source)) and isinstance(value, Tensor)}
-    inputs = [value for source, value in given if isinstance(value, Tensor) and not _attribute(source)]
+    tensors = [(source, value) for source, value in zip(node.args, args, strict=True) if isinstance(value, Tensor)]
+    fixed = {
+        constants[source]: value for source, value in tensors if isinstance(source, fx.Node) and source in constants
+    }
+    inputs = [value for source, value in tensors if source not in constants]
     weight = next((value for value in fixed.values() if value.dim() >= 2), None) if op in _COMPUTE else None
     return Layer(
         name=next((module for name in fixed if (module := module_of(name))), node.name),
@@ -193,11 +213,6 @@ def _describe(node: fx.Node, target: Any, args: tuple[Any, ...], result: Any) ->
         channels=_channels(op, weight, args),
         groups=_groups(op, args),
     )
-
-
-def _attribute(source: Any) -> str:
-    """Where a constant of the graph is kept, such as `features.3.weight`; empty for what is computed."""
-    return str(source.target) if isinstance(source, fx.Node) and source.op == "get_attr" else ""
 
 
 def _kind(op: str) -> LayerKind:

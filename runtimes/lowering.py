@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from core.bundle import Precision
+from core.reduced import reduced
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -25,9 +26,12 @@ class _Casts(nn.Module):
 
 
 def lowered(module: nn.Module, precision: Precision) -> nn.Module:
-    """A copy of the module on the CPU, in eval mode, that computes in `precision` between float32 ends."""
+    """A copy of the module on the CPU, in eval mode, that computes in `precision` between float32 ends.
+
+    Modules that `core.reduced.in_float32` marked compute in float32 all the same.
+    """
     network = copy.deepcopy(module).cpu().eval()
     if precision == "fp32":
         return network
     dtype = DTYPES[precision]
-    return _Casts(network.to(dtype), dtype).eval()
+    return _Casts(reduced(network, dtype), dtype).eval()

@@ -48,17 +48,29 @@ class OnnxRuntime:
         return "The installed ONNX Runtime is the CPU build: onnxruntime-gpu in its place would serve NVIDIA GPUs"
 
     def check(self, situation: Situation) -> None:
-        """Raises `CannotCompose` for bf16, for fp16 on a CPU and for INT8 on a GPU."""
+        """Raises `CannotCompose` where it has no kernels: bf16, fp8, fp16 on a CPU, quantized graphs on a GPU."""
         refuse_fp16_on_cpu(situation)
+        if situation.form == "openvino":
+            raise CannotCompose(
+                "a network in OpenVINO's form for ONNX Runtime",
+                expected="PyTorch or ONNX, because nothing turns it back",
+                action="Choose OpenVINO as the runtime",
+            )
         if situation.precision == "bf16":
             raise CannotCompose(
                 "bf16 for ONNX Runtime",
                 expected="fp32, fp16 on a GPU, or INT8, because it has no bf16 convolutions",
                 action="Choose PyTorch, torch.compile or OpenVINO as the runtime",
             )
+        if situation.precision in ("fp8", "nvfp4"):
+            raise CannotCompose(
+                f"{situation.precision} for ONNX Runtime",
+                expected="fp32 or integers, because it multiplies no 8- or 4-bit floats",
+                action="Choose TensorRT as the runtime",
+            )
         if situation.form == "onnx" and situation.device.kind == "cuda":
             raise CannotCompose(
-                "an INT8 graph for ONNX Runtime on a GPU",
+                "a quantized graph for ONNX Runtime on a GPU",
                 expected="a CPU, because its CUDA kernels compute these graphs in float",
                 action="Choose the CPU as the device",
             )

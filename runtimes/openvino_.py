@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from core.bundle import ModelBundle, Situation
+from core.bundle import ModelBundle, OnnxGraph, OpenVinoModel, Situation
 from core.data import Floats
 from core.devices import Device
 from core.errors import CannotCompose
@@ -54,12 +54,19 @@ class OpenVino:
             )
 
     def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
-        """Write `model.xml` and `model.bin`, for any batch size; weights stay fp32, bf16 is chosen when opened."""
-        import openvino
+        """Write `model.xml` and `model.bin`, for any batch size; weights stay fp32, bf16 is chosen when opened.
 
-        model = openvino.Core().read_model(onnx_bytes(bundle, "fp32"), b"")
-        # The default would round every weight to fp16.
-        openvino.save_model(model, folder / _FILES[0], compress_to_fp16=False)
+        An OpenVINO model is written as it is, with the options for the engine that it carries.
+        """
+        xml, weights = (folder / name for name in _FILES)
+        if isinstance(bundle.network, OpenVinoModel):
+            xml.write_bytes(bundle.network.xml)
+            weights.write_bytes(bundle.network.weights)
+        else:
+            import openvino
+
+            # The default would round every weight to fp16.
+            openvino.save_model(_converted(bundle), xml, compress_to_fp16=False)
         return Artifact(self.key, bundle.precision, folder, _FILES)
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
@@ -78,6 +85,17 @@ class OpenVino:
         """A program that classifies images with `model.xml`."""
         engine = _ENGINE.format(hint=_precision_hint(artifact), file=artifact.files[0])
         return sample_code(artifact, imports="import openvino", engine=engine)
+
+
+def _converted(bundle: ModelBundle) -> Any:
+    import openvino
+
+    model = openvino.Core().read_model(onnx_bytes(bundle, "fp32"), b"")
+    if not isinstance(bundle.network, OnnxGraph):  # it would turn the weights of a quantized graph back into floats
+        from runtimes.layers_openvino import fold_constants
+
+        fold_constants(model)
+    return model
 
 
 def _config(artifact: Artifact, threads: int) -> dict[str, str | int]:

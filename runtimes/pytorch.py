@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -14,11 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from core.bundle import ModelBundle, Situation
+from core.bundle import Form, ModelBundle, Precision, Situation
 from core.data import Floats
 from core.devices import Device
 from core.errors import CannotCompose
 from core.layers import LayerProfile
+from core.torchao_import import import_torchao, import_x86_quantizer
+from runtimes.compiling import QUANTIZED, compiling, has_fixed_shapes
 from runtimes.cuda import graphed, no_graph_on_cpu, staged
 from runtimes.fit import refuse_bf16_before_ampere, refuse_fp16_on_cpu, why_not_installed
 from runtimes.runtime import Artifact, Session
@@ -42,7 +44,7 @@ class PyTorch:
             if compiles
             else "The exported program, one operation at a time: works everywhere, the usual point of reference."
         )
-        self.requirements: tuple[str, ...] = ("torch", "numpy", "pillow")
+        self.requirements: tuple[str, ...] = ("torch", "torchao", "numpy", "pillow")
 
     def why_unavailable(self, device: Device) -> str | None:
         """One sentence on why it cannot run on that device, or None."""
@@ -53,12 +55,19 @@ class PyTorch:
         )
 
     def check(self, situation: Situation) -> None:
-        """Raises `CannotCompose` for an ONNX graph, fp16 on a CPU, and bf16 on a GPU that lacks it."""
-        if situation.form == "onnx":
+        """Raises `CannotCompose` for another form than PyTorch's, and for a precision that it would not compute in."""
+        if situation.form != "torch":
             raise CannotCompose(
-                f"an INT8 graph in ONNX form for {self.title}",
+                f"a graph in {_FORMS[situation.form]} form for {self.title}",
                 expected="a PyTorch module",
-                action="Choose ONNX Runtime or OpenVINO as the runtime, or leave out the INT8 step",
+                action="Choose the runtime that the network was quantized for, or leave out that step",
+            )
+        if situation.precision == "int8" and not self.compiles and "weight_only" not in situation.applied:
+            raise CannotCompose(
+                f"fixed INT8 grids for {self.title}",
+                expected="an engine that multiplies integers, because eager PyTorch would compute the rounded values "
+                "in float",
+                action="Choose torch.compile, ONNX Runtime or OpenVINO as the runtime",
             )
         refuse_fp16_on_cpu(situation)
         refuse_bf16_before_ampere(situation)
@@ -67,27 +76,42 @@ class PyTorch:
         """Write `model.pt2`, for any batch size."""
         import torch
 
-        from runtimes.lowering import lowered
+        from runtimes.lowering import DTYPES, lowered
+        from runtimes.pt2_file import save_program
 
-        module = lowered(bundle.module, bundle.precision)
+        # What is quantized is exported as it is.
+        module = lowered(bundle.module, bundle.precision if bundle.precision in DTYPES else "fp32")
+        if bundle.precision in QUANTIZED:
+            import_torchao()
+            from torchao.utils import unwrap_tensor_subclass
+
+            module = unwrap_tensor_subclass(module)
         example = torch.zeros(2, *bundle.contract.shape)
         batch = torch.export.Dim("batch", min=1)
         with torch.no_grad():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
-        torch.export.save(program, folder / _FILE)
+        save_program(program, folder / _FILE)
         return Artifact(self.key, bundle.precision, folder, (_FILE,))
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
         """A session; with torch.compile, already compiled for a batch of one and for any of 16 or more.
 
+        With fixed INT8 grids every batch size is compiled for by itself, in the session, before it is first served.
         Loading a `.pt2` can run code that it contains: open only what `export` wrote.
         """
         import torch
 
         program, network = _load(artifact, device)
-        session = _TorchSession(torch.compile(network) if self.compiles else network, torch.device(device.id), threads)
-        if self.compiles:
-            _compile_now(session, program)
+        place = torch.device(device.id)
+        if not self.compiles:
+            return _TorchSession(network, place, threads)
+        _, *shape = program.example_inputs[0][0].shape
+        if has_fixed_shapes(artifact.precision, device):
+            session: _TorchSession = _FixedShapeSession(torch.compile(network, dynamic=False), place, threads)
+            sizes: tuple[int, ...] = (1,)
+        else:
+            session, sizes = _TorchSession(torch.compile(network), place, threads), (1, 16)
+        _compile_now(session, shape, sizes, artifact.precision)
         return session
 
     def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
@@ -98,12 +122,18 @@ class PyTorch:
         from runtimes.layers_pytorch import profile_eager
 
         _, network = _load(artifact, device)
+        place = torch.device(device.id)
         with torch_threads(threads):
-            return (profile_compiled if self.compiles else profile_eager)(network, torch.device(device.id), x)
+            if not self.compiles:
+                return profile_eager(network, place, x)
+            with compiling(artifact.precision, device.kind):
+                return profile_compiled(network, place, x, fixed=has_fixed_shapes(artifact.precision, device))
 
     def sample_code(self, artifact: Artifact) -> str:
         """A program that classifies images with `model.pt2`."""
-        return sample_code(artifact, imports="import torch.export.passes", engine=_engine(self.compiles))
+        return sample_code(
+            artifact, imports=_imports(artifact.precision), engine=_engine(self.compiles, artifact.precision)
+        )
 
 
 def _load(artifact: Artifact, device: Device) -> tuple[torch.export.ExportedProgram, torch.fx.GraphModule]:
@@ -111,6 +141,10 @@ def _load(artifact: Artifact, device: Device) -> tuple[torch.export.ExportedProg
     import torch
     from torch.export.passes import move_to_device_pass
 
+    if artifact.precision in QUANTIZED:
+        import_torchao()
+        if artifact.precision == "int8":
+            import_x86_quantizer()  # knows the operators that an INT8 program consists of
     program = move_to_device_pass(torch.export.load(artifact.main_file), device.id)
     # Convolutions with channels-last weights ran 1.1 to 1.7 times faster on a CPU; the file keeps the plain layout.
     return program, program.module().to(memory_format=torch.channels_last)
@@ -120,6 +154,11 @@ class _TorchSession:
     def __init__(self, network: Callable[[torch.Tensor], torch.Tensor], device: torch.device, threads: int) -> None:
         self._network, self._device, self._threads = network, device, threads
         self._stack = ExitStack()
+
+    @property
+    def device_kind(self) -> str:
+        """`cpu` or `cuda`."""
+        return self._device.type
 
     def run(self, x: Floats) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]."""
@@ -178,14 +217,43 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _compile_now(session: _TorchSession, program: torch.export.ExportedProgram) -> None:
-    """Compile inside `open`, for a batch of one and for any of 16 or more: PyTorch keeps different code for each."""
+class _FixedShapeSession(_TorchSession):
+    """Compiles for each batch size by itself: compiled for any, convolutions get the wrong memory layout."""
+
+    def __init__(self, network: Callable[[torch.Tensor], torch.Tensor], device: torch.device, threads: int) -> None:
+        super().__init__(network, device, threads)
+        self._sizes: set[int] = set()
+
+    def run(self, x: Floats) -> Floats:
+        """float32 logits[N, classes] for x[N, C, H, W]; a smaller batch than one seen is filled up with zeros."""
+        import numpy as np
+
+        size = min((size for size in self._sizes if size >= len(x)), default=len(x))
+        self._get_ready(size, x.shape[1:])
+        filled = np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)])
+        return super().run(filled)[: len(x)]
+
+    def bind(self, x: Floats) -> Callable[[], None]:
+        """One inference on x, compiled for."""
+        self._get_ready(len(x), x.shape[1:])
+        return super().bind(x)
+
+    def _get_ready(self, size: int, shape: Sequence[int]) -> None:
+        import numpy as np
+
+        if size not in self._sizes:
+            with compiling("int8", "cpu"):
+                super().run(np.zeros((size, *shape), np.float32))
+            self._sizes.add(size)
+
+
+def _compile_now(session: _TorchSession, shape: Sequence[int], sizes: Sequence[int], precision: Precision) -> None:
+    """Compile inside `open`, for these batch sizes: PyTorch keeps different code for one image and for several."""
     import numpy as np
 
-    _, *shape = program.example_inputs[0][0].shape
-    with session:
-        for batch in (1, 16):
-            session.run(np.zeros((batch, *shape), np.float32))
+    with session, compiling(precision, session.device_kind):
+        for size in sizes:
+            session.run(np.zeros((size, *shape), np.float32))
 
 
 def _why_no_cuda() -> str | None:
@@ -205,14 +273,36 @@ def _why_no_compiler(device: Device) -> str | None:
     return None
 
 
-def _engine(compiles: bool) -> str:
+_FORMS: dict[Form, str] = {"onnx": "ONNX", "openvino": "OpenVINO's"}
+
+
+def _imports(precision: Precision) -> str:
+    needs = {"int8": ", torchao.quantization.pt2e.quantizer.x86_inductor_quantizer"}
+    return "import torch.export.passes" + needs.get(precision, ", torchao" if precision in QUANTIZED else "")
+
+
+def _engine(compiles: bool, precision: Precision) -> str:
+    if compiles and precision == "int8":
+        return _LOGITS.format(
+            f"""
+DEVICE = "cpu"  # GPUs have no such kernels
+torch._inductor.config.freezing = True  # else it computes in float
+program = torch.export.load(HERE / "{_FILE}")  # runs code from the file: open only files you trust
+network = torch.compile(program.module(), dynamic=False)
+"""
+        )
     network = "program.module().to(memory_format=torch.channels_last)"
-    return f"""
+    return _LOGITS.format(
+        f"""
 DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
 program = torch.export.load(HERE / "{_FILE}")  # runs code from the file: open only files you trust
 program = torch.export.passes.move_to_device_pass(program, DEVICE)
 network = {f"torch.compile({network})" if compiles else network}
+"""
+    )
 
+
+_LOGITS = """{}
 
 def logits(x):
     with torch.inference_mode():

@@ -7,16 +7,17 @@ compute capability is named; everything else here needs one.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from core.bundle import ModelBundle, Situation
+from core.bundle import Form, ModelBundle, Precision, Situation
 from core.data import Floats, InputContract
 from core.devices import Device
 from core.errors import CannotCompose, RunFailed, Unavailable
+from core.formats import why_not_multiplied
 from core.layers import LayerProfile
 from runtimes.cuda import graphed, staged
 from runtimes.extras import EXTRAS
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 _FILE = "model.engine"
+_PRECISIONS: Mapping[Form, tuple[Precision, ...]] = {"torch": ("fp32", "fp16"), "onnx": ("int8", "w4", "fp8", "nvfp4")}
+"""What it is given, by form: networks to export, and graphs that were quantized for it."""
 _BATCHES = (1, 16, 256)
 """Smallest, preferred and largest batch the engine is built for."""
 _ENGINE = """
@@ -52,7 +55,7 @@ class TensorRt:
 
     key = "tensorrt"
     title = "TensorRT"
-    summary = "An engine built for this very GPU: usually its fastest in FP16. Building takes seconds to minutes."
+    summary = "An engine built for this very GPU: usually its fastest. Building takes seconds to minutes."
     requirements: tuple[str, ...] = ("tensorrt", "torch", "numpy", "pillow")
 
     def why_unavailable(self, device: Device) -> str | None:
@@ -63,19 +66,21 @@ class TensorRt:
         return "Its engines run on NVIDIA GPUs only" if device.kind == "cpu" else None
 
     def check(self, situation: Situation) -> None:
-        """Raises `CannotCompose` for an INT8 graph and for bf16."""
-        if situation.form == "onnx":
-            raise CannotCompose(
-                "an INT8 graph made for CPUs",
-                expected="fp32 or fp16, because TensorRT's parser rejects its zero points and integer biases",
-                action="Choose ONNX Runtime or OpenVINO as the runtime, or mixed precision in place of INT8",
-            )
+        """Raises `CannotCompose` for bf16, for what its own quantizer did not make, and for what the GPU lacks."""
         if situation.precision == "bf16":
             raise CannotCompose(
                 "bf16 for TensorRT",
                 expected="fp32 or fp16, because the exported graph keeps some weights in float, which it does not mix",
                 action="Choose fp16 as the precision",
             )
+        if situation.precision not in _PRECISIONS.get(situation.form, ()):
+            raise CannotCompose(
+                f"a network in {situation.precision} that was not quantized for TensorRT",
+                expected="a graph of its own quantizer, because its parser rejects zero points and integer biases",
+                action="Quantize the network with TensorRT as the runtime",
+            )
+        if reason := why_not_multiplied(situation.precision, situation.device):
+            raise CannotCompose(reason[0], expected=reason[1], action="Choose INT8 quantization or fp16")
 
     def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
         """Write `model.engine` for the GPU at hand."""

@@ -46,9 +46,9 @@ def profile_of(bundle: ModelBundle, runtime: str, cpu: Device, folder: Path) -> 
     return RUNTIMES[runtime].profile(artifact, cpu, threads=1, x=x)
 
 
-def quantized(bundle: ModelBundle, cpu: Device, folder: Path) -> ModelBundle:
+def quantized(bundle: ModelBundle, runtime: str, cpu: Device, folder: Path) -> ModelBundle:
     (folder := folder / "scratch").mkdir()
-    context = Context(cpu, 1, 0, folder, sample_models.build_student)
+    context = Context(cpu, 1, 0, folder, sample_models.build_student, runtime=runtime)
     return result_of(TECHNIQUES["int8"](calibration_images=16).apply(bundle, context))
 
 
@@ -82,7 +82,7 @@ def test_an_int8_graph_multiplies_as_often_and_says_what_ran_in_8_bits(
     key: str, runtime: str, cpu: Device, tmp_path: Path
 ) -> None:
     bundle = sample_models.load(key)
-    profile = profile_of(quantized(bundle, cpu, tmp_path), runtime, cpu, tmp_path)
+    profile = profile_of(quantized(bundle, runtime, cpu, tmp_path), runtime, cpu, tmp_path)
     assert profile.macs == BATCH * count_macs(bundle.module, bundle.contract)
     layers = profile.of("compute")
     in_8_bits = [layer for layer in layers if layer.precision == "int8"]
@@ -100,7 +100,7 @@ def test_an_int8_weight_takes_a_quarter_of_the_bytes(runtime: str, cpu: Device, 
     bundle = sample_models.load("student_cnn_fmnist")
     before = profile_of(bundle, runtime, cpu, tmp_path)
     (tmp_path / "int8").mkdir()
-    after = profile_of(quantized(bundle, cpu, tmp_path), runtime, cpu, tmp_path / "int8")
+    after = profile_of(quantized(bundle, runtime, cpu, tmp_path), runtime, cpu, tmp_path / "int8")
     wide, narrow = ({layer.name: layer for layer in each.of("compute")}["features.6"] for each in (before, after))
     assert wide.weight_bytes == pytest.approx(4 * 48 * 32 * 9, rel=0.01)
     assert narrow.weight_bytes == pytest.approx(48 * 32 * 9, rel=0.1)
