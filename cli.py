@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
+import pandas as pd
+
 from core.errors import BadInput, StudioError
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Progress
-from experiments.compare import against_baseline, describe, variants
+from experiments.compare import against_baseline, describe, describe_simulations, simulations, variants
 from experiments.cost import Currency, Price
 from experiments.folders import data_folder
 from experiments.recipe import Recipe, check, from_yaml, with_references
@@ -59,8 +61,18 @@ def optimize(recipe: Recipe, *, again: bool = False) -> int:
             return 130 if record.state == "cancelled" else 1
         records.append(record)
     print("\n" + describe(against_baseline(variants(records), store.results([record.id for record in records]))))
+    if recipe.is_simulated:
+        print("\n" + describe_simulations(_simulations(store, records)))
+        return 0
     print(f"\nArtifact: {data_folder() / 'runs' / records[1 % len(records)].id / 'artifact'}")
     return 0
+
+
+def _simulations(store: Store, records: list[RunRecord]) -> pd.DataFrame:
+    """The simulated runs among the records, against the baseline that is their first."""
+    base = store.result(records[0].id)
+    results = store.simulated_results([record.id for record in records])
+    return simulations(records, results, base.accuracy if base else None)
 
 
 def _carry_out(store: Store, recipe: Recipe) -> RunRecord:

@@ -9,7 +9,9 @@ import pandas as pd
 
 from experiments.measures import NO_DIFFERENCE
 from experiments.result import RunResult, Summary
+from experiments.simulation import SimulatedResult
 from experiments.store import RunRecord
+from profiling.accuracy import Accuracy
 from profiling.statistics import SIGNIFICANCE, SMALLEST_SPEEDUP
 
 
@@ -79,7 +81,7 @@ def _difference(row: pd.Series[Any], base: pd.Series[Any] | None, results: Mappi
     speedup = base.p50_ms / row.p50_ms
     return {
         "accuracy_points": 100 * (row.accuracy - base.accuracy),
-        "accuracy_verdict": _accuracy_verdict(results[base.run_id], results[row.run_id]),
+        "accuracy_verdict": accuracy_verdict(results[base.run_id].accuracy, results[row.run_id].accuracy),
         "speedup": speedup,
         "speedup_low": low,
         "speedup_high": high,
@@ -99,12 +101,63 @@ def latency_verdict(speedup: float, low: float, high: float) -> str:
     return NO_DIFFERENCE
 
 
-def _accuracy_verdict(base: RunResult, variant: RunResult) -> str:
+def accuracy_verdict(base: Accuracy, variant: Accuracy) -> str:
     """`-0.3 points` or no measurable difference, by an exact McNemar test on the same images."""
-    points = 100 * (variant.accuracy.value - base.accuracy.value)
-    if base.accuracy.total != variant.accuracy.total or variant.accuracy.mcnemar_against(base.accuracy) >= SIGNIFICANCE:
+    points = 100 * (variant.value - base.value)
+    if base.total != variant.total or variant.mcnemar_against(base) >= SIGNIFICANCE:
         return NO_DIFFERENCE
     return f"{points:+.2f} points"
+
+
+def simulations(
+    records: Sequence[RunRecord], results: Mapping[str, SimulatedResult], base: Accuracy | None
+) -> pd.DataFrame:
+    """One row per finished simulated run: accuracy against the baseline's, and what its weights would take.
+
+    Titles leave out that they are simulated. The fewest bits come first.
+    Without a baseline, `accuracy_verdict` is empty and `agreement` missing.
+    """
+    rows = [_simulation(record, results[record.id], base) for record in records if record.id in results]
+    return pd.DataFrame(rows, columns=SIMULATION).sort_values(["weight_bits", "accuracy"], ignore_index=True)
+
+
+SIMULATION = [
+    "run_id", "digest", "title", "accuracy", "accuracy_low", "accuracy_high", "accuracy_verdict", "agreement",
+    "weight_bits", "size_bytes",
+]  # fmt: skip
+
+
+def _simulation(record: RunRecord, result: SimulatedResult, base: Accuracy | None) -> dict[str, Any]:
+    found = result.accuracy
+    low, high = found.interval
+    done = " + ".join(technique.label() for technique in record.recipe.techniques)
+    return {
+        "run_id": record.id,
+        "digest": record.recipe.digest,
+        "title": record.recipe.name or done.replace("Simulated ", ""),
+        "accuracy": found.value,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "accuracy_verdict": accuracy_verdict(base, found) if base else "",
+        "agreement": found.agreement_with(base) if base and base.total == found.total else float("nan"),
+        "weight_bits": result.stored_as.weight_bits,
+        "size_bytes": result.stored_as.size_bytes,
+    }
+
+
+def describe_simulations(frame: pd.DataFrame) -> str:
+    """Simulated number formats as text for a terminal; what their weights would take is computed."""
+    table = pd.DataFrame(
+        {
+            "simulated": frame.title,
+            "accuracy": frame.accuracy.map("{:.2%}".format),
+            "vs baseline": frame.accuracy_verdict,
+            "agreement": frame.agreement.map("{:.2%}".format),
+            "bits per weight": frame.weight_bits.map("{:.2f}".format),
+            "computed MiB": (frame.size_bytes / 2**20).map("{:.2f}".format),
+        }
+    )
+    return table.to_string(index=False)
 
 
 def describe(frame: pd.DataFrame) -> str:

@@ -69,6 +69,10 @@ class Peaks(BaseModel):
         return float(np.interp(np.log(max(1, working_set)), np.log(sizes), rates))
 
 
+_PROBED: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
+"""Weights in few bits are multiplied in one of these; what only some GPUs compute is not probed."""
+
+
 def peaks_for(runtime: str, device: Device, *, threads: int, precisions: Sequence[Precision]) -> Steps[Peaks]:
     """The rates in these precisions; what was never probed under these conditions is probed now, a few seconds each."""
     runtime = _SAME_KERNELS.get(runtime, runtime)
@@ -135,6 +139,8 @@ def _write(path: Path, peaks: Peaks) -> None:
 
 
 def _is_possible(runtime: str, device: Device, precision: Precision) -> bool:
+    if precision not in _PROBED:
+        return False
     situation = Situation("cnn", 0, CHANNELS, device, runtime)
     try:
         if technique := _technique(precision):
@@ -165,7 +171,8 @@ def _macs_per_s(runtime: str, device: Device, threads: int, precision: Precision
         bundle = _probe()
         macs = batch * count_macs(bundle.module, bundle.contract)
         if technique := _technique(precision):
-            bundle = result_of(technique.apply(bundle, Context(device, threads, 0, folders[0], _no_student)))
+            context = Context(device, threads, 0, folders[0], _no_student, runtime=runtime)
+            bundle = result_of(technique.apply(bundle, context))
         artifact = RUNTIMES[runtime].export(bundle, folders[1])
         with RUNTIMES[runtime].open(artifact, device, threads=threads) as session:
             x = bundle.contract.prepare(np.resize(bundle.data.test.pixels, (batch, *bundle.contract.shape)))

@@ -11,12 +11,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from core.bundle import Situation
-from core.devices import Device, find_device
+from core.devices import find_device
 from core.errors import BadInput, CannotCompose, StudioError, Unavailable
+from experiments.fitting import untouched
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique, choice, slider
 from runtimes import RUNTIMES
-from sample_models import MODELS, contract, find
+from sample_models import MODELS
 
 GRAPHABLE = ("pytorch", "tensorrt")
 """Runtimes whose inference can be recorded as a CUDA graph; torch.compile replays graphs of its own."""
@@ -117,6 +118,11 @@ class Recipe(BaseModel):
         return not self.techniques and self.runtime == "pytorch"
 
     @property
+    def is_simulated(self) -> bool:
+        """Whether it only computes as if in another number format, so that nothing but accuracy can be measured."""
+        return any(technique.simulates for technique in self.techniques)
+
+    @property
     def settings(self) -> str:
         """Where and how it is measured, as `device|batch|threads`, with `|graph` where a CUDA graph is replayed.
 
@@ -127,8 +133,14 @@ class Recipe(BaseModel):
 
     @property
     def digest(self) -> str:
-        """16 hex digits that two recipes share exactly when they ask for the same work."""
-        content = self.model_dump(mode="json", exclude={"name"})
+        """16 hex digits that two recipes share exactly when they ask for the same work.
+
+        Settings that have their usual value are left out, so that a new one changes no recipe that lacks it.
+        """
+        content = self.model_dump(mode="json", exclude={"name", "techniques"}, exclude_defaults=True)
+        content["techniques"] = [
+            {each.key: each.model_dump(mode="json", exclude_defaults=True)} for each in self.techniques
+        ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -191,10 +203,12 @@ def check(recipe: Recipe) -> Situation:
     runtime = RUNTIMES[recipe.runtime]
     if reason := runtime.why_unavailable(device):
         raise Unavailable(reason)
-    situation = _beginning(recipe, device)
+    situation = untouched(recipe.model, recipe.runtime, device)
     for technique in recipe.techniques:
         if technique.key in situation.applied:
             raise CannotCompose(f"{technique.title} stands twice in the recipe", action="Keep one of them")
+        if any(TECHNIQUES[key].simulates for key in situation.applied):
+            raise CannotCompose(f"{technique.title} after a simulation", action="Make the simulation the last step")
         situation = technique.check(situation)
     runtime.check(situation)
     if recipe.measurement.cuda_graph and (device.kind != "cuda" or recipe.runtime not in GRAPHABLE):
@@ -218,11 +232,6 @@ def why_refused(recipe: Recipe, kind: type[StudioError] = StudioError) -> str:
     except StudioError:
         return ""
     return ""
-
-
-def _beginning(recipe: Recipe, device: Device) -> Situation:
-    model, classes = find(recipe.model), len(contract(recipe.model).labels)
-    return Situation(model.family, model.dataset.train, classes, device, recipe.runtime)
 
 
 def baseline_of(recipe: Recipe) -> Recipe:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from core.bundle import Precision
 from core.layers import LayerProfile
+from core.quantization import QuantizationReport, TrainingComparison
 from experiments.explanation import Measured
 from experiments.peaks import Peaks
 from experiments.recipe import Recipe
@@ -52,6 +53,10 @@ class RunResult(BaseModel):
     """One sentence where the engine cannot tell."""
     peaks: Peaks | None = None
     """What the runtime attains here when it is well fed, in fp32 and in this precision."""
+    quantization: QuantizationReport | None = None
+    """Layer by layer, what quantization did; None where nothing was quantized."""
+    training: TrainingComparison | None = None
+    """Training in reduced precision beside FP32, where it was compared."""
 
     def measured(self, recipe: Recipe) -> Measured | None:
         """What `experiments.why` needs of this run of the recipe; None without a profile."""

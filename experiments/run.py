@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,12 @@ from core.data import Floats
 from core.devices import Device, default_threads, find_device
 from core.errors import Unavailable
 from core.macs import count_macs
-from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps
+from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps, result_of
 from experiments.peaks import peaks_for
 from experiments.recipe import MeasurementSettings, Recipe, check, to_yaml
 from experiments.result import RunResult
 from experiments.server import ServedArtifact
+from experiments.simulation import SimulatedResult, stored_as
 from optimizers.technique import Context
 from profiling.accuracy import measure_accuracy
 from profiling.cuda_graph import Replayed
@@ -39,6 +43,9 @@ from runtimes.runtime import Artifact, Runtime, Session
 
 SAMPLE_COUNT = 16
 """Test images that travel with an artifact, so that its sample code has something to run on."""
+
+_GLANCE_SECONDS = 0.5
+"""For timing one of many candidates inside a technique; what ships is timed for as long as the recipe says."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,9 @@ def run(recipe: Recipe, folder: Path) -> Iterator[Event]:
     bundle, macs = yield from _transform(sample_models.load(recipe.model), recipe, bench, folder)
     yield PhaseStarted(title="Export")
     artifact = bench.runtime.export(bundle, _new_folder(folder / "artifact"))
+    if recipe.is_simulated:
+        yield from _finish_simulated(bundle, artifact, recipe, bench)
+        return
     write_companions(bundle, artifact.folder)
     size = measure_size(bundle, artifact, macs=macs)
     measured = yield from _measure(bundle, artifact, recipe, bench)
@@ -70,6 +80,8 @@ def run(recipe: Recipe, folder: Path) -> Iterator[Event]:
         conditions=conditions(device, threads=bench.threads, seed=recipe.seed),
         precision=artifact.precision,
         artifact_files=artifact.files,
+        quantization=bundle.quantization,
+        training=bundle.training,
     )
     yield Finished(result=result.model_dump(mode="json"))
 
@@ -77,6 +89,8 @@ def run(recipe: Recipe, folder: Path) -> Iterator[Event]:
 def _phases(recipe: Recipe, device: Device) -> tuple[str, ...]:
     """What is to come, as titles."""
     techniques = tuple(technique.title for technique in recipe.techniques)
+    if recipe.is_simulated:
+        return ("Load", *techniques, "Export", "Accuracy")
     sweep = ("Batch sizes",) if recipe.measurement.sweep_seconds else ()
     on_gpu = ("Transfers", "Energy") if device.kind == "cuda" else ()
     return ("Load", *techniques, "Export", "Memory", "Accuracy", "Latency", *sweep, *on_gpu, "Layers")
@@ -88,10 +102,38 @@ def _transform(bundle: ModelBundle, recipe: Recipe, bench: _Bench, folder: Path)
     for number, technique in enumerate(recipe.techniques, start=1):
         yield PhaseStarted(title=technique.title)
         scratch = _new_folder(folder / f"{number}-{technique.key}")
-        context = Context(bench.device, bench.threads, recipe.seed, scratch, sample_models.build_student)
+        context = Context(
+            bench.device,
+            bench.threads,
+            recipe.seed,
+            scratch,
+            sample_models.build_student,
+            runtime=recipe.runtime,
+            serve=partial(_served, bench=bench, batch_size=recipe.measurement.batch_size),
+        )
         bundle = yield from technique.apply(bundle, context)
         macs = count_macs(bundle.module, bundle.contract) if bundle.form == "torch" else macs
     return bundle, macs
+
+
+class _Served:
+    """An opened artifact, for techniques that choose between several."""
+
+    def __init__(self, session: Session, size_bytes: int, x: Floats) -> None:
+        self.size_bytes, self.run, self._session, self._x = size_bytes, session.run, session, x
+
+    def p50_ms(self) -> float:
+        """Median latency at the recipe's batch size."""
+        return result_of(measure_latency(self._session, self._x, seconds=_GLANCE_SECONDS)).p50_ms
+
+
+@contextmanager
+def _served(bundle: ModelBundle, *, bench: _Bench, batch_size: int) -> Iterator[_Served]:
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = bench.runtime.export(bundle, Path(folder))
+        with bench.runtime.open(artifact, bench.device, threads=bench.threads) as session:
+            x = batches_of(bundle.data.test.pixels, bundle.contract)(batch_size)
+            yield _Served(session, artifact.size_bytes, x)
 
 
 def _measure(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Bench) -> Steps[dict[str, Any]]:
@@ -109,6 +151,21 @@ def _measure(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Be
         timed = yield from _time(session, batch_of, recipe.measurement, bench)
     layers = yield from _profile(artifact, x, bench)
     return {"build_ms": build_ms, "memory": memory, "accuracy": accuracy, **timed, **layers}
+
+
+def _finish_simulated(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Bench) -> Iterator[Event]:
+    """What is right of a simulated number format; its speed, memory and file are those of float32 and tell nothing."""
+    yield PhaseStarted(title="Accuracy")
+    with bench.runtime.open(artifact, bench.device, threads=bench.threads) as session:
+        accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract)
+    assert bundle.quantization, "a simulation reports on its layers"
+    result = SimulatedResult(
+        accuracy=accuracy,
+        conditions=conditions(bench.device, threads=bench.threads, seed=recipe.seed),
+        stored_as=stored_as(bundle, recipe),
+        quantization=bundle.quantization,
+    )
+    yield Finished(result=result.model_dump(mode="json"))
 
 
 def _profile(artifact: Artifact, x: Floats, bench: _Bench) -> Steps[dict[str, Any]]:

@@ -77,6 +77,7 @@ def _upgrade(engine: sa.Engine) -> None:
         VARIANTS.create(connection, checkfirst=True)
         if "result" in present:
             _upgrade_from_0_1(connection)
+        _renew_digests(connection)
 
 
 def _upgrade_from_0_1(connection: sa.Connection) -> None:
@@ -98,3 +99,14 @@ def _upgrade_from_0_1(connection: sa.Connection) -> None:
             connection.execute(RESULTS.insert().values(run_id=run_id, content=result.model_dump(mode="json")))
         connection.execute(RUNS.update().where(RUNS.c.id == run_id).values(**values))
     connection.execute(sa.text("ALTER TABLE runs DROP COLUMN result"))
+
+
+def _renew_digests(connection: sa.Connection) -> None:
+    """Digests of an earlier version were made in another way: where the newest one differs, all are made anew."""
+    runs = sa.select(RUNS.c.id, RUNS.c.recipe, RUNS.c.digest).where(RUNS.c.duel.is_(None))
+    newest = connection.execute(runs.order_by(RUNS.c.created_at.desc()).limit(1)).first()
+    if newest is None or Recipe.model_validate(newest.recipe).digest == newest.digest:
+        return
+    for row in connection.execute(runs).all():
+        digest = Recipe.model_validate(row.recipe).digest
+        connection.execute(RUNS.update().where(RUNS.c.id == row.id).values(digest=digest))

@@ -23,6 +23,7 @@ from experiments.folders import data_folder
 from experiments.recipe import Recipe
 from experiments.result import RunResult, Summary
 from experiments.schema import EVENTS, RESULTS, RUNS, prepare
+from experiments.simulation import SimulatedResult, SimulatedSummary
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 LIVE: tuple[State, ...] = ("queued", "running")
@@ -53,7 +54,9 @@ class RunRecord:
     slot: int
     """Which of the model's variants it is, in the order they first came; 0 is the baseline. Decides its colour."""
     summary: Summary | None
-    """The headline numbers of a finished run; `Store.result` has everything."""
+    """The headline numbers of a finished run; `Store.result` has everything. None of a simulated one."""
+    simulated: SimulatedSummary | None
+    """What a finished run of a simulated number format knows instead."""
 
     @property
     def title(self) -> str:
@@ -122,8 +125,8 @@ class Store:
         with self._engine.begin() as connection:
             row = {
                 "id": run_id, "recipe": recipe.model_dump(mode="json"), "digest": recipe.digest, "model": recipe.model,
-                "device": recipe.device, "settings": recipe.settings, "created_at": time.time(),
-                "cancel_requested": False, "slot": _slot_of(recipe), **values,
+                "device": recipe.device, "settings": None if recipe.is_simulated else recipe.settings,
+                "created_at": time.time(), "cancel_requested": False, "slot": _slot_of(recipe), **values,
             }  # fmt: skip
             connection.execute(RUNS.insert().values(**row))
         return run_id
@@ -133,9 +136,9 @@ class Store:
         values = {"state": "running", "started_at": time.time(), **_identity(pid)}
         return self._move(run_id, ("queued",), values)
 
-    def finish(self, run_id: str, result: RunResult | DuelResult) -> bool:
+    def finish(self, run_id: str, result: RunResult | DuelResult | SimulatedResult) -> bool:
         """Record a result."""
-        summary = result.summary().model_dump(mode="json") if isinstance(result, RunResult) else None
+        summary = None if isinstance(result, DuelResult) else result.summary().model_dump(mode="json")
         values = {"state": "finished", "ended_at": time.time(), "summary": summary}
         running = (RUNS.c.id == run_id, RUNS.c.state == "running")
         with self._engine.begin() as connection:
@@ -206,7 +209,7 @@ class Store:
         return self._select(RUNS.c.state == "queued", order=(RUNS.c.created_at, RUNS.c.id), limit=500)
 
     def measured(self) -> list[tuple[str, str]]:
-        """Model and `Recipe.settings` of all finished runs of recipes, those with the newest run first."""
+        """Model and `Recipe.settings` of all finished runs that were timed, those with the newest run first."""
         newest = sa.func.max(RUNS.c.created_at).desc()
         of_recipes = (RUNS.c.state == "finished", RUNS.c.settings.is_not(None))
         statement = sa.select(RUNS.c.model, RUNS.c.settings).where(*of_recipes)
@@ -216,8 +219,17 @@ class Store:
 
     def variants(self, model: str, settings: str, *, limit: int) -> list[RunRecord]:
         """The newest finished run of each recipe of a model measured in one way: baselines first, then the newest."""
+        return self._newest_of_each_recipe(RUNS.c.model == model, RUNS.c.settings == settings, limit=limit)
+
+    def simulated(self, model: str, *, limit: int = 100) -> list[RunRecord]:
+        """The newest finished run of each recipe of a model that simulates a number format, the newest first."""
+        untimed = (RUNS.c.model == model, RUNS.c.settings.is_(None), RUNS.c.duel.is_(None))
+        return self._newest_of_each_recipe(*untimed, limit=limit)
+
+    def _newest_of_each_recipe(self, *where: sa.ColumnElement[bool], limit: int) -> list[RunRecord]:
+        """Finished runs, baselines first, then the newest."""
         place = sa.func.row_number().over(partition_by=RUNS.c.digest, order_by=RUNS.c.created_at.desc())
-        alike = (RUNS.c.model == model, RUNS.c.settings == settings, RUNS.c.state == "finished")
+        alike = (*where, RUNS.c.state == "finished")
         columns = (RUNS.c.id, RUNS.c.slot, RUNS.c.created_at, place.label("place"))
         ranked = sa.select(*columns).where(*alike).subquery()
         order = (ranked.c.slot != 0, ranked.c.created_at.desc())
@@ -252,9 +264,14 @@ class Store:
         return self._select(RUNS.c.model == model, RUNS.c.digest == DUEL, limit=limit)
 
     def results(self, run_ids: Sequence[str]) -> dict[str, RunResult]:
-        """Everything measured, by id, for those of the runs that have finished and are no duels."""
-        found = self._contents(run_ids, RUNS.c.duel.is_(None))
+        """Everything measured, by id, for those of the runs that have finished: neither duels nor simulated ones."""
+        found = self._contents(run_ids, RUNS.c.settings.is_not(None))
         return {run_id: RunResult.model_validate(content) for run_id, content in found.items()}
+
+    def simulated_results(self, run_ids: Sequence[str]) -> dict[str, SimulatedResult]:
+        """Everything known, by id, of those of the runs that simulated a number format and have finished."""
+        found = self._contents(run_ids, RUNS.c.settings.is_(None), RUNS.c.duel.is_(None))
+        return {run_id: SimulatedResult.model_validate(content) for run_id, content in found.items()}
 
     def _contents(self, run_ids: Sequence[str], *where: sa.ColumnElement[bool]) -> dict[str, Any]:
         joined = sa.select(RESULTS).join(RUNS, RUNS.c.id == RESULTS.c.run_id)
@@ -306,6 +323,8 @@ def _record(row: sa.Row[Any]) -> RunRecord:
     values = dict(row._mapping)
     for unused in ("digest", "model", "device", "settings"):
         values.pop(unused)
-    for name, kind in (("recipe", Recipe), ("duel", Duel), ("summary", Summary)):
-        values[name] = values[name] and kind.model_validate(values[name])
+    values["recipe"] = Recipe.model_validate(values["recipe"])
+    values["simulated"] = values.pop("summary") if values["recipe"].is_simulated else None
+    for name, kind in (("duel", Duel), ("summary", Summary), ("simulated", SimulatedSummary)):
+        values[name] = values.get(name) and kind.model_validate(values[name])
     return RunRecord(**values)

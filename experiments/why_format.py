@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Sized
 
+from core.bundle import precision_title
 from experiments.explanation import Measured
 
 
@@ -44,7 +45,7 @@ def in_a_sentence(title: str) -> str:
 
 def named(measured: Measured) -> str:
     """`INT8`."""
-    return measured.precision.upper()
+    return precision_title(measured.precision)
 
 
 def number_of_layers(those: Sized) -> str:

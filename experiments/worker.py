@@ -23,6 +23,7 @@ from experiments.duel import PHASES, Duel, DuelResult, run_duel
 from experiments.folders import data_folder, run_folder
 from experiments.package import artifact_of
 from experiments.result import RunResult
+from experiments.simulation import SimulatedResult
 from experiments.store import RunRecord, Store, open_store
 from profiling.telemetry import TelemetrySampler
 
@@ -59,11 +60,16 @@ def execute(store: Store, record: RunRecord, on_event: Callable[[Event], None] =
         last = event
     writer.flush()
     if isinstance(last, Finished):
-        kind: type[RunResult | DuelResult] = DuelResult if record.duel else RunResult
-        store.finish(record.id, kind.model_validate(last.result))
+        store.finish(record.id, _kind_of_result(record).model_validate(last.result))
     elif isinstance(last, Failed):
         store.fail(record.id, last.sentence, last.details)
     return last
+
+
+def _kind_of_result(record: RunRecord) -> type[RunResult | DuelResult | SimulatedResult]:
+    if record.duel:
+        return DuelResult
+    return SimulatedResult if record.recipe.is_simulated else RunResult
 
 
 def _events(store: Store, record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterator[Event]:

@@ -4,6 +4,7 @@ import pytest
 
 from core.errors import BadInput, CannotCompose, Unavailable
 from experiments.recipe import MeasurementSettings, Recipe, check, from_yaml, to_yaml, why_refused, with_references
+from optimizers.int8 import Int8
 
 CHAIN = """
 model: resnet_fmnist
@@ -95,3 +96,12 @@ def test_a_cuda_graph_is_measured_apart_and_refused_without_a_gpu() -> None:
     graph = Recipe(model="resnet_fmnist", measurement=MeasurementSettings(cuda_graph=True))
     assert graph.settings == "cpu|1|0|graph"
     assert "CUDA graph" in why_refused(graph, CannotCompose)
+
+
+def test_a_setting_at_its_usual_value_is_not_part_of_the_digest() -> None:
+    """So that a later version can add one without making every stored recipe another."""
+    plain = Recipe(model="resnet_fmnist", techniques=(Int8(),), runtime="onnxruntime")
+    same = from_yaml(to_yaml(plain))
+    short = from_yaml("model: resnet_fmnist\nruntime: onnxruntime\ntechniques: [int8: {}]")
+    other = Recipe(model="resnet_fmnist", techniques=(Int8(calibration_images=64),), runtime="onnxruntime")
+    assert plain.digest == same.digest == short.digest != other.digest

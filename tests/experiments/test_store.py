@@ -154,6 +154,18 @@ def test_a_database_of_version_0_1_is_brought_up_to_date(tmp_path: Path) -> None
     Store(f"sqlite:///{path}").close()
 
 
+def test_digests_made_in_another_way_are_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "older.db"
+    store = Store(f"sqlite:///{path}")
+    ids = [store.enqueue(recipe) for recipe in (RECIPE, VARIANT)]
+    store.close()
+    with sqlite3.connect(path) as old:
+        old.execute("UPDATE runs SET digest = 'of 0.2: ' || id")
+    again = Store(f"sqlite:///{path}")
+    assert [run.id for run in again.runs(digest=VARIANT.digest, limit=5)] == [ids[1]]
+    assert [run.id for run in again.runs(digest=RECIPE.digest, limit=5)] == [ids[0]]
+
+
 VERSION_0_1 = """
 CREATE TABLE runs (id VARCHAR(32) NOT NULL PRIMARY KEY, recipe JSON NOT NULL, digest VARCHAR(16) NOT NULL,
     model VARCHAR(64) NOT NULL, device VARCHAR(32) NOT NULL, state VARCHAR(16) NOT NULL,

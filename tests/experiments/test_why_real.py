@@ -40,9 +40,11 @@ def few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtimes.layers_shared.WARM_UP_SECONDS", 0.05)
 
 
-def applied(bundle: ModelBundle, key: str, folder: Path, **settings: object) -> ModelBundle:
+def applied(
+    bundle: ModelBundle, key: str, folder: Path, *, runtime: str = "onnxruntime", **settings: object
+) -> ModelBundle:
     (folder := folder / key).mkdir()
-    context = Context(CPU, 1, 0, folder, sample_models.build_student)
+    context = Context(CPU, 1, 0, folder, sample_models.build_student, runtime=runtime)
     return result_of(TECHNIQUES[key](**settings).apply(bundle, context))
 
 
@@ -111,7 +113,11 @@ def test_attention_that_openvino_keeps_in_float_is_named(tmp_path: Path) -> None
     bundle = sample_models.load("vit_fmnist")
     macs = count_macs(bundle.module, bundle.contract)
     variant = measured(
-        applied(bundle, "int8", tmp_path, calibration_images=16), "INT8", "openvino", tmp_path, macs=macs
+        applied(bundle, "int8", tmp_path, runtime="openvino", calibration_images=16),
+        "INT8",
+        "openvino",
+        tmp_path,
+        macs=macs,
     )
     wide = [layer.name for layer in variant.profile.of("compute") if layer.precision == "fp32"]
     if not wide:

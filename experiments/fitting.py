@@ -1,0 +1,56 @@
+"""Whether a technique can work at all in a place, whatever its settings: what no slider can mend is not offered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from annotated_types import Ge
+from pydantic.fields import FieldInfo
+
+from core.bundle import Situation
+from core.devices import Device
+from core.errors import StudioError
+from optimizers import TECHNIQUES
+from optimizers.technique import Technique
+from runtimes import RUNTIMES
+from sample_models import contract, find
+
+
+def why_unfit(key: str, model: str, runtime: str, device: Device) -> str | None:
+    """Why the technique fits the untouched model there with no settings, in a sentence; None where some fit.
+
+    Tried are its usual settings and every single change to them: another choice, a switch turned, a slider at 0.
+    """
+    kind, situation = TECHNIQUES[key], untouched(model, runtime, device)
+    reason = _refusal(kind(), situation)
+    if reason is None or any(_refusal(kind(**change), situation) is None for change in _changes(kind)):
+        return None
+    return reason
+
+
+def untouched(model: str, runtime: str, device: Device) -> Situation:
+    """The situation before the first technique."""
+    sample = find(model)
+    return Situation(sample.family, sample.dataset.train, len(contract(model).labels), device, runtime)
+
+
+def _refusal(technique: Technique, situation: Situation) -> str | None:
+    try:
+        RUNTIMES[situation.runtime].check(technique.check(situation))
+    except StudioError as error:
+        return str(error)
+    return None
+
+
+def _changes(kind: type[Technique]) -> Iterator[dict[str, Any]]:
+    for name, field in kind.model_fields.items():
+        yield from ({name: value} for value in _others(field) if value != field.default)
+
+
+def _others(field: FieldInfo) -> tuple[Any, ...]:
+    if field.annotation is bool:
+        return False, True
+    if get_origin(field.annotation) is Literal:
+        return get_args(field.annotation)
+    return (0,) if any(isinstance(limit, Ge) and limit.ge == 0 for limit in field.metadata) else ()
