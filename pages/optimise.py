@@ -3,7 +3,8 @@
 import streamlit as st
 
 from core.devices import Device
-from core.errors import StudioError
+from core.errors import BadInput, StudioError
+from experiments.fitting import why_unfit
 from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml, why_refused
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
@@ -22,6 +23,12 @@ STICKY = "<style>div:has(> .st-key-recipe) { position: sticky; top: 4rem; }</sty
 """Keeps the recipe and its Run button in sight while the techniques scroll."""
 SEED_HELP = "Fixes every random choice: the same recipe on the same machine gives the same model."
 MAX_SEED = 2**31 - 1
+GROUPS = {
+    "Smaller network": ("distillation", "structured_pruning", "magnitude_pruning"),
+    "Fewer bits": tuple(
+        key for key in TECHNIQUES if key not in ("distillation", "structured_pruning", "magnitude_pruning")
+    ),
+}
 CONTROL_HELP = "Queues the same recipe with alpha 0. Only against it can a gain be put down to the teacher."
 STATE = st.session_state
 STATE.setdefault("optimise.start", Recipe(model="", runtime="onnxruntime"))
@@ -120,30 +127,65 @@ def apply_earlier(key: str) -> None:
     STATE["optimise.order"] = tuple(swapped.get(each, each) for each in STATE["optimise.order"])
 
 
-def draw_technique(key: str) -> Technique | None:
-    """A technique's switch and, when it is on, its sliders; its settings, or None when off."""
+def draw_group(title: str, keys: tuple[str, ...], device: Device, runtime: str) -> dict[str, Technique]:
+    """The techniques of a group, in the order they apply; the settings of those that are on."""
+    with st.container(border=True, gap="xsmall", key=f"group-{title}"):
+        st.markdown(f":small[:gray[**{title}**]]")
+        ordered = [key for key in STATE["optimise.order"] if key in keys]
+        settings = {key: draw_technique(key, why_unfit(key, STATE["model"], runtime, device)) for key in ordered}
+    return {key: technique for key, technique in settings.items() if technique}
+
+
+def draw_technique(key: str, unfit: str | None) -> Technique | None:
+    """A technique's switch and, when it is on, its sliders; its settings, or None when off.
+
+    `unfit` is the reason why no setting makes it work here: then it can only be switched off.
+    """
     kind = TECHNIQUES[key]
-    start = next((each for each in STATE["optimise.start"].techniques if each.key == key), kind())
-    with st.container(border=True, key=f"technique-{key}", gap="xsmall"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            on = st.toggle(f"**{kind.title}**", is_on(key), key=key_of(f"{key}.on"), persist_state="session")
-            if on and len(active()) > 1:
-                st.badge(f"step {active().index(key) + 1}", color="blue")
+    on = is_on(key)
+    with st.container(border=on, key=f"technique-{key}", gap="xsmall" if on else "xxsmall"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            draw_switch(key, on=on, is_offered=on or not unfit)
+            draw_step(key)
             st.space("stretch")
-            if on and active()[0] != key:
-                st.button(
-                    "Earlier",
-                    icon=":material/arrow_upward:",
-                    type="tertiary",
-                    help="Apply this before the step above",
-                    on_click=apply_earlier,
-                    args=(key,),
-                    key=f"earlier-{key}",
-                )
             with st.popover("Learn", icon=":material/school:", type="tertiary"):
                 st.markdown(kind.learn)
-        st.caption(kind.summary)
-        return controls(start, key=key_of(key)) if on else None
+        if on or not unfit:
+            st.caption(kind.summary)
+        if unfit:
+            st.caption(f":material/block: Not here: {text.escape(unfit)}")
+        return draw_settings(key) if on else None
+
+
+def draw_switch(key: str, *, on: bool, is_offered: bool) -> None:
+    """The switch of a technique; where it is not offered another one, as disabling a switch undoes its last move."""
+    title = f"**{TECHNIQUES[key].title}**"
+    if is_offered:
+        st.toggle(title, on, key=key_of(f"{key}.on"), persist_state="session")
+    else:
+        st.toggle(title, False, key=key_of(f"{key}.not-offered"), disabled=True)
+
+
+def draw_step(key: str) -> None:
+    """Which step a technique is, and the button that makes it an earlier one."""
+    if key not in active() or len(active()) == 1:
+        return
+    st.badge(f"step {active().index(key) + 1}", color="blue")
+    if active()[0] != key:
+        st.button(
+            "Earlier", icon=":material/arrow_upward:", type="tertiary", help="Apply this before the step above",
+            on_click=apply_earlier, args=(key,), key=f"earlier-{key}",
+        )  # fmt: skip
+
+
+def draw_settings(key: str) -> Technique:
+    """The settings as they are set on screen; where they do not fit, as they were, with the reason kept for Run."""
+    start = next((each for each in STATE["optimise.start"].techniques if each.key == key), TECHNIQUES[key]())
+    try:
+        return controls(start, key=key_of(key))
+    except BadInput as error:
+        misfits.append(f"{TECHNIQUES[key].title}: {error}")
+        return start
 
 
 def ask_name(usual: str) -> str:
@@ -167,14 +209,16 @@ def draw_summary(recipe: Recipe) -> None:
         f"Start from the **{model.title}** on {model.dataset.title}",
         *(f"**{text.escape(technique.label())}**" for technique in recipe.techniques),
         f"Export for **{RUNTIMES[recipe.runtime].title}**",
-        f"Measure on **{text.escape(place.name)}**, batch size {recipe.measurement.batch_size}",
+        f"Measure accuracy only on **{text.escape(place.name)}**"
+        if recipe.is_simulated
+        else f"Measure on **{text.escape(place.name)}**, batch size {recipe.measurement.batch_size}",
     ]
     st.markdown("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
 
 
 def draw_run(recipe: Recipe) -> None:
     """Whether it fits, and the button that starts it."""
-    reason = why_refused(recipe)
+    reason = misfits[0] if misfits else why_refused(recipe)
     if reason:
         st.error(text.escape(reason), icon=":material/block:")
     again = st.checkbox("Measure the references again", help=REFERENCES_HELP, key="again")
@@ -226,6 +270,7 @@ st.title("Optimise")
 st.caption("Switch techniques on, move their sliders, and run. Every variant is compared with the untouched model.")
 if setting := st.query_params.get("look"):
     draw_pointer(setting)
+misfits: list[str] = []
 left, right = st.columns([5, 3], gap="large")
 with left:
     st.subheader("Model and place")
@@ -242,7 +287,9 @@ with left:
         device = pick_device()
     runtime = pick_runtime(device)
     st.subheader("Techniques")
-    settings = [draw_technique(key) for key in STATE["optimise.order"]]
+    settings: dict[str, Technique] = {}
+    for title, keys in GROUPS.items():
+        settings |= draw_group(title, keys, device, runtime)
     with st.expander("Measurement", key="measurement"):
         measurement = controls(STATE["optimise.start"].measurement, key=key_of("measurement"))
         seed = st.number_input(
@@ -258,7 +305,7 @@ with right, st.container(key="recipe"):
     st.html(STICKY)
     recipe = Recipe(
         model=STATE["model"],
-        techniques=tuple(technique for technique in settings if technique),
+        techniques=tuple(settings[key] for key in active()),
         runtime=runtime,
         device=device.id,
         measurement=measurement,

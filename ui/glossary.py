@@ -14,7 +14,7 @@ TERMS = {
     "Artifact": (
         "The exported file that ships. Accuracy, size and latency are measured on it, opened again by its runtime."
     ),
-    "Precision": "The number format of weights and activations: FP32, FP16, BF16 or INT8.",
+    "Precision": "The number format of weights and activations: FP32, FP16, BF16, INT8, FP8 and smaller ones.",
     "Quantization": (
         "Storing numbers with fewer bits. Each tensor or channel gets a scale and a zero point: real = scale "
         "× (stored − zero point)."
@@ -25,7 +25,49 @@ TERMS = {
         "anew for each input."
     ),
     "Calibration set": "A few hundred images, none of them test images, that show which ranges activations take.",
+    "Calibration": (
+        "Choosing which values the grid of a tensor covers, from what was seen on the calibration set: all of them "
+        "(min-max), or less where cutting off the rarest gives the common ones finer steps (percentile, entropy, MSE)."
+    ),
     "Granularity": "How many numbers share a scale: a whole tensor, a channel, or a group.",
+    "Per tensor, per channel, per group": (
+        "One scale for all weights of a layer, one for each output channel, or one for each group of a channel's "
+        "inputs. The fewer numbers share a scale, the better it fits them, and the more scales have to be kept."
+    ),
+    "Group size": "How many inputs of an output channel share a scale: 32 to 128 are usual for 4-bit weights.",
+    "Weight-only quantization": (
+        "Weights are kept in 8 or 4 bits and multiplied as floats: a small file and little memory traffic, no "
+        "calibration. Faster where a layer waits for its weights."
+    ),
+    "Quantization-aware training (QAT)": (
+        "Training with rounding switched on, so that the weights move to where it hurts little, before the network is "
+        "quantized for good."
+    ),
+    "SmoothQuant": (
+        "Dividing the channels of an activation that have outliers by a factor, and multiplying the next layer's "
+        "weights with it: the same network, easier to quantize. For transformers."
+    ),
+    "Bias correction": "Taking the mean error that rounding causes in each output channel back out of its bias.",
+    "Signal-to-noise ratio (SNR)": (
+        "The power of a signal over the power of its error, in decibels: 20 dB is an error of 1 % of the power, 40 dB "
+        "of 0.01 %. A bit more or less is worth about 6 dB."
+    ),
+    "KL divergence": (
+        "How far predicted probabilities are from those of the float network, in nats: 0 where they are the same. "
+        "Here a layer's sensitivity: the divergence when it alone is quantized."
+    ),
+    "FP8": (
+        "Floating-point numbers of 8 bits. E4M3 has 4 bits of exponent and 3 of mantissa and reaches 448: fine steps "
+        "near zero, coarse ones far out. GPUs from Ada and Hopper on multiply them."
+    ),
+    "NVFP4": (
+        "Floating-point numbers of 4 bits (0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives) with an FP8 scale for every "
+        "16 of them, multiplied by Blackwell GPUs."
+    ),
+    "Simulated": (
+        "Computed in float with values rounded as the format would: the accuracy is real, and nothing gets faster or "
+        "smaller."
+    ),
     "Structured pruning": (
         "Removing whole channels. The network becomes a smaller, ordinary network: faster everywhere."
     ),
@@ -42,6 +84,14 @@ TERMS = {
     "Temperature": "Softens the teacher's outputs, so that the student sees which wrong classes are almost right.",
     "Alpha": "The weight of the teacher in the student's loss. With 0 the student learns from the labels alone.",
     "Mixed precision": "Computing in a 16-bit format where that is safe, in FP32 where it is not.",
+    "Loss scaling": (
+        "Multiplying the loss before gradients are computed in FP16, so that small ones do not vanish, and dividing "
+        "them again afterwards. The factor falls when gradients overflow and rises while they do not."
+    ),
+    "TF32": (
+        "FP32 numbers multiplied with 10 bits of mantissa by the tensor cores of NVIDIA GPUs from Ampere on: faster "
+        "training with FP32's range."
+    ),
     "Test accuracy": "The share of test images whose best class is right, shown with its 95 % interval.",
     "Latency, p50 and p95": (
         "Time of one inference at a stated batch size: the median, and what 95 of 100 stay below."

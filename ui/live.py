@@ -77,6 +77,9 @@ CURVES = {
     for kind in (
         CurveKind("accuracy", "Accuracy", "%", 100),
         CurveKind("loss", "Loss", ""),
+        CurveKind("samples_per_s", "Training speed", "images/s", bounds=(0, None)),
+        CurveKind("training_bytes", "Memory of a training step", "MiB", 2**-20, bounds=(0, None)),
+        CurveKind("loss_scale", "Loss scale", ""),
         CurveKind("latency_ms", "Latency, median of each block", "ms", is_brief=True),
         CurveKind("throughput_per_s", "Throughput of growing batches", "images/s", is_brief=True),
         CurveKind("ratio", "How many times faster, so far", "x", is_brief=True),
@@ -199,8 +202,11 @@ def expected_curves(record: RunRecord, view: LiveView) -> list[str]:
     """The kinds of curve to keep a place for: what every run gives, loss where it trains, and what was seen."""
     if record.duel:  # its work is done by other processes: the memory of this one tells nothing
         return [key for key in CURVES if key == "ratio" or (view.has(key) and key != "process_rss_bytes")]
-    trains = any(getattr(technique, "epochs", 0) for technique in record.recipe.techniques)
-    return [key for key in CURVES if key in ALWAYS or view.has(key) or (key == "loss" and trains)]
+    trains = any(
+        getattr(technique, name, 0) for technique in record.recipe.techniques for name in ("epochs", "fine_tune_epochs")
+    )
+    always = [key for key in ALWAYS if key != "latency_ms" or not record.recipe.is_simulated]
+    return [key for key in CURVES if key in always or view.has(key) or (key == "loss" and trains)]
 
 
 def _continues(first: Progress, event: Progress) -> bool:

@@ -11,6 +11,8 @@ import pandas as pd
 from ui.live import Curve, CurveKind
 
 GREY = "#8A93A0"
+FULL_PRECISION = "FP32"
+"""A series that others are compared with, which is always grey."""
 FEW_POINTS = 12
 """Up to so many are marked one by one."""
 
@@ -24,7 +26,10 @@ def option(
     """
     low, high = kind.bounds
     names = list(dict.fromkeys(_name(kind, curve) for curve in curves))
-    colour_of = {name: colours[index % len(colours)] for index, name in enumerate(names)}
+    coloured = [name for name in names if not name.endswith(FULL_PRECISION)]
+    colour_of = dict.fromkeys(names, GREY) | {
+        name: colours[index % len(colours)] for index, name in enumerate(coloured)
+    }
     return {
         "animation": False,
         "title": {

@@ -16,6 +16,8 @@ from experiments.store import RunRecord
 from ui import tables, text
 from ui.details import draw_details
 from ui.duel_view import draw_duel
+from ui.quantization_view import draw_quantization
+from ui.simulated_view import draw_simulation
 from ui.state import colours, open_page, store
 
 MOST_REPETITIONS = 100
@@ -26,6 +28,8 @@ def draw_outcome(record: RunRecord) -> None:
     """The numbers of a finished run; the reason of another."""
     if record.state == "finished" and record.duel:
         draw_duel(record)
+    elif record.simulated:
+        draw_simulation(record)
     elif record.state == "finished":
         draw_metrics(record)
     elif record.state == "failed":
@@ -74,6 +78,8 @@ def draw_metrics(record: RunRecord) -> None:
             open_page("compare", model=record.recipe.model)
         if st.button("Export", icon=":material/package_2:", key="export"):
             open_page("export", run=record.id)
+    if result.quantization:
+        draw_quantization(result.quantization, record)
 
 
 def draw_throughput(row: pd.Series[Any]) -> None:

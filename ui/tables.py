@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from core.bundle import precision_title
 from experiments.result import RunResult
 from experiments.store import RunRecord
 from runtimes import RUNTIMES
@@ -30,7 +31,7 @@ HISTORY = ["state", "title", "accuracy", "p50_ms", "model", "device", "queued", 
 
 
 def _history_row(record: RunRecord) -> dict[str, Any]:
-    summary = record.summary
+    known, summary = record.summary or record.simulated, record.summary
     return {
         "state": [record.state],
         "title": record.title,
@@ -38,7 +39,7 @@ def _history_row(record: RunRecord) -> dict[str, Any]:
         "device": record.recipe.device,
         "queued": pd.Timestamp(record.created_at, unit="s", tz="UTC"),
         "took": duration(record.ended_at - record.started_at) if record.started_at and record.ended_at else "",
-        "accuracy": 100 * summary.accuracy if summary else None,
+        "accuracy": 100 * known.accuracy if known else None,
         "p50_ms": summary.p50_ms if summary else None,
     }
 
@@ -95,7 +96,7 @@ def comparison(frame: pd.DataFrame) -> pd.DataFrame:
 
 def value_title(value: str) -> str:
     """How a runtime or a precision is called on screen."""
-    return RUNTIMES[value].title if value in RUNTIMES else value.upper()
+    return RUNTIMES[value].title if value in RUNTIMES else precision_title(value)
 
 
 def with_agreement(frame: pd.DataFrame, results: Mapping[str, RunResult]) -> pd.DataFrame:
@@ -164,7 +165,7 @@ def _conditions_of(run_id: str, result: RunResult) -> dict[str, str]:
         "Device": found.device_name,
         "CPU": f"{found.cpu_name}, {found.cores} cores",
         "Threads": str(found.threads),
-        "Precision": result.precision.upper(),
+        "Precision": precision_title(result.precision),
         "Batch size": str(latency.batch_size),
         "Test images": f"{result.accuracy.total:,}",
         "Timed calls": f"{len(latency.samples_ms):,} in {len(latency.blocks_ms)} blocks",

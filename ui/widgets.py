@@ -45,12 +45,14 @@ def _validated(model: type[T], values: dict[str, Any]) -> T:
         reasons = "; ".join(
             f"{'.'.join(map(str, each['loc'])) or 'together'}: {each['msg']}" for each in error.errors()
         )
-        raise BadInput(f"These settings do not fit: {reasons}", action="Move them until they do") from None
+        raise BadInput(f"These settings do not fit: {reasons}", action="Change them until they do") from None
 
 
 def _control(field: FieldInfo, value: Any, key: str) -> Any:
     if _extra(field)["widget"] == "slider":
         return _slider(field, value, key)
+    if _extra(field)["widget"] == "names":
+        return _names(field, value, key)
     return _toggle(field, value, key) if field.annotation is bool else _choice(field, value, key)
 
 
@@ -101,6 +103,23 @@ def _choice(field: FieldInfo, value: Any, key: str) -> Any:
     return st.selectbox(title, options, start, format_func=shown, help=help, key=key, persist_state="session")
 
 
+def _names(field: FieldInfo, value: tuple[str, ...], key: str) -> tuple[str, ...]:
+    typed = st.text_input(
+        str(field.title), ", ".join(value), placeholder="none", help=field.description, key=key,
+        persist_state="session",
+    )  # fmt: skip
+    return split_names(str(typed))
+
+
+def split_names(typed: str) -> tuple[str, ...]:
+    """The names between commas, each once.
+
+    >>> split_names(" head, features.3.* ,, head")
+    ('head', 'features.3.*')
+    """
+    return tuple(dict.fromkeys(name for part in typed.split(",") if (name := part.strip())))
+
+
 def options_of(field: FieldInfo) -> list[Any]:
     """What a choice offers: a `Literal`'s values, or the keys of its labels for a plain string."""
     if get_origin(field.annotation) is Literal:
@@ -111,5 +130,5 @@ def options_of(field: FieldInfo) -> list[Any]:
 def _extra(field: FieldInfo) -> dict[str, Any]:
     extra = field.json_schema_extra
     if not isinstance(extra, dict):
-        raise TypeError(f"{field.title} was not made by slider() or choice()")
+        raise TypeError(f"{field.title} was not made by slider(), choice() or names()")
     return extra

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.devices import find_device
-from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml
+from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml, why_refused
 from experiments.store import Store
 from optimizers import TECHNIQUES
 from runtimes import EXTRAS, RUNTIMES
@@ -55,9 +56,21 @@ def test_choosing_a_model_changes_the_address(visit: Visit) -> None:
     assert page.query_params["model"] == "dwcnn_fmnist"
 
 
+def where_it_fits(page: AppTest, key: str) -> AppTest:
+    """The page with a model and a runtime chosen for which the technique's usual settings fit; else skips."""
+    device = find_device("cpu")
+    for model, runtime in product(MODELS, RUNTIMES):
+        recipe = Recipe(model=model, techniques=(TECHNIQUES[key](),), runtime=runtime)
+        if RUNTIMES[runtime].why_unavailable(device) is None and not why_refused(recipe):
+            page.selectbox(key="model").set_value(model).run()
+            page.get("segmented_control")[0].set_value(runtime).run()
+            return page
+    pytest.skip(f"{TECHNIQUES[key].title} runs in no engine here")
+
+
 @pytest.mark.parametrize("key", list(TECHNIQUES))
 def test_each_technique_shows_its_controls_when_on_and_its_explanation_always(visit: Visit, key: str) -> None:
-    page = visit("optimise")
+    page = where_it_fits(visit("optimise"), key)
     card = page.container(key=f"technique-{key}")
     assert TECHNIQUES[key].learn in [markdown.value for markdown in card.markdown]
     assert not card.slider
@@ -65,7 +78,9 @@ def test_each_technique_shows_its_controls_when_on_and_its_explanation_always(vi
     card = page.container(key=f"technique-{key}")
     titles = {field.title for field in TECHNIQUES[key].model_fields.values()}
     labels = {
-        widget.label for kind in ("slider", "selectbox", "segmented_control", "toggle") for widget in card.get(kind)
+        widget.label
+        for kind in ("slider", "selectbox", "segmented_control", "toggle", "text_input")
+        for widget in card.get(kind)
     }
     assert titles <= labels
     assert shown_recipe(page).techniques == (TECHNIQUES[key](),)
@@ -99,6 +114,74 @@ def test_the_order_of_techniques_can_be_changed_and_a_bad_one_is_refused_with_it
     page.button(key="earlier-structured_pruning").click().run()
     assert not page.error
     assert not page.button(key="run").disabled
+
+
+def blocked(page: AppTest, key: str) -> str:
+    """The reason that stands below a technique's switch."""
+    captions = [caption.value for caption in page.container(key=f"technique-{key}").caption]
+    return next((caption for caption in captions if "Not here" in caption), "")
+
+
+def test_what_no_setting_makes_fit_is_disabled_with_its_reason_until_the_place_changes(visit: Visit) -> None:
+    page = visit("optimise")
+    assert page.container(key="technique-simulated").toggle[0].disabled
+    assert "Choose PyTorch as the runtime" in blocked(page, "simulated")
+    assert not page.container(key="technique-int8").toggle[0].disabled
+    page.get("segmented_control")[0].set_value("pytorch").run()
+    assert not page.container(key="technique-simulated").toggle[0].disabled
+    assert blocked(page, "simulated") == ""
+    assert page.container(key="technique-int8").toggle[0].disabled
+    assert not page.error
+
+
+def test_what_is_on_can_still_be_switched_off_where_it_does_not_fit(visit: Visit) -> None:
+    page = switch(visit("optimise"), "int8")
+    page.get("segmented_control")[0].set_value("pytorch").run()
+    assert not page.container(key="technique-int8").toggle[0].disabled
+    assert "eager PyTorch" in blocked(page, "int8")
+    assert page.button(key="run").disabled
+    assert len(page.error) == 1
+    switch(page, "int8")
+    assert not page.error
+    assert not page.button(key="run").disabled
+
+
+def test_a_switch_moved_where_it_then_vanishes_stays_moved(visit: Visit) -> None:
+    recipe = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["int8"](),), runtime="pytorch")
+    page = switch(upload(visit("optimise"), to_yaml(recipe).encode()), "int8").run()
+    assert shown_recipe(page).techniques == ()
+    page.get("segmented_control")[0].set_value("onnxruntime").run()
+    assert not page.container(key="technique-int8").toggle[0].value
+    assert shown_recipe(page).techniques == ()
+
+
+def test_the_wrong_order_blocks_the_run_but_disables_no_switch(visit: Visit) -> None:
+    page = switch(visit("optimise"), "structured_pruning", "int8")
+    page.button(key="earlier-int8").click().run()
+    assert page.button(key="run").disabled
+    assert blocked(page, "int8") == blocked(page, "structured_pruning") == ""
+
+
+def test_layers_to_keep_are_typed_as_one_line(visit: Visit) -> None:
+    page = switch(visit("optimise"), "int8")
+    page.container(key="technique-int8").text_input[0].set_value("head, features.3.*").run()
+    assert shown_recipe(page).techniques == (TECHNIQUES["int8"](keep=("head", "features.3.*")),)
+
+
+def test_too_many_layers_block_the_run_with_a_sentence_and_what_was_typed_stays(visit: Visit) -> None:
+    page = switch(visit("optimise"), "int8")
+    typed = ", ".join(f"layer{number}" for number in range(120))
+    page.container(key="technique-int8").text_input[0].set_value(typed).run()
+    assert not page.exception
+    assert ["at most 100" in error.value for error in page.error] == [True]
+    assert page.button(key="run").disabled
+    assert page.container(key="technique-int8").text_input[0].value == typed
+
+
+def test_every_technique_is_in_a_group(visit: Visit) -> None:
+    page = visit("optimise")
+    assert len(page.container(key="group-Smaller network").toggle) == 3
+    assert len(page.container(key="group-Fewer bits").toggle) == len(TECHNIQUES) - 3
 
 
 def test_engines_that_are_not_installed_are_disabled_with_their_sentence(visit: Visit) -> None:

@@ -202,3 +202,20 @@ CLOCK = {
 @pytest.mark.parametrize(("seconds", "words"), CLOCK.items())
 def test_durations_read_like_a_clock(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_two_trainings_side_by_side_share_their_charts(store: Store) -> None:
+    technique = TECHNIQUES["mixed_precision"].model_validate({"fine_tune_epochs": 1})
+    record = store.run(store.begin_here(Recipe(model=MODEL, techniques=(technique,))))
+    assert record
+    assert "loss" in expected_curves(record, LiveView())
+    view = grown(
+        PhaseStarted(at=0, title="Mixed precision"),
+        Metric(at=1, name="loss", value=2, step=1, series="BF16"),
+        Metric(at=2, name="loss", value=2.1, step=1, series="FP32"),
+        Metric(at=3, name="samples_per_s", value=900, step=1, series="BF16"),
+        Metric(at=3, name="training_bytes", value=2**21, step=1, series="FP32"),
+    )
+    assert [curve.series for curve in view.curves("loss")] == ["BF16", "FP32"]
+    assert view.curves("training_bytes")[0].points == [(3, 2)]
+    assert {"samples_per_s", "training_bytes"} <= set(expected_curves(record, view))

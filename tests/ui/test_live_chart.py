@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ui.live import CURVES, Curve
-from ui.live_chart import option
+from ui.live_chart import GREY, option
 
 COLOURS = ("#111111", "#222222")
 
@@ -46,3 +46,9 @@ def test_utilisation_is_drawn_from_0_to_100_and_memory_where_it_moves() -> None:
     axes = {key: option(CURVES[key], [], seconds=1, colours=COLOURS, live=True)["yAxis"] for key in CURVES}
     assert (axes["gpu_utilisation_percent"]["scale"], axes["gpu_utilisation_percent"]["max"]) == (False, 100)
     assert (axes["process_rss_bytes"]["scale"], axes["process_rss_bytes"]["max"]) == (True, None)
+
+
+def test_fp32_is_grey_beside_another_precision() -> None:
+    curves = [Curve("FP32", [(1, 2.0)]), Curve("BF16", [(1, 2.1)])]
+    spec = option(CURVES["loss"], curves, seconds=6, colours=COLOURS, live=True)
+    assert {line["name"]: line["lineStyle"]["color"] for line in spec["series"]} == {"FP32": GREY, "BF16": "#111111"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from ui.widgets import number_format
+from ui.widgets import number_format, split_names
 
 
 def page(**start: object) -> None:
@@ -14,7 +14,7 @@ def page(**start: object) -> None:
     import streamlit as st
     from pydantic import BaseModel, ConfigDict
 
-    from optimizers.technique import choice, slider
+    from optimizers.technique import choice, names, slider
     from ui.widgets import controls
 
     class Settings(BaseModel):
@@ -25,6 +25,7 @@ def page(**start: object) -> None:
         student: Literal["a", "b", "c"] = choice(
             "b", title="Student", help="Who.", labels=dict.fromkeys("abc", 20 * "x")
         )
+        keep: tuple[str, ...] = names(title="Keep", help="Which.")
         layers: bool = choice(True, title="All layers", help="Or some.", advanced=True)
 
     st.session_state["result"] = controls(Settings.model_validate(start), key="k").model_dump()
@@ -37,7 +38,7 @@ def drawn(**start: object) -> AppTest:
     return test
 
 
-DEFAULTS = {"epochs": 2, "ratio": 0.5, "method": "minmax", "student": "b", "layers": True}
+DEFAULTS = {"epochs": 2, "ratio": 0.5, "method": "minmax", "student": "b", "keep": (), "layers": True}
 
 
 def test_untouched_controls_give_the_start_back_with_its_types() -> None:
@@ -49,7 +50,9 @@ def test_untouched_controls_give_the_start_back_with_its_types() -> None:
 
 
 def test_values_from_elsewhere_survive_even_off_the_sliders_grid() -> None:
-    start = {"epochs": 7, "ratio": 0.333, "method": "entropy", "student": "a", "layers": False}
+    start = {
+        "epochs": 7, "ratio": 0.333, "method": "entropy", "student": "a", "keep": ("head", "stem.*"), "layers": False,
+    }  # fmt: skip
     assert drawn(**start).session_state["result"] == start
 
 
@@ -59,9 +62,10 @@ def test_moving_controls_changes_the_settings() -> None:
     test.slider(key="k.ratio").set_value(0.25)
     test.get_by_key("k.method").set_value("entropy")
     test.selectbox(key="k.student").set_value("c")
+    test.text_input(key="k.keep").set_value("head")
     test.toggle(key="k.layers").set_value(False)
     assert test.run().session_state["result"] == {
-        "epochs": 9, "ratio": 0.25, "method": "entropy", "student": "c", "layers": False,
+        "epochs": 9, "ratio": 0.25, "method": "entropy", "student": "c", "keep": ("head",), "layers": False,
     }  # fmt: skip
 
 
@@ -78,6 +82,27 @@ def test_advanced_settings_are_folded_away() -> None:
     test = drawn()
     assert [toggle.label for toggle in test.expander(key="k.advanced").toggle] == ["All layers"]
     assert len(test.toggle) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("", ()),
+        (" , ,", ()),
+        ("head", ("head",)),
+        (" blocks.0.* ,Linear,, Linear", ("blocks.0.*", "Linear")),
+        ("depthwise Conv2d", ("depthwise Conv2d",)),
+    ],
+)
+def test_names_stand_between_commas_each_once(typed: str, names: tuple[str, ...]) -> None:
+    assert split_names(typed) == names
+    test = drawn()
+    assert test.text_input(key="k.keep").set_value(typed).run().session_state["result"]["keep"] == names
+    assert test.text_input(key="k.keep").value == typed
+
+
+def test_names_from_elsewhere_are_shown_as_they_would_be_typed() -> None:
+    assert drawn(keep=("head", "stem.*")).text_input(key="k.keep").value == "head, stem.*"
 
 
 @pytest.mark.parametrize(

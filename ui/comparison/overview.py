@@ -9,6 +9,7 @@ import streamlit as st
 
 from ui import figures, tables, text
 from ui.comparison.selection import Selection
+from ui.comparison.simulated import draw_simulated
 from ui.figures.frame import PLAIN
 
 ALWAYS = ("colour", "title", "accuracy", "p50_ms", "size")
@@ -61,6 +62,7 @@ def draw(selection: Selection) -> None:
                 figure = figures.bars(selection.frame, panel, selection.colours, ink=selection.ink)
                 st.plotly_chart(figure, key=f"bars.{panel.column}", config=PLAIN, alt=f"{panel.title} of each variant")
     draw_table(selection)
+    draw_simulated(selection)
     with st.expander("Conditions of every measurement", icon=":material/science:", key="conditions"):
         st.dataframe(tables.conditions(selection.results, selection.titles), alt="Conditions of every variant")
 

@@ -1,0 +1,139 @@
+"""What came of a simulated number format: how right it is, what it would take, and what rounding did to each layer."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pandas as pd
+import streamlit as st
+
+from core.quantization import FLOAT_BITS, QuantizationReport
+from experiments.compare import simulations
+from experiments.measures import NO_DIFFERENCE
+from experiments.recipe import baseline_of
+from experiments.store import RunRecord
+from profiling.accuracy import Accuracy
+from ui import text
+from ui.state import open_page, store
+
+NOT_MEASURED = "computed, not measured"
+LAYER_COLUMNS: dict[str, Any] = {
+    "name": st.column_config.TextColumn("Layer", width="medium"),
+    "kind": "Kind",
+    "weights": "Weights",
+    "parameters": st.column_config.NumberColumn("Parameters", format="%,d"),
+    "weight_snr_db": st.column_config.NumberColumn(
+        "Weight SNR", format="%.1f dB", help="Power of the weights over that of their rounding error: more is better."
+    ),
+    "input_snr_db": st.column_config.NumberColumn(
+        "Input SNR", format="%.1f dB", help="The same of what comes in; n/a where it stays in float."
+    ),
+    "output_snr_db": st.column_config.NumberColumn(
+        "Output SNR",
+        format="%.1f dB",
+        help="What goes out against the float network, with every layer before it rounded too. Below 10 dB little of "
+        "the signal is left.",
+    ),
+}
+
+
+def draw_simulation(record: RunRecord) -> None:
+    """A finished run of a simulated number format."""
+    result = store().simulated_results([record.id]).get(record.id)
+    if result is None:
+        return
+    base = baseline_accuracy(record)
+    row = simulations([record], {record.id: result}, base).iloc[0]
+    st.markdown(
+        ":violet-badge[:material/science: simulated] Computed in float32 with values rounded. The accuracy is real; "
+        "**speed, memory and file size were not measured**, because nothing got faster or smaller."
+    )
+    draw_numbers(row, result.accuracy)
+    st.caption(
+        "The difference is to the baseline: FP32 in PyTorch, on the same images."
+        if base
+        else "Differences appear once the baseline (FP32 in PyTorch) has finished on this device."
+    )
+    draw_layers(result.quantization)
+    if st.button("Compare", type="primary", icon=":material/bar_chart:", key="compare"):
+        open_page("compare", model=record.recipe.model)
+
+
+def baseline_accuracy(record: RunRecord) -> Accuracy | None:
+    """What the untouched model gets right on this device, where that is known."""
+    baseline = store().finished_before(baseline_of(record.recipe))
+    result = store().result(baseline.id) if baseline else None
+    return result.accuracy if result else None
+
+
+def draw_numbers(row: pd.Series[Any], accuracy: Accuracy) -> None:
+    """Accuracy and agreement as measured, bits and size as computed."""
+    low, high = accuracy.interval
+    neutral = row.accuracy_verdict in ("", NO_DIFFERENCE)
+    colour: Literal["gray", "green", "red"] = (
+        "gray" if neutral else "green" if row.accuracy_verdict.startswith("+") else "red"
+    )
+    with st.container(horizontal=True, key="metrics"):
+        draw_metric(
+            "Accuracy, simulated", text.share(row.accuracy), row.accuracy_verdict or None, colour=colour,
+            help=f"{accuracy.correct:,} of {accuracy.total:,} test images right; 95 % interval {100 * low:.2f} to "
+            f"{text.share(high)}. The difference is in points, by McNemar's exact test on the same images.",
+        )  # fmt: skip
+        draw_metric("95 % interval", f"{100 * low:.2f} to {text.share(high)}", f"{accuracy.total:,} test images")
+        if pd.notna(row.agreement):
+            draw_metric(
+                "Agreement", text.share(row.agreement), "with the baseline",
+                help="Share of test images that it and the baseline predict alike.",
+            )  # fmt: skip
+        draw_metric(
+            "Bits per weight", f"{row.weight_bits:.2f}", NOT_MEASURED,
+            help="Mean over convolutions and linear layers, scales included; layers kept in float count 32.",
+        )  # fmt: skip
+        draw_metric(
+            "Size", text.data_size(row.size_bytes), NOT_MEASURED,
+            help="What all parameters would take; biases and what else is no such weight count 32 bits. No such file "
+            "was written.",
+        )  # fmt: skip
+
+
+def draw_metric(
+    label: str,
+    value: str,
+    below: str | None,
+    *,
+    colour: Literal["gray", "green", "red"] = "gray",
+    help: str | None = None,
+) -> None:
+    """A number with a few words below it."""
+    st.metric(label, value, below, delta_color=colour, delta_arrow="off", help=help, border=True, height="stretch")
+
+
+def draw_layers(report: QuantizationReport) -> None:
+    """What rounding did to the numbers of each layer, on demand."""
+    with st.expander("Layer by layer", key="simulated-layers", icon=":material/layers:"):
+        st.caption(
+            f"Signal-to-noise ratios on {report.images} calibration images, in the order of execution. Each bit less "
+            "costs about 6 dB."
+        )
+        st.dataframe(
+            layers(report), column_config=LAYER_COLUMNS, hide_index=True, placeholder="n/a",
+            key="simulated-layer-table", alt="What rounding did to each layer",
+        )  # fmt: skip
+
+
+def layers(report: QuantizationReport) -> pd.DataFrame:
+    """One row a layer."""
+    rows = [
+        {
+            "name": layer.name,
+            "kind": layer.kind,
+            "weights": "float" if layer.bits == FLOAT_BITS else f"{layer.bits} bits",
+            "parameters": layer.parameters,
+            "weight_snr_db": layer.weight_snr_db,
+            "input_snr_db": layer.input_snr_db,
+            "output_snr_db": layer.output_snr_db,
+        }
+        for layer in report.layers
+    ]
+    frame = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
+    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in LAYER_COLUMNS if name.endswith("_db")})
