@@ -44,6 +44,9 @@ WORKING_SETS = {
 _SAME_KERNELS = {"torch_compile": "pytorch"}
 """Its convolutions and matrix products are PyTorch's own, and it would compile the probe for minutes."""
 
+_ENGINES = {("pytorch", "int8"): "torch_compile"}
+"""Where the probe has to run in another engine: in INT8 PyTorch computes only what is compiled."""
+
 
 class Peaks(BaseModel):
     """Rates that one engine reaches on one device when it is well fed."""
@@ -141,6 +144,7 @@ def _write(path: Path, peaks: Peaks) -> None:
 def _is_possible(runtime: str, device: Device, precision: Precision) -> bool:
     if precision not in _PROBED:
         return False
+    runtime = _ENGINES.get((runtime, precision), runtime)
     situation = Situation("cnn", 0, CHANNELS, device, runtime)
     try:
         if technique := _technique(precision):
@@ -163,7 +167,7 @@ def _macs_per_s(runtime: str, device: Device, threads: int, precision: Precision
     """Of the probe's fastest call: what else the machine does can only make one slower."""
     from core.macs import count_macs
 
-    batch = BATCHES[device.kind]
+    runtime, batch = _ENGINES.get((runtime, precision), runtime), BATCHES[device.kind]
     with tempfile.TemporaryDirectory() as scratch:
         folders = Path(scratch, "scratch"), Path(scratch, "artifact")
         for folder in folders:
