@@ -26,6 +26,7 @@ from experiments.recipe import MeasurementSettings, Recipe, check, to_yaml
 from experiments.result import RunResult
 from experiments.server import ServedArtifact
 from experiments.simulation import SimulatedResult, stored_as
+from experiments.training_gain import gain_of
 from optimizers.technique import Context
 from profiling.accuracy import measure_accuracy
 from profiling.cuda_graph import Replayed
@@ -111,7 +112,9 @@ def _transform(bundle: ModelBundle, recipe: Recipe, bench: _Bench, folder: Path)
             runtime=recipe.runtime,
             serve=partial(_served, bench=bench, batch_size=recipe.measurement.batch_size),
         )
-        bundle = yield from technique.apply(bundle, context)
+        before, bundle = bundle, (yield from technique.apply(bundle, context))
+        if bundle.training and bundle.training is not before.training:
+            yield Note(text=gain_of(bundle.training).sentence)
         macs = count_macs(bundle.module, bundle.contract) if bundle.form == "torch" else macs
     return bundle, macs
 

@@ -19,6 +19,7 @@ from ui.duel_view import draw_duel
 from ui.quantization_view import draw_quantization
 from ui.simulated_view import draw_simulation
 from ui.state import colours, open_page, store
+from ui.training_view import draw_training
 
 MOST_REPETITIONS = 100
 """Runs of one recipe among which the one before is looked for."""
@@ -72,7 +73,10 @@ def draw_metrics(record: RunRecord) -> None:
     if result.disturbances:
         why = text.escape("; ".join(result.disturbances))
         st.warning(f"The timing was disturbed: {why}. Run it again on a quiet machine before you trust it.")
-    draw_details(result, colour=colours([record])[record.recipe.digest])
+    colour = colours([record])[record.recipe.digest]
+    if result.training:
+        draw_training(result.training, colour=colour)
+    draw_details(result, colour=colour)
     with st.container(horizontal=True):
         if st.button("Compare", type="primary", icon=":material/bar_chart:", key="compare"):
             open_page("compare", model=record.recipe.model)

@@ -95,7 +95,7 @@ def transformer() -> ModelBundle:
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
-    return Context(find_device("cpu"), 1, 0, tmp_path, build_network)
+    return Context(find_device("cpu"), 1, 0, tmp_path, build_network, runtime="onnxruntime")
 
 
 @pytest.fixture

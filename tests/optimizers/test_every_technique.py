@@ -228,6 +228,7 @@ def test_without_training_images_nothing_is_trained(
     [
         ("int8", {}, {"runtime": "pytorch"}, "ONNX Runtime or OpenVINO"),
         ("mixed_precision", {"precision": "fp16"}, {}, "4 to 21 times slower"),
+        ("mixed_precision", {"fine_tune_epochs": 1, "training": "tf32"}, {}, "tf32 on"),
         ("mixed_precision", {}, {"device": Device("cpu", "cpu", "old", 1, cpu_flags=frozenset({"avx2"}))}, "emulate"),
         ("mixed_precision", {}, {"device": replace(GPU, compute_capability=(7, 5))}, "compute capability is 7.5"),
         ("mixed_precision", {}, {"runtime": "onnxruntime"}, "ONNX Runtime lacks"),
