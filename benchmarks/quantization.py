@@ -31,9 +31,9 @@ MODELS = (
     "resnet_fmnist",
     "dwcnn_fmnist",
     "vit_fmnist",
+    "efficientnet_lite0",
     "student_cnn_fmnist",
     "student_dw_fmnist",
-    "efficientnet_lite0",
 )
 BF16 = {"mixed_precision": {"precision": "bf16"}}
 W4 = {"bits": 4, "group_size": 32}

@@ -72,11 +72,15 @@ def test_other_threads_runtimes_or_libraries_are_probed_anew(
 def test_what_a_runtime_cannot_compute_is_left_out(quick: list[tuple[str, str, int]]) -> None:
     peaks = result_of(peaks_for("onnxruntime", CPU, threads=1, precisions=("fp32", "bf16", "fp16")))
     assert set(peaks.macs_per_s) == {"fp32"}
-    assert "int8" not in result_of(peaks_for("pytorch", CPU, threads=1, precisions=("int8",))).macs_per_s
+    assert "w4" not in result_of(peaks_for("pytorch", CPU, threads=1, precisions=("w4",))).macs_per_s
 
 
 def test_compiled_networks_multiply_with_pytorchs_own_kernels(quick: list[tuple[str, str, int]]) -> None:
     assert result_of(peaks_for("torch_compile", CPU, threads=1, precisions=("fp32",))).runtime == "pytorch"
+
+
+def test_pytorch_is_probed_compiled_in_int8(quick: list[tuple[str, str, int]]) -> None:
+    assert "int8" in result_of(peaks_for("pytorch", CPU, threads=1, precisions=("int8",))).macs_per_s
 
 
 def test_a_damaged_file_is_replaced(quick: list[tuple[str, str, int]], data: Path) -> None:

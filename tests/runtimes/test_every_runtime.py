@@ -168,8 +168,8 @@ def quantized(bundle: ModelBundle, x: Floats, folder: Path) -> bytes:
 @pytest.mark.parametrize(
     ("key", "situation", "reason"),
     [
-        ("pytorch", {"form": "onnx", "precision": "int8"}, "ONNX Runtime or OpenVINO"),
-        ("torch_compile", {"form": "onnx", "precision": "int8"}, "ONNX Runtime or OpenVINO"),
+        ("pytorch", {"form": "onnx", "precision": "int8"}, "the runtime that the network was quantized for"),
+        ("torch_compile", {"form": "onnx", "precision": "int8"}, "the runtime that the network was quantized for"),
         ("pytorch", {"precision": "fp16"}, "four times slower"),
         ("onnxruntime", {"precision": "fp16"}, "four times slower"),
         ("openvino", {"precision": "fp16"}, "four times slower"),
