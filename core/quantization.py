@@ -126,6 +126,10 @@ class QuantizationReport(_Frozen):
     """Calibration images behind the figures below."""
     layers: tuple[LayerQuantization, ...]
     """In the order of execution."""
+    parameter_count: int
+    """Of the whole network, scales and zero points left out."""
+    nonzero_count: int
+    """Parameters that are not zero once they are rounded."""
     path: Path | None = None
     """The search under an accuracy limit, where one was set."""
 

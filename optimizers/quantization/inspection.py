@@ -61,6 +61,16 @@ def inspect(
     return tuple(layers), len(x)
 
 
+def counts(network: nn.Module, grids: Mapping[str, LayerGrid]) -> tuple[int, int]:
+    """Parameters of the network, and those that are not zero once the weights of the named layers are rounded."""
+    parameters = list(network.parameters())
+    nonzero = sum(int(each.count_nonzero()) for each in parameters)
+    for name, grid in grids.items():
+        weight: Tensor = network.get_submodule(name).weight.detach()  # type: ignore[operator]
+        nonzero += int(rounded(weight, grid.weight).count_nonzero()) - int(weight.count_nonzero())
+    return sum(each.numel() for each in parameters), nonzero
+
+
 def affordable(network: nn.Module, names: tuple[str, ...], x: Tensor) -> int:
     """How many of x[N, C, H, W] can pass while everything that enters and leaves the layers is kept."""
     inputs, outputs = outputs_of(network, names, x[:1])

@@ -21,7 +21,7 @@ from core.progress import Note, Progress, Steps
 from core.quantization import Path, QuantizationReport
 from optimizers.quantization.corrections import corrected, smoothed
 from optimizers.quantization.folding import folded
-from optimizers.quantization.inspection import affordable, inspect
+from optimizers.quantization.inspection import affordable, counts, inspect
 from optimizers.quantization.quantizer import Bits, LayerGrid, Observed, Quantized, Quantizer, Source
 from optimizers.quantization.search import Judge, bits_after, served_answers, walk
 from optimizers.quantization.selection import kept_layers, layers_of
@@ -101,7 +101,15 @@ def quantized_bundle(bundle: ModelBundle, context: Context, quantizer: Quantizer
             sensitivity=hurts,
             names=prepared.source.layers,
         )
-    report = QuantizationReport(quantizer=quantizer.title, images=images, layers=layers, path=path)
+    parameters, nonzero = counts(prepared.source.module, done.grids)
+    report = QuantizationReport(
+        quantizer=quantizer.title,
+        images=images,
+        layers=layers,
+        parameter_count=parameters,
+        nonzero_count=nonzero,
+        path=path,
+    )
     result = replace(
         bundle,
         network=done.network,

@@ -28,6 +28,7 @@ from optimizers.quantization.formats import (
     snr_db,
     ungrouped,
 )
+from optimizers.quantization.inspection import counts
 from optimizers.quantization.selection import kept_layers, kind_of, layers_of
 from optimizers.quantization.twin import outputs_of
 from optimizers.state import torch_state
@@ -216,7 +217,14 @@ def simulated_bundle(
             )
         simulated = yield from simulate(network, chosen, form, x)
         found = _layers(network, simulated, layers, kept, x[:_LOOKED_AT], bits=form.bits)
-    report = QuantizationReport(quantizer="PyTorch, rounding in float32", images=len(x[:_LOOKED_AT]), layers=found)
+    parameters, nonzero = counts(simulated, {})
+    report = QuantizationReport(
+        quantizer="PyTorch, rounding in float32",
+        images=len(x[:_LOOKED_AT]),
+        layers=found,
+        parameter_count=parameters,
+        nonzero_count=nonzero,
+    )
     yield Note(text=f"{len(chosen)} of {len(layers)} layers are rounded.")
     return replace(bundle, network=simulated, applied=(*bundle.applied, key), quantization=report)
 

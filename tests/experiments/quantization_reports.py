@@ -57,7 +57,9 @@ def grid_of(reach: Range, bits: int, *, scales: Sequence[float] = (1.0,)) -> Gri
 
 def report_of(*layers: LayerQuantization, path: Path | None = None) -> QuantizationReport:
     """A report on these layers."""
-    return QuantizationReport(quantizer="NNCF", images=64, layers=layers, path=path)
+    return QuantizationReport(
+        quantizer="NNCF", images=64, layers=layers, parameter_count=1000, nonzero_count=990, path=path
+    )
 
 
 def path_over(names: Sequence[str], *, lost: Sequence[int], chosen: int, limit: float = 1.0) -> Path:

@@ -96,7 +96,7 @@ def left_behind(store: Store, recipe: Recipe, *, wrong: int, weight_bits: float 
     run_id = store.begin_here(recipe)
     base = measured(recipe, wrong=wrong, p50_ms=1, size_bytes=1)
     layer = LayerQuantization(name="head", kind="Linear", parameters=10, bits=4, weight_snr_db=20.0)
-    report = QuantizationReport(quantizer="a test", images=16, layers=(layer,))
+    report = QuantizationReport(quantizer="a test", images=16, layers=(layer,), parameter_count=9, nonzero_count=9)
     stored = StoredAs(weight_bits=weight_bits, size_bytes=2**20)
     result = SimulatedResult(accuracy=base.accuracy, conditions=base.conditions, stored_as=stored, quantization=report)
     store.finish(run_id, result)

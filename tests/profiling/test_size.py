@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from core.bundle import ModelBundle, Network, OnnxGraph
 from core.data import DataSplits, InputContract, Split
 from core.macs import count_macs
+from core.quantization import QuantizationReport
 from profiling.size import measure_size
 
 
@@ -106,22 +105,8 @@ def test_parameters_and_zeros_of_a_module(tmp_path: Path) -> None:
     assert size.sparsity == pytest.approx(54 / 116)
 
 
-def test_parameters_of_a_quantized_graph_leave_out_its_scales_and_shapes(tmp_path: Path) -> None:
-    arrays = {
-        "weight": np.array([[1, 0, -3], [4, 5, 0]], np.int8),
-        "scale": np.array([0.1, 0.2], np.float32),
-        "zero": np.zeros(2, np.int8),
-        "bias": np.array([1.0, 0.0], np.float32),
-        "shape": np.array([-1, 3], np.int64),
-    }
-    nodes = [
-        helper.make_node("DequantizeLinear", ["weight", "scale", "zero"], ["w"], axis=0),
-        helper.make_node("Reshape", ["input", "shape"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "w", "bias"], ["logits"], transB=1),
-    ]
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", d]) for n, d in (("input", 3), ("logits", 2))]
-    stored = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
-    model = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], stored))
-    onnx.checker.check_model(model)
-    size = measure_size(bundle_of(OnnxGraph(model.SerializeToString())), Files(tmp_path, ()), macs=6)
-    assert (size.parameter_count, size.nonzero_count) == (6 + 2, 4 + 1)
+def test_a_quantized_network_has_the_parameters_of_its_report(tmp_path: Path) -> None:
+    report = QuantizationReport(quantizer="a test", images=1, layers=(), parameter_count=8, nonzero_count=5)
+    bundle = replace(bundle_of(OnnxGraph(b"")), quantization=report)
+    size = measure_size(bundle, Files(tmp_path, ()), macs=6)
+    assert (size.parameter_count, size.nonzero_count) == (8, 5)

@@ -11,7 +11,6 @@ import openvino
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from core.bundle import ModelBundle, OpenVinoModel
 from core.devices import Device
@@ -21,7 +20,6 @@ from optimizers.quantization.nncf_static import NncfStatic
 from optimizers.quantization.nncf_weights import NncfWeights
 from optimizers.quantization.quantizer import Quantizer, Source, StaticGrid, WeightGrid
 from optimizers.quantization.selection import layers_of
-from profiling.size import measure_size
 from runtimes import RUNTIMES
 from runtimes.onnx_file import onnx_bytes
 from tests.runtimes.conftest import make_bundle
@@ -120,28 +118,6 @@ def test_sample_code_classifies_with_a_quantized_model(int8: ModelBundle, cpu: D
     (tmp_path / "contract.json").write_text(json.dumps(said))
     Image.fromarray(pixels[0].transpose(1, 2, 0)).save(tmp_path / "image.png")
     assert run_program(tmp_path, "image.png").startswith(f"0: {contract.labels[best]} (")
-
-
-def test_parameters_are_counted_without_grids_and_shapes(
-    int8: ModelBundle, small_head: ModelBundle, tmp_path: Path
-) -> None:
-    convolutions = [layer for layer in make_bundle().module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    learned = sum(layer.weight.numel() + layer.weight.shape[0] for layer in convolutions)
-    for bundle in (int8, small_head):
-        artifact = RUNTIME.export(bundle, tmp_path)
-        # The reader merges BatchNorm into the convolutions, which have a bias for it afterwards.
-        assert measure_size(bundle, artifact, macs=1).parameter_count == pytest.approx(learned, abs=8 + 8 + 16)
-
-
-def test_zeros_of_asymmetric_weights_are_what_stands_for_zero(tmp_path: Path) -> None:
-    bundle = make_bundle()
-    bundle.module.get_submodule("head").weight.data[:, :64] = 0  # type: ignore[union-attr,operator,index]
-    x = bundle.contract.prepare(bundle.data.test.pixels)
-    source = Source(bundle.module.eval(), ("head",), bundle.contract, x, "cnn", Path(), 1)
-    small = result_of(NncfWeights(WeightGrid(0, False, False)).observe(source)).quantize({"head": 8})
-    exported = replace(bundle, network=small.network, precision=small.precision)
-    size = measure_size(exported, RUNTIME.export(exported, tmp_path), macs=1)
-    assert size.parameter_count - size.nonzero_count == pytest.approx(10 * 64, abs=30)
 
 
 def test_it_has_no_onnx_form(int8: ModelBundle) -> None:

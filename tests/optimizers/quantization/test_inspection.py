@@ -6,7 +6,7 @@ import torch
 
 from core.quantization import FLOAT_BITS
 from optimizers.quantization.formats import snr_db
-from optimizers.quantization.inspection import BINS, histogram, inspect, summary
+from optimizers.quantization.inspection import BINS, counts, histogram, inspect, summary
 from optimizers.quantization.quantizer import LayerGrid, TensorGrid
 from optimizers.quantization.twin import outputs_of, twin
 from tests.optimizers.conftest import TinyNet
@@ -70,3 +70,13 @@ def test_every_layer_is_told_as_it_is() -> None:
     assert block.input_snr_db is not None
     assert block.weight_snr_db is not None
     assert block.input_snr_db > block.weight_snr_db, "8 bits against 4"
+
+
+def test_weights_that_round_to_zero_count_as_zeros() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 2))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[1.0, 0.001, 0.0, 0.5], [-2.0, 0.004, 1.0, 0.1]]))
+        network[0].bias.copy_(torch.tensor([0.0, 1.0]))
+    grids = {"0": LayerGrid(weight_grid(network[0].weight.detach().numpy(), bits=8), None)}
+    assert counts(network, {}) == (10, 8)
+    assert counts(network, grids) == (10, 6)
