@@ -27,6 +27,9 @@ ALWAYS = (
 )  # fmt: skip
 OF_TECHNIQUE = {
     "int8": ("Quantization", "Calibration set"),
+    "qat": ("Quantization", "Calibration set", "Fine-tuning"),
+    "weight_only": ("Quantization",),
+    "fp8": ("Quantization", "Calibration set"),
     "structured_pruning": ("Structured pruning", "Pruning ratio", "Fine-tuning"),
     "magnitude_pruning": ("Unstructured pruning", "Sparsity", "Fine-tuning"),
     "distillation": ("Distillation", "Temperature", "Alpha"),
