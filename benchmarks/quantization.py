@@ -177,7 +177,8 @@ def tables_of(found: dict[str, Any]) -> str:
     """A markdown table a model, with what was refused below it."""
     parts = []
     for model in MODELS:
-        entries = {row.split("/", 1)[1]: entry for row, entry in found.items() if row.startswith(f"{model}/")}
+        ours = ["/".join(each) for each in rows() if each[0] == model]
+        entries = {row.split("/", 1)[1]: found[row] for row in ours if row in found}
         if "result" not in entries.get("pytorch/FP32", {}):
             continue
         lines = [_line(row, entries) for row, entry in entries.items() if "result" in entry]

@@ -93,7 +93,8 @@ def quantized_bundle(bundle: ModelBundle, context: Context, quantizer: Quantizer
         if path:
             reasons |= {name: "Kept to stay within the accuracy limit." for name in start if name not in bits}
         layers, images = inspect(
-            prepared.reference,
+            # What training changed is not rounding's fault.
+            prepared.source.module if wishes.train else prepared.reference,
             prepared.source.module,
             done.grids,
             x,
