@@ -92,28 +92,35 @@ SIMULATED: dict[str, dict[str, Any]] = {
 
 
 IN_FULL = MODELS[:3]
-ON_REAL = ("FP32", "BF16", "INT8", "INT8 per tensor", "INT8 per tensor, lose at most 0.5", "INT8 weights")
+REAL = "efficientnet_lite0"
+ON_REAL = ("FP32", "BF16", "INT8", "INT8 per tensor", "INT8 per tensor, lose at most 0.5")
 """What is tried on EfficientNet, which has no training images."""
 ON_SMALL = ("FP32", "INT8")
 """What is tried on the students."""
+COMPILED = ("FP32", "INT8", "INT8 dynamic")
+"""What is tried in torch.compile on every model but the first: compiling takes minutes."""
 LOSES_MOST = "dwcnn_fmnist"
 """Where post-training quantization loses most, and training is tried."""
+TRANSFORMER = "vit_fmnist"
+"""The one model whose weights are nearly all in linear layers."""
 
 
 def rows() -> list[tuple[str, str, str]]:
     """Every row: model, runtime, scheme."""
-    found = []
-    for model in MODELS:
-        some = ON_REAL if model == "efficientnet_lite0" else ON_SMALL
-        for runtime, schemes in SCHEMES.items():
-            found += [
-                (model, runtime, name)
-                for name in schemes
-                if (model in IN_FULL or name in some) and (model == LOSES_MOST or not name.startswith("QAT"))
-            ]
-        if some is ON_REAL or model in IN_FULL:
-            found += [(model, "pytorch", f"{name}, simulated") for name in SIMULATED]
-    return found
+    found = [(model, runtime, name) for model in MODELS for runtime in SCHEMES for name in SCHEMES[runtime]]
+    simulated = [(model, "pytorch", f"{name}, simulated") for model in (*IN_FULL, REAL) for name in SIMULATED]
+    return [row for row in found if is_tried(*row)] + simulated
+
+
+def is_tried(model: str, runtime: str, scheme: str) -> bool:
+    """Whether the row is worth its minutes."""
+    if model not in IN_FULL and scheme not in (ON_REAL if model == REAL else ON_SMALL):
+        return False
+    if runtime == "torch_compile" and model != MODELS[0] and (scheme not in COMPILED or model in MODELS[4:]):
+        return False
+    if "weights" in scheme or "dynamic" in scheme:
+        return model == TRANSFORMER
+    return model == LOSES_MOST or not scheme.startswith("QAT")
 
 
 def recipe_of(model: str, runtime: str, scheme: str) -> Recipe:
