@@ -162,7 +162,7 @@ def _in_process_of_its_own(row: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.quantization", "--row", row]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        return {"reason": f"failed: {done.stderr.strip().splitlines()[-1]}"}
+        return {"reason": f"failed: {(done.stderr.strip().splitlines() or [f'exit {done.returncode}'])[-1]}"}
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
 
@@ -220,11 +220,12 @@ def _line(row: str, entries: dict[str, Any]) -> str:
     if isinstance(result, SimulatedResult):
         cells += ["simulated", "", "", ""]
     else:
-        here = RunResult.model_validate(entries.get(f"{runtime}/FP32", entries["pytorch/FP32"])["result"])
+        here = entries.get(f"{runtime}/FP32", {}).get("result")
+        plain = RunResult.model_validate(here) if here else None
         cells += [
             f"{result.size.size_bytes:,}",
-            f"{100 * result.size.size_bytes / here.size.size_bytes:.1f} %",
-            f"{here.latency.p50_ms / result.latency.p50_ms:.2f}",
+            f"{100 * result.size.size_bytes / plain.size.size_bytes:.1f} %" if plain else "",
+            f"{plain.latency.p50_ms / result.latency.p50_ms:.2f}" if plain else "",
             f"{eager.latency.p50_ms / result.latency.p50_ms:.2f}",
         ]
     return "| " + " | ".join(cells) + " |"

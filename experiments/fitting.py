@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any, Literal, get_args, get_origin
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
 from core.bundle import Situation
@@ -20,13 +21,15 @@ from sample_models import contract, find
 def why_unfit(key: str, model: str, runtime: str, device: Device) -> str | None:
     """Why the technique fits the untouched model there with no settings, in a sentence; None where some fit.
 
-    Tried are its usual settings and every single change to them: another choice, a switch turned, a slider at 0.
+    Tried are its usual settings, every single change to them and every two: another choice, a switch turned, a slider
+    at either end.
     """
     kind, situation = TECHNIQUES[key], untouched(model, runtime, device)
     reason = _refusal(kind(), situation)
     if reason is None or any(_refusal(kind(**change), situation) is None for change in _changes(kind)):
         return None
-    return reason
+    pairs = (first | second for first, second in combinations(_changes(kind), 2))
+    return None if any(_refusal(kind(**change), situation) is None for change in pairs) else reason
 
 
 def untouched(model: str, runtime: str, device: Device) -> Situation:
@@ -53,4 +56,6 @@ def _others(field: FieldInfo) -> tuple[Any, ...]:
         return False, True
     if get_origin(field.annotation) is Literal:
         return get_args(field.annotation)
-    return (0,) if any(isinstance(limit, Ge) and limit.ge == 0 for limit in field.metadata) else ()
+    return tuple(
+        limit.ge if isinstance(limit, Ge) else limit.le for limit in field.metadata if isinstance(limit, Ge | Le)
+    )

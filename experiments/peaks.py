@@ -45,7 +45,7 @@ _SAME_KERNELS = {"torch_compile": "pytorch"}
 """Its convolutions and matrix products are PyTorch's own, and it would compile the probe for minutes."""
 
 _ENGINES = {("pytorch", "int8"): "torch_compile"}
-"""Where the probe has to run in another engine: in INT8 PyTorch computes only what is compiled."""
+"""Where the probe runs in another engine: PyTorch's INT8 convolutions exist only compiled."""
 
 
 class Peaks(BaseModel):

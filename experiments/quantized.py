@@ -106,7 +106,9 @@ def number_format(bits: int, precision: str = "") -> str:
     """`INT8`, `float`; `FP8` and `NVFP4` where that is what the network computes in."""
     if bits == FLOAT_BITS:
         return "float"
-    return precision.upper() if precision in ("fp8", "nvfp4") else f"INT{bits}"
+    if precision in ("fp8", "nvfp4"):
+        return precision.upper()
+    return f"INT{bits} weights" if precision in ("w8", "w4") else f"INT{bits}"
 
 
 def headline(report: QuantizationReport, precision: str = "") -> str:

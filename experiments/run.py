@@ -115,7 +115,7 @@ def _transform(bundle: ModelBundle, recipe: Recipe, bench: _Bench, folder: Path)
         before, bundle = bundle, (yield from technique.apply(bundle, context))
         if bundle.training and bundle.training is not before.training:
             yield Note(text=gain_of(bundle.training).sentence)
-        macs = count_macs(bundle.module, bundle.contract) if bundle.form == "torch" else macs
+        macs = macs if bundle.quantization else count_macs(bundle.module, bundle.contract)
     return bundle, macs
 
 

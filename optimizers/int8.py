@@ -69,7 +69,8 @@ class Int8(Technique):
         title="Lose at most",
         unit="points",
         help="Leaves the layers that hurt most in float until no more than this many percentage points of accuracy are "
-        "lost on calibration images. 0 sets no limit and quantizes everything. Takes some ten times as long.",
+        "lost on calibration images; without labels, of agreement with the float network. 0 sets no limit. Every "
+        "candidate is made and opened: ten times as long, with torch.compile far longer.",
     )
     keep: tuple[str, ...] = names(
         title="Keep in float",
@@ -126,6 +127,12 @@ class Int8(Technique):
         parts = [
             "" if self.method == "minmax" else self.method,
             "" if self.per_channel else "per tensor",
+            "symmetric" if self.symmetric else "",
+            "7-bit weights" if self.weight_range == "reduced" else "",
+            f"SmoothQuant {self.smooth_quant:g}" if self.smooth_quant else "",
+            "biases corrected" if self.bias_correction else "",
+            "BatchNorm re-estimated" if self.reestimate_batchnorm else "",
+            "beside FP16" if self.rest == "fp16" else "",
             f"≤ {self.max_loss:g} points" if self.max_loss else "",
             f"{len(self.keep)} kept" if self.keep else "",
         ]
@@ -155,6 +162,13 @@ class Int8(Technique):
                 "SmoothQuant for a convolutional network",
                 expected="a transformer, because it moves outliers across LayerNorms",
                 action="Set SmoothQuant to 0",
+            )
+        if self.max_loss and (self.bias_correction or self.reestimate_batchnorm):
+            raise CannotCompose(
+                "corrections together with an accuracy limit",
+                expected="one of the two, because a correction is for the layers that are rounded, and the limit "
+                "changes which these are",
+                action="Switch the corrections off or set the limit to 0",
             )
         if self.reestimate_batchnorm and situation.family != "cnn":
             raise CannotCompose(

@@ -84,7 +84,8 @@ class QuantizationAwareTraining(Int8):
 
     def label(self) -> str:
         """`QAT`, with what differs from the usual and matters most."""
-        return super().label().replace("INT8", "QAT INT8", 1)
+        teacher = "" if self.teacher else " without teacher"
+        return super().label().replace("INT8", "QAT INT8", 1) + f" {self.epochs} epochs{teacher}"
 
     def check(self, situation: Situation) -> Situation:
         """The situation in INT8. Raises `CannotCompose`."""

@@ -48,7 +48,7 @@ def safely_reduced(bundle: ModelBundle, context: Context, precision: HalfPrecisi
         _refuse_runtime(context.runtime, found, precision)
         network = moved.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         yield Note(text=_repair(found, float32_modules(network), precision), warning=True)
-    yield _exported(precision, agreement, len(x), found)
+    yield _exported(precision, agreement, len(x), found, context.runtime)
     return replace(bundle, network=network)
 
 
@@ -75,10 +75,11 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _exported(precision: str, agreement: float, images: int, found: Sequence[Overflow]) -> Note:
+def _exported(precision: str, agreement: float, images: int, found: Sequence[Overflow], runtime: str) -> Note:
+    what = "Weights stay in FP32 and arithmetic is" if runtime == "openvino" else "Weights and arithmetic are exported"
     text = (
-        f"Weights and arithmetic are exported in {precision}, inputs and outputs in float32; {100 * agreement:.1f} % "
-        f"of {images} calibration images are answered as in FP32."
+        f"{what} in {precision}, inputs and outputs in float32; {100 * agreement:.1f} % of {images} calibration images "
+        "are answered as in FP32."
     )
     if agreement >= LOWEST_AGREEMENT:
         return Note(text=text)

@@ -62,7 +62,8 @@ class WeightOnly(Technique):
         title="Lose at most",
         unit="points",
         help="Gives the layers that hurt most 8 bits, then float, until no more than this many percentage points of "
-        "accuracy are lost on calibration images. 0 sets no limit.",
+        "accuracy are lost on calibration images; without labels, of agreement with the float network. 0 sets no "
+        "limit.",
     )
     keep: tuple[str, ...] = names(
         title="Keep in float",

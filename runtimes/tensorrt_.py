@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     import torch
 
 _FILE = "model.engine"
-_PRECISIONS: Mapping[Form, tuple[Precision, ...]] = {"torch": ("fp32", "fp16"), "onnx": ("int8", "w4", "fp8", "nvfp4")}
+_PRECISIONS: Mapping[Form, tuple[Precision, ...]] = {
+    "torch": ("fp32", "fp16"),
+    "onnx": ("int8", "w8", "w4", "fp8", "nvfp4"),
+}
 """What it is given, by form: networks to export, and graphs that were quantized for it."""
 _BATCHES = (1, 16, 256)
 """Smallest, preferred and largest batch the engine is built for."""

@@ -35,6 +35,9 @@ DECIBELS = (
     "the layer with everything before it rounded too, against the float network; **weights** and **what comes in** "
     "tell what rounding these alone costs. Click a point to look into its layer."
 )
+COMPUTED = ("int8", "fp8", "nvfp4")
+"""Precisions in which what comes in is rounded too, beforehand or anew each time."""
+ANEW = "What comes in is rounded anew at every inference, and that rounding is not in these figures. "
 COLUMNS: dict[str, Any] = {
     "place": st.column_config.NumberColumn("#", width=40, help="In the order of execution."),
     "name": st.column_config.TextColumn("Layer", width="medium", pinned=True),
@@ -121,7 +124,10 @@ def draw_divergence(shown: _Shown) -> None:
         figure, key=chart, on_select=choose_clicked, selection_mode="points", config=PLAIN,
         alt="Signal-to-noise ratio of every layer",
     )  # fmt: skip
-    st.caption(f"{DECIBELS} {symbols_in_words(layers)}Measured on {shown.report.images:,} calibration images.")
+    anew = any(layer.bits < FLOAT_BITS and not layer.input_grid for layer in layers) and shown.precision in COMPUTED
+    st.caption(
+        f"{DECIBELS} {ANEW * anew}{symbols_in_words(layers)}Measured on {shown.report.images:,} calibration images."
+    )
     draw_layer_choice(shown, chosen)
 
 
@@ -203,7 +209,7 @@ def inputs_in_words(layer: LayerQuantization) -> str:
     """What was seen and what calibration chose to cover."""
     share = clipped_inputs(layer)
     if share is None:
-        return "in float, or rounded anew at every inference"
+        return "not on a fixed grid"
     return f"clipped: {figures.share_in_words(share)}"
 
 

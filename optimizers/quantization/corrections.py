@@ -33,7 +33,7 @@ def corrected(
     corrected in order, each on what the rounded and corrected ones before it give.
     """
     names = tuple(grids)
-    _, wanted = outputs_of(network, names, x)
+    wanted = _moments(network, names, x)
     mended, trial = copy.deepcopy(network), copy.deepcopy(network)
     for name in names:
         if not biases and name not in renormalised:
@@ -58,17 +58,46 @@ def _rounding(grid: LayerGrid) -> Callable[[nn.Module, tuple[Any, ...]], tuple[A
     return hook
 
 
-def _correct_when_called(trial: nn.Module, mended: nn.Module, name: str, wanted: Tensor, *, renormalise: bool) -> None:
+Moments = tuple[Tensor, Tensor]
+"""Mean and standard deviation [C] of a layer's output, channel by channel."""
+
+
+def _moments(network: nn.Module, names: tuple[str, ...], x: Tensor) -> dict[str, Moments]:
+    found: dict[str, Moments] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def hook(layer: nn.Module, _args: object, output: Tensor) -> None:
+            found.setdefault(name, _of_channels(layer, output))
+
+        return hook
+
+    handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    with torch.inference_mode():
+        network(x)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+def _of_channels(layer: nn.Module, output: Tensor) -> Moments:
+    others = [dim for dim in range(output.ndim) if dim != _channels(layer, output)]
+    return output.mean(others), output.std(others)
+
+
+def _channels(layer: nn.Module, output: Tensor) -> int:
+    """The dimension along which a layer's output channels lie."""
+    return output.ndim - 1 if isinstance(layer, nn.Linear) else 1
+
+
+def _correct_when_called(trial: nn.Module, mended: nn.Module, name: str, wanted: Moments, *, renormalise: bool) -> None:
     def hook(layer: nn.Module, _args: object, output: Tensor) -> Tensor:
-        axis = 1 if output.ndim > 3 or not isinstance(layer, nn.Linear) else output.ndim - 1
-        others = [dim for dim in range(output.ndim) if dim != axis]
-        shape = [-1 if dim == axis else 1 for dim in range(output.ndim)]
-        ratio = torch.ones(output.shape[axis])
+        mean, spread = _of_channels(layer, output)
+        shape = [-1 if dim == _channels(layer, output) else 1 for dim in range(output.ndim)]
+        ratio = torch.ones_like(mean)
         if renormalise:
-            spread = output.std(others)
             usable = spread > _SMALLEST * spread.max()
-            ratio = torch.where(usable, wanted.std(others) / spread.clamp_min(torch.finfo().tiny), ratio)
-        shift = wanted.mean(others) - ratio * output.mean(others)
+            ratio = torch.where(usable, wanted[1] / spread.clamp_min(torch.finfo().tiny), ratio)
+        shift = wanted[0] - ratio * mean
         _rescale(mended.get_submodule(name), ratio, shift)
         return output * ratio.reshape(shape) + shift.reshape(shape)
 

@@ -47,7 +47,7 @@ def inspect(
                 kind=kind_of(layer),
                 parameters=sum(each.numel() for each in layer.parameters()),
                 bits=grid.weight.bits if grid else FLOAT_BITS,
-                why_float="" if grid else why_float.get(name, "The quantizer found no form in fewer bits for it."),
+                why_float="" if grid else why_float[name],
                 sensitivity=sensitivity.get(name),
                 weight_snr_db=snr_db(weight, rounded(weight, grid.weight)) if grid else None,
                 input_snr_db=snr_db(inputs[name], rounded(inputs[name], grid.input)) if grid and grid.input else None,

@@ -21,7 +21,7 @@ from core.progress import Note, Progress, Steps
 from core.quantization import Path, QuantizationReport
 from optimizers.quantization.corrections import corrected, smoothed
 from optimizers.quantization.folding import folded
-from optimizers.quantization.inspection import affordable, counts, inspect
+from optimizers.quantization.inspection import counts, inspect
 from optimizers.quantization.quantizer import Bits, LayerGrid, Observed, Quantized, Quantizer, Source
 from optimizers.quantization.search import Judge, bits_after, served_answers, walk
 from optimizers.quantization.selection import kept_layers, layers_of
@@ -38,6 +38,9 @@ _CHECKED = 500
 _FAITHFUL = 0.9
 """Below this agreement with the float network something went wrong, and it is worth saying where."""
 _NAMED = 3
+_MOST_PIXELS = 3_000_000
+"""Of all images that pass at once: 20 of 224 x 224 in colour."""
+_LEFT = "The quantizer left it in float."
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class _Prepared:
     reference: nn.Module
     """The float network that everything is compared with."""
     source: Source
+    layers: tuple[str, ...]
+    """Every layer, those that this technique does not touch too."""
     renormalisable: frozenset[str]
     x: Tensor
 
@@ -74,14 +79,13 @@ class _Prepared:
 def quantized_bundle(bundle: ModelBundle, context: Context, quantizer: Quantizer, wishes: Wishes) -> Steps[ModelBundle]:
     """The bundle with its network in few bits. Raises `BadInput` without images, and `NothingDone`."""
     with torch_state(context):
-        prepared = _prepare(bundle, context, wishes)
+        prepared = yield from _prepare(bundle, context, wishes)
         kept = _kept(prepared, wishes)
         start = _start(prepared, wishes, kept)
         prepared, observed = yield from _observe(prepared, bundle, context, quantizer, wishes, start)
         first = observed.quantize(start)
         _require_some(first, prepared.source.layers, wishes)
-        x = prepared.x[: min(_INSPECTED, affordable(prepared.reference, prepared.source.layers, prepared.x))]
-        hurts = yield from sensitivities(prepared.source.module, first.grids, x)
+        hurts = yield from sensitivities(prepared.source.module, first.grids, _few(prepared.x, _INSPECTED))
         start = {name: bits for name, bits in start.items() if name in first.grids}
         path = None
         if wishes.max_loss_points:
@@ -89,7 +93,9 @@ def quantized_bundle(bundle: ModelBundle, context: Context, quantizer: Quantizer
         bits = bits_after(path.order, path.chosen, start=start) if path else start
         _require_left(bits, wishes)
         done = observed.quantize(bits)
-        reasons = {name: f"Kept by the pattern {pattern}." for name, pattern in kept.items()}
+        reasons = dict.fromkeys(prepared.layers, "Only linear layers are quantized here.") if wishes.linear_only else {}
+        reasons |= dict.fromkeys(prepared.source.layers, _LEFT)
+        reasons |= {name: f"Kept by the pattern {pattern}." for name, pattern in kept.items()}
         if path:
             reasons |= {name: "Kept to stay within the accuracy limit." for name in start if name not in bits}
         layers, images = inspect(
@@ -97,10 +103,10 @@ def quantized_bundle(bundle: ModelBundle, context: Context, quantizer: Quantizer
             prepared.source.module if wishes.train else prepared.reference,
             prepared.source.module,
             done.grids,
-            x,
+            prepared.x[:_INSPECTED],
             why_float=reasons,
             sensitivity=hurts,
-            names=prepared.source.layers,
+            names=prepared.layers,
         )
     parameters, nonzero = counts(prepared.source.module, done.grids)
     report = QuantizationReport(
@@ -123,7 +129,7 @@ def quantized_bundle(bundle: ModelBundle, context: Context, quantizer: Quantizer
     return result
 
 
-def _prepare(bundle: ModelBundle, context: Context, wishes: Wishes) -> _Prepared:
+def _prepare(bundle: ModelBundle, context: Context, wishes: Wishes) -> Steps[_Prepared]:
     images = bundle.data.calibrate.take(wishes.images).pixels
     if not len(images):
         raise BadInput("There are no calibration images", expected="at least one", action="Add images to the model")
@@ -132,11 +138,23 @@ def _prepare(bundle: ModelBundle, context: Context, wishes: Wishes) -> _Prepared
     reference, merged = folded(bundle.module, x[:2])
     network = reference
     if wishes.smooth:
-        network, _ = smoothed(reference, x[:_INSPECTED], alpha=wishes.smooth)
+        network, smooth = smoothed(reference, _few(x, _INSPECTED), alpha=wishes.smooth)
+        if not smooth:
+            raise NothingDone("SmoothQuant found no LayerNorm that feeds linear layers alone", action="Set it to 0")
+        yield Note(text=f"SmoothQuant moved outliers into the weights of {len(smooth)} layers.")
+    if wishes.renormalise and not merged:
+        raise NothingDone(
+            "BatchNorm re-estimation found no BatchNorm behind a layer", action="Switch BatchNorm re-estimation off"
+        )
     layers = layers_of(network, x[:2])
     names = tuple(name for name, layer in layers.items() if isinstance(layer, nn.Linear) or not wishes.linear_only)
     source = Source(network, names, bundle.contract, prepared, bundle.family, context.folder, context.threads)
-    return _Prepared(reference, source, merged, x)
+    return _Prepared(reference, source, tuple(layers), merged, x)
+
+
+def _few(x: Tensor, most: int) -> Tensor:
+    """As many of x[N, C, H, W] as a network can be asked about at once, at most `most`."""
+    return x[: max(1, min(most, _MOST_PIXELS // x[0].numel()))]
 
 
 def _kept(prepared: _Prepared, wishes: Wishes) -> dict[str, str]:
@@ -151,7 +169,8 @@ def _start(prepared: _Prepared, wishes: Wishes, kept: Mapping[str, str]) -> dict
     bits = {name: 8 if name in in_8_bits else wishes.bits for name in layers if name not in kept}
     if not bits:
         raise NothingDone(
-            f"0 of {len(layers)} layers are left for {wishes.title}", action="Keep fewer layers, or leave it out"
+            f"0 of {len(layers)} layers are left for {wishes.title}",
+            action=f"Keep fewer layers, or leave {wishes.title} out" if layers else f"Leave {wishes.title} out",
         )
     return bits
 
@@ -170,7 +189,7 @@ def _observe(
         network = corrected(
             prepared.source.module,
             observed.quantize(start).grids,
-            prepared.x[: min(_CORRECTED, affordable(prepared.reference, prepared.source.layers, prepared.x))],
+            _few(prepared.x, _CORRECTED),
             biases=wishes.correct_biases,
             renormalised=prepared.renormalisable if wishes.renormalise else (),
         )
@@ -203,18 +222,24 @@ def _search(
 ) -> Steps[Path]:
     """The path under the accuracy limit."""
     assert context.serve, "a run always serves"
+    judge = _judge(prepared, bundle, len(bundle.data.calibrate))
+    if wishes.max_loss_points < 100 / len(judge.x):
+        raise BadInput(
+            f"A limit of {wishes.max_loss_points:g} points",
+            expected=f"{100 / len(judge.x):.2f} at least: one of {len(judge.x)} calibration images counts as much",
+            action="Allow a larger loss, or set no limit",
+        )
     by_bits = {wishes.bits: {name: hurts[name] for name, bits in start.items() if bits == wishes.bits}}
     if wishes.bits < 8:
         grids = observed.quantize(dict.fromkeys(start, 8)).grids
-        x = prepared.x[:_INSPECTED]
-        by_bits[8] = yield from sensitivities(prepared.source.module, grids, x)
+        by_bits[8] = yield from sensitivities(prepared.source.module, grids, _few(prepared.x, _INSPECTED))
     path = yield from walk(
         prepared.source,
         observed,
         upgrades(by_bits),
         start=start,
         bundle=bundle,
-        judge=_judge(prepared, bundle, len(bundle.data.calibrate)),
+        judge=judge,
         limit_points=wishes.max_loss_points,
         serve=context.serve,
     )

@@ -1,7 +1,7 @@
 """What an engine's quantizer is: a float network and calibration images in, a network in few bits out.
 
 Every engine has its own, from the library its makers keep; each file beside this one wraps one. What happens to the
-float network beforehand, and which layers are quantized, is the same for all and lies in `preparation` and `search`.
+float network beforehand, and which layers are quantized, is the same for all and lies in `pipeline`.
 """
 
 from __future__ import annotations

@@ -60,6 +60,7 @@ class Judge:
 
         Of a difference of paired proportions: (b + c - (b - c)^2 / n) / n^2 is its variance where b images were broken
         and c mended (Agresti, Categorical Data Analysis, section 11.1); without labels all that differ count as broken.
+        One more is counted than was seen, as no difference among a few images does not mean that there is none.
         """
         images = len(answers)
         if self.has_labels:
@@ -67,7 +68,7 @@ class Judge:
             broken, mended = int((wanted & ~right).sum()), int((right & ~wanted).sum())
         else:
             broken, mended = images - self.agreed(answers), 0
-        return float(100 * np.sqrt(broken + mended - (broken - mended) ** 2 / images) / images)
+        return float(100 * np.sqrt(broken + mended + 1 - (broken - mended) ** 2 / images) / images)
 
     def keeps(self, point: PathPoint, limit_points: float) -> bool:
         """Whether it loses no more than the limit with one standard error to spare: other images may be less kind."""
@@ -104,7 +105,7 @@ def walk(
     limit_points: float,
     serve: Serve,
 ) -> Steps[Path]:
-    """The path with its measured points; `chosen` is the first found that keeps within the limit."""
+    """The path with its measured points; `chosen` is the first found that keeps within the limit, else its end."""
     points: dict[int, PathPoint] = {}
 
     def measure(count: int) -> Steps[bool]:
@@ -128,7 +129,8 @@ def walk(
 
     yield from _search(measure, len(order))
     found = sorted(points.items())
-    chosen = next(count for count, point in found if judge.keeps(point, limit_points))
+    kept = (count for count, point in found if judge.keeps(point, limit_points))
+    chosen = next(kept, len(order))
     return Path(
         order=order,
         points=tuple(point for _, point in found),

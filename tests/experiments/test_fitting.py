@@ -75,7 +75,8 @@ def test_the_runtime_has_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_only_another_runtime_or_a_gpu_can_do_is_unfit_with_the_reason() -> None:
     assert "eager PyTorch" in str(why_unfit("int8", MODEL, "pytorch", CPU))
     assert "PyTorch as the runtime" in str(why_unfit("simulated", MODEL, "onnxruntime", CPU))
-    assert "bf16" in str(why_unfit("mixed_precision", MODEL, "pytorch", CPU))
+    assert "bf16" in str(why_unfit("mixed_precision", "efficientnet_lite0", "pytorch", CPU))
+    assert why_unfit("mixed_precision", MODEL, "pytorch", CPU) is None, "it can be fine-tuned in FP32"
 
 
 @pytest.mark.parametrize("key", list(TECHNIQUES))

@@ -13,7 +13,11 @@ from core.bundle import ModelBundle, Situation
 from core.devices import Device, find_device
 from core.formats import why_not_multiplied
 from core.layers import BITS
+from core.macs import count_macs
 from core.progress import result_of
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.result import RunResult
+from experiments.run import run
 from optimizers import Context, Technique
 from optimizers.int8 import Int8
 from optimizers.low_precision import Fp8
@@ -130,11 +134,24 @@ def test_int4_weights_take_less_than_int8_ones_and_answer_nearly_as_float_does(
     runtime: str, gpu: Device, tmp_path: Path
 ) -> None:
     sizes = {}
-    for bits in ("8", "4"):
-        folder = tmp_path / bits
+    for bits in (8, 4):
+        folder = tmp_path / str(bits)
         folder.mkdir()
-        technique = WeightOnly(bits=bits, group_size="32" if bits == "4" else "channel")
+        technique = WeightOnly(bits=bits, group_size=32 if bits == 4 else 0)
         bundle, artifact = quantized("vit_fmnist", technique, runtime, gpu, folder)
         sizes[bits] = artifact.size_bytes
-    assert sizes["4"] < sizes["8"]
+    assert sizes[4] < sizes[8]
     assert accuracy_percent(bundle, artifact, gpu) > float_accuracy_percent("vit_fmnist") - POINTS["w4"]
+
+
+def test_a_recipe_in_fp8_runs_from_start_to_end(gpu: Device, tmp_path: Path) -> None:
+    recipe = Recipe(
+        model="vit_fmnist",
+        techniques=(Fp8(),),
+        runtime="pytorch",
+        device=gpu.id,
+        measurement=MeasurementSettings(latency_seconds=1, sweep_seconds=0),
+    )
+    result = RunResult.model_validate(list(run(recipe, tmp_path))[-1].result)  # type: ignore[union-attr]
+    assert result.precision == "fp8"
+    assert result.size.macs == count_macs(sample_models.load("vit_fmnist").module, sample_models.contract("vit_fmnist"))

@@ -29,8 +29,11 @@ def test_only_linear_layers_change_and_answers_stay_close(
     result = result_of(technique.apply(transformer, for_onnx))
     assert isinstance(result.network, OnnxGraph)
     assert result.quantization is not None
-    assert [layer.kind for layer in result.quantization.layers] == ["Linear"] * 9
-    assert {layer.bits for layer in result.quantization.layers} == {bits}
+    assert [layer.kind for layer in result.quantization.quantized] == ["Linear"] * 9
+    assert {layer.bits for layer in result.quantization.quantized} == {bits}
+    assert [layer.why_float for layer in result.quantization.layers if layer.kind == "Conv2d"] == [
+        "Only linear layers are quantized here."
+    ]
     assert result.precision == f"w{bits}"
     x = transformer.contract.prepare(DATA.test.pixels)
     with torch.inference_mode():

@@ -70,6 +70,7 @@ SITUATION = Situation("cnn", 0, 10, GPU, "tensorrt")
         ("torch", "fp16", (8, 6)),
         ("onnx", "int8", (7, 5)),
         ("onnx", "w4", (8, 6)),
+        ("onnx", "w8", (8, 6)),
         ("onnx", "fp8", (8, 9)),
         ("onnx", "nvfp4", (10, 0)),
     ],

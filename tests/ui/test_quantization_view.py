@@ -176,4 +176,4 @@ def test_a_layer_s_figures_name_scales_zero_points_and_ranges() -> None:
     assert in_float["Weights in"] == "float"
     assert in_float["Output SNR"] == "no error to speak of"
     assert "Weight scale" not in in_float.index
-    assert "in float" in inputs_in_words(layer_of("a", 30, bits=32))
+    assert inputs_in_words(layer_of("a", 30, bits=32)) == "not on a fixed grid"
