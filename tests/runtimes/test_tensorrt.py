@@ -159,16 +159,17 @@ def test_weights_in_eight_bits_stay_so_in_the_engine(number_format: Any, tmp_pat
 
 
 @needs_builder
-def test_weights_in_four_bits_stay_so_in_the_engine(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bits", "group_size"), [(4, 64), (8, 0)])
+def test_weights_in_few_bits_stay_so_in_the_engine(bits: int, group_size: int, tmp_path: Path) -> None:
     network = VisionTransformer(classes=CLASSES, dim=512, depth=1, num_heads=2)
     network.pos_embed = nn.Parameter(torch.randn(1, 9, 512))
     bundle = bundle_of(network, "transformer")
-    grid = WeightGrid(64, symmetric=True, dynamic=False)
-    in_4_bits = engine_bytes(quantized(TensorRtWeights(grid), bundle, tmp_path, bits=4), bundle)
+    grid = WeightGrid(group_size, symmetric=True, dynamic=False)
+    in_few_bits = engine_bytes(quantized(TensorRtWeights(grid), bundle, tmp_path, bits=bits), bundle)
     in_fp32 = len(build_engine(onnx_bytes(bundle, "fp32"), bundle.contract, capability="SM89"))
     weights = sum(module.weight.numel() for module in network.modules() if isinstance(module, nn.Linear))
-    scales = 4 * weights / 64
-    assert in_fp32 - in_4_bits == pytest.approx(3.5 * weights - scales, rel=0.1)
+    scales = 4 * weights / group_size if group_size else 0
+    assert in_fp32 - in_few_bits == pytest.approx((4 - bits / 8) * weights - scales, rel=0.1)
 
 
 @needs_builder
