@@ -84,7 +84,7 @@ class _Shown:
 
 def draw_quantization(report: QuantizationReport, record: RunRecord) -> None:
     """The headline and, in tabs, every layer of a finished run's network."""
-    precision = record.summary.precision if record.summary else ""
+    precision = record.summary.precision if record.summary else simulated_format(record)
     shown = _Shown(report, record, precision, colours([record])[record.recipe.digest], ink())
     with st.container(border=True, key="quantization"):
         st.markdown(f"**Quantized layer by layer** · {text.escape(headline(report, precision))}")
@@ -94,6 +94,11 @@ def draw_quantization(report: QuantizationReport, record: RunRecord) -> None:
             if tab.open:
                 with tab:
                     draw(shown)
+
+
+def simulated_format(record: RunRecord) -> str:
+    """`fp8` where that is what a run only simulated; empty where nothing is."""
+    return next((str(each.model_dump()["number_format"]) for each in record.recipe.techniques if each.simulates), "")
 
 
 def _sections(report: QuantizationReport) -> dict[str, Callable[[_Shown], None]]:

@@ -7,34 +7,16 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from core.quantization import FLOAT_BITS, QuantizationReport
 from experiments.compare import simulations
 from experiments.measures import NO_DIFFERENCE
 from experiments.recipe import baseline_of
 from experiments.store import RunRecord
 from profiling.accuracy import Accuracy
 from ui import text
+from ui.quantization_view import draw_quantization
 from ui.state import open_page, store
 
 NOT_MEASURED = "computed, not measured"
-LAYER_COLUMNS: dict[str, Any] = {
-    "name": st.column_config.TextColumn("Layer", width="medium"),
-    "kind": "Kind",
-    "weights": "Weights",
-    "parameters": st.column_config.NumberColumn("Parameters", format="%,d"),
-    "weight_snr_db": st.column_config.NumberColumn(
-        "Weight SNR", format="%.1f dB", help="Power of the weights over that of their rounding error: more is better."
-    ),
-    "input_snr_db": st.column_config.NumberColumn(
-        "Input SNR", format="%.1f dB", help="The same of what comes in; n/a where it stays in float."
-    ),
-    "output_snr_db": st.column_config.NumberColumn(
-        "Output SNR",
-        format="%.1f dB",
-        help="What goes out against the float network, with every layer before it rounded too. Below 10 dB little of "
-        "the signal is left.",
-    ),
-}
 
 
 def draw_simulation(record: RunRecord) -> None:
@@ -54,7 +36,7 @@ def draw_simulation(record: RunRecord) -> None:
         if base
         else "Differences appear once the baseline (FP32 in PyTorch) has finished on this device."
     )
-    draw_layers(result.quantization)
+    draw_quantization(result.quantization, record)
     if st.button("Compare", type="primary", icon=":material/bar_chart:", key="compare"):
         open_page("compare", model=record.recipe.model)
 
@@ -106,34 +88,3 @@ def draw_metric(
 ) -> None:
     """A number with a few words below it."""
     st.metric(label, value, below, delta_color=colour, delta_arrow="off", help=help, border=True, height="stretch")
-
-
-def draw_layers(report: QuantizationReport) -> None:
-    """What rounding did to the numbers of each layer, on demand."""
-    with st.expander("Layer by layer", key="simulated-layers", icon=":material/layers:"):
-        st.caption(
-            f"Signal-to-noise ratios on {report.images} calibration images, in the order of execution. Each bit less "
-            "costs about 6 dB."
-        )
-        st.dataframe(
-            layers(report), column_config=LAYER_COLUMNS, hide_index=True, placeholder="n/a",
-            key="simulated-layer-table", alt="What rounding did to each layer",
-        )  # fmt: skip
-
-
-def layers(report: QuantizationReport) -> pd.DataFrame:
-    """One row a layer."""
-    rows = [
-        {
-            "name": layer.name,
-            "kind": layer.kind,
-            "weights": "float" if layer.bits == FLOAT_BITS else f"{layer.bits} bits",
-            "parameters": layer.parameters,
-            "weight_snr_db": layer.weight_snr_db,
-            "input_snr_db": layer.input_snr_db,
-            "output_snr_db": layer.output_snr_db,
-        }
-        for layer in report.layers
-    ]
-    frame = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
-    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in LAYER_COLUMNS if name.endswith("_db")})

@@ -28,7 +28,7 @@ from optimizers.quantization.formats import (
     snr_db,
     ungrouped,
 )
-from optimizers.quantization.inspection import counts
+from optimizers.quantization.inspection import counts, histogram
 from optimizers.quantization.selection import kept_layers, kind_of, layers_of
 from optimizers.quantization.twin import outputs_of
 from optimizers.state import torch_state
@@ -256,6 +256,8 @@ def _layers(
                 weight_snr_db=None if name in kept else snr_db(weight, twin.weight.detach()),
                 input_snr_db=snr_db(inputs[name], enters(inputs[name])) if enters else None,
                 output_snr_db=snr_db(wanted[name], given[name]),
+                weights=histogram(weight),
+                inputs=histogram(inputs[name]),
             )
         )
     return tuple(found)

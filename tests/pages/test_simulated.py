@@ -45,11 +45,10 @@ def test_without_a_baseline_no_difference_is_claimed(visit: Visit, store: Store)
     assert "once the baseline" in words(page)
 
 
-def test_every_layer_s_noise_can_be_read(visit: Visit, store: Store) -> None:
+def test_every_layer_can_be_looked_into(visit: Visit, store: Store) -> None:
     page = visit("runs", run=left_behind(store, recipe_of(), wrong=120))
-    table = page.expander(key="simulated-layers").dataframe[0].value
-    assert table.name.tolist() == ["head"]
-    assert table.weight_snr_db.tolist() == [20.0]
+    assert "1 of 1 layers in " in words(page)
+    assert len(page.get("plotly_chart")) >= 1
 
 
 def test_history_lists_its_accuracy_without_a_latency(visit: Visit, store: Store) -> None:
