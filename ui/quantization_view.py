@@ -129,7 +129,8 @@ def draw_divergence(shown: _Shown) -> None:
         figure, key=chart, on_select=choose_clicked, selection_mode="points", config=PLAIN,
         alt="Signal-to-noise ratio of every layer",
     )  # fmt: skip
-    anew = any(layer.bits < FLOAT_BITS and not layer.input_grid for layer in layers) and shown.precision in COMPUTED
+    is_served = shown.record.summary is not None and shown.precision in COMPUTED
+    anew = is_served and any(layer.bits < FLOAT_BITS and not layer.input_grid for layer in layers)
     st.caption(
         f"{DECIBELS} {ANEW * anew}{symbols_in_words(layers)}Measured on {shown.report.images:,} calibration images."
     )
@@ -192,6 +193,9 @@ def draw_layer(shown: _Shown, layer: LayerQuantization) -> None:
     if layer.bits == FLOAT_BITS:
         st.caption(f"Left in float: {text.escape(layer.why_float)}")
         return
+    if not (layer.weight_grid or layer.input_grid):
+        st.caption("As they are before rounding. Counts on a logarithmic axis, so that rare values show.")
+        return
     st.caption(
         "Thin lines below: the values that the integers stand for, thinned where they are too many to draw. Tinted: "
         "what the grid reaches; bars beyond it have another colour and are clipped to its end. Counts on a "
@@ -202,7 +206,7 @@ def draw_layer(shown: _Shown, layer: LayerQuantization) -> None:
 def grid_in_words(layer: LayerQuantization, grid: GridSummary | None, precision: str) -> str:
     """`INT8, 255 values, a scale per channel or group`."""
     if grid is None:
-        return "in float"
+        return "in float" if layer.bits == FLOAT_BITS else f"before rounding to {number_format(layer.bits, precision)}"
     values = len(values_of(grid, 1.0))
     shared = "one scale" if len(grid.scales) == 1 else "a scale per channel or group"
     lines = " (lines: the median one)" if len(scales_of(grid)) < len(grid.scales) else ""
