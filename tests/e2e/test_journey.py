@@ -51,6 +51,7 @@ def test_from_a_model_to_a_file_that_runs(server: Server, tab: Page, tmp_path: P
     queue_int8(tab, server)
     expect(tab).to_have_url(re.compile(r"/runs\?run="))
     expect(tab.get_by_text("finished").first).to_be_visible(timeout=RUN_MS)
+    expect(tab.locator(".st-key-export")).to_be_visible(timeout=RUN_MS)  # the variant's own numbers are there
     navigate(tab, "Compare")
     expect(tab.get_by_text("FP32 · PyTorch").first).to_be_visible()
     expect(tab.locator(".js-plotly-plot").first).to_be_visible()
