@@ -93,7 +93,7 @@ SIMULATED: dict[str, dict[str, Any]] = {
 
 IN_FULL = MODELS[:3]
 REAL = "efficientnet_lite0"
-ON_REAL = ("FP32", "BF16", "INT8", "INT8 per tensor", "INT8 per tensor, lose at most 0.5")
+ON_REAL = ("FP32", "BF16", "INT8", "INT8 per tensor")
 """What is tried on EfficientNet, which has no training images."""
 ON_SMALL = ("FP32", "INT8")
 """What is tried on the students."""
