@@ -30,7 +30,10 @@ def test_layers_carry_the_names_of_their_modules(network: nn.Module) -> None:
 
 
 def test_the_file_tells_nothing_about_the_machine_it_was_made_on() -> None:
-    content = export_onnx(TinyNet().eval(), CONTRACT)
+    model = onnx.load_from_string(export_onnx(TinyNet().eval(), CONTRACT))
+    for weights in model.graph.initializer:
+        weights.ClearField("raw_data")  # any three letters can stand in them by chance
+    content = model.SerializeToString()
     assert b".py" not in content
     assert b"site-packages" not in content
 
