@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from core.data import DataSplits, InputContract
 from core.devices import Device
+from core.distillation import DistillationReport
+from core.low_rank import LowRankReport
+from core.pruning import PruningReport
 from core.quantization import QuantizationReport, TrainingComparison
+from core.sparsity import SparsityReport
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +75,14 @@ class ModelBundle:
     """Layer by layer, what quantization did; None before it."""
     training: TrainingComparison | None = None
     """What training in reduced precision gained or cost, where it was compared."""
+    pruning: PruningReport | None = None
+    """Which channels went; None where none did."""
+    low_rank: LowRankReport | None = None
+    """Which layers became two thinner ones; None where none did."""
+    sparsity: SparsityReport | None = None
+    """Which weights became zero; None where nothing made them so."""
+    distillation: DistillationReport | None = None
+    """What the student learned; None where there was none."""
 
     @property
     def form(self) -> Form:

@@ -7,8 +7,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from core.bundle import Precision
+from core.distillation import DistillationReport
 from core.layers import LayerProfile
+from core.low_rank import LowRankReport
+from core.pruning import PruningReport
 from core.quantization import QuantizationReport, TrainingComparison
+from core.sparsity import SparsityReport
 from experiments.explanation import Measured
 from experiments.peaks import Peaks
 from experiments.recipe import Recipe
@@ -57,6 +61,14 @@ class RunResult(BaseModel):
     """Layer by layer, what quantization did; None where nothing was quantized."""
     training: TrainingComparison | None = None
     """Training in reduced precision beside FP32, where it was compared."""
+    pruning: PruningReport | None = None
+    """Which channels went."""
+    low_rank: LowRankReport | None = None
+    """Which layers became two thinner ones."""
+    sparsity: SparsityReport | None = None
+    """Which weights became zero."""
+    distillation: DistillationReport | None = None
+    """What the student learned."""
 
     def measured(self, recipe: Recipe) -> Measured | None:
         """What `experiments.why` needs of this run of the recipe; None without a profile."""

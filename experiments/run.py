@@ -83,6 +83,10 @@ def run(recipe: Recipe, folder: Path) -> Iterator[Event]:
         artifact_files=artifact.files,
         quantization=bundle.quantization,
         training=bundle.training,
+        pruning=bundle.pruning,
+        low_rank=bundle.low_rank,
+        sparsity=bundle.sparsity,
+        distillation=bundle.distillation,
     )
     yield Finished(result=result.model_dump(mode="json"))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,25 @@ from optimizers.state import on_device, torch_state
 from optimizers.technique import Context
 
 _BATCH = 250
+
+
+class Teaching(Protocol):
+    """What a network in training is told beside the labels."""
+
+    def attach(self, student: nn.Module) -> Iterable[nn.Parameter]:
+        """Take the network that learns, on its device; what has to be trained beside it."""
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The loss of its logits[N, classes] on a batch, after a forward pass of the attached network."""
+
+    def fingerprint(self) -> str:
+        """Changes with whatever would change what is learned."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on in the middle of a training."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another left off."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,8 +21,8 @@ class Batch:
     """int64 [N]."""
     rows: Tensor
     """int64 [N]: which images of the split these are."""
-    mirrored: Tensor
-    """int64 [N]: 1 where the image is mirrored, else 0."""
+    mirrored: Tensor | None
+    """int64 [N]: 1 where the image is mirrored, else 0; None where images were changed in other ways too."""
 
 
 class TrainingImages:

@@ -52,6 +52,12 @@ class Context:
     """The engine that will serve the network."""
     serve: Callable[[ModelBundle], AbstractContextManager[Served]] | None = None
     """Exports a bundle and opens it again in that engine, as it would ship; None where nothing can be served."""
+    original: Callable[[], ModelBundle] | None = None
+    """The model as it was before the first technique; None where only the bundle at hand is known."""
+    finished: Callable[[str], AbstractContextManager[Served]] | None = None
+    """Opens what the newest finished run of the recipe with that digest left; raises `BadInput` where there is none."""
+    cache: Path | None = None
+    """An existing folder that outlives the run, for what is costly and follows from its name; None to keep nothing."""
 
 
 class Technique(BaseModel):
@@ -91,19 +97,41 @@ def slider(
     help: str,
     unit: str = "",
     advanced: bool = False,
+    group: str = "",
 ) -> Any:
-    """A numeric field drawn as a slider; values outside [low, high] are refused."""
-    extra: dict[str, Any] = {"widget": "slider", "step": step, "unit": unit, "advanced": advanced}
+    """A numeric field drawn as a slider; values outside [low, high] are refused.
+
+    Fields of one `group` lie together behind its name; `advanced` is the group `Advanced`.
+    """
+    extra: dict[str, Any] = {"widget": "slider", "step": step, "unit": unit, "group": _group(group, advanced)}
     return Field(default, ge=low, le=high, title=title, description=help, json_schema_extra=extra)
 
 
-def choice(default: Any, *, title: str, help: str, labels: dict[str, str] | None = None, advanced: bool = False) -> Any:
+def choice(
+    default: Any,
+    *,
+    title: str,
+    help: str,
+    labels: dict[str, str] | None = None,
+    advanced: bool = False,
+    group: str = "",
+) -> Any:
     """A `Literal` or bool field drawn as a choice; `labels` maps stored values to what is shown."""
-    extra: dict[str, Any] = {"widget": "choice", "labels": labels or {}, "advanced": advanced}
+    extra: dict[str, Any] = {"widget": "choice", "labels": labels or {}, "group": _group(group, advanced)}
     return Field(default, title=title, description=help, json_schema_extra=extra)
 
 
-def names(*, title: str, help: str, advanced: bool = False) -> Any:
+def names(*, title: str, help: str, advanced: bool = False, group: str = "") -> Any:
     """A tuple of short texts drawn as one line, separated by commas."""
-    extra: dict[str, Any] = {"widget": "names", "unit": "", "advanced": advanced}
+    extra: dict[str, Any] = {"widget": "names", "unit": "", "group": _group(group, advanced)}
     return Field((), max_length=100, title=title, description=help, json_schema_extra=extra)
+
+
+def variants(*, title: str, help: str, advanced: bool = False, group: str = "") -> Any:
+    """A tuple of recipe digests, drawn as a selection of the model's finished variants."""
+    extra: dict[str, Any] = {"widget": "variants", "unit": "", "group": _group(group, advanced)}
+    return Field((), max_length=8, title=title, description=help, json_schema_extra=extra)
+
+
+def _group(group: str, advanced: bool) -> str:
+    return "Advanced" if advanced else group

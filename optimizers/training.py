@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from optimizers.guidance import Guidance
 from optimizers.images import Batch, TrainingImages
 from optimizers.state import on_device, torch_state
 from optimizers.technique import Context
+from optimizers.training_settings import Augmentation, OptimizerName, ScheduleName
 
 OnEpoch = Callable[[nn.Module, float], None]
 
@@ -48,6 +50,19 @@ class Plan:
     precision: TrainingPrecision = "fp32"
     keep_zeros: bool = False
     """Whether weights that are exactly zero at the start are so after every step; biases and norms always move."""
+    optimizer: OptimizerName = "adamw"
+    schedule: ScheduleName = "one_cycle"
+    warm_up: float = 0.3
+    """Share of the training in which the learning rate rises."""
+    weight_decay: float = 0.01
+    augmentation: Augmentation = "mirror"
+    accumulate: int = 1
+    """Batches whose gradients are averaged for one step of the optimizer."""
+    keep: Literal["last", "best"] = "last"
+    patience: int = 0
+    """Epochs without a better accuracy on calibration images after which it ends; 0 for never."""
+    settled_after: float = 0.0
+    """Share of the training before which no epoch counts as the best, because the network still changes its form."""
 
 
 @dataclass(frozen=True, eq=False)

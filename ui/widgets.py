@@ -23,13 +23,13 @@ def controls(start: T, *, key: str) -> T:
 
     `key` tells one set of controls from another; a new key begins anew from `start`.
     """
-    fields = type(start).model_fields
-    plain = {name: field for name, field in fields.items() if not _extra(field)["advanced"]}
-    advanced = {name: field for name, field in fields.items() if name not in plain}
-    values = _controls(plain, start, key)
-    if advanced:
-        with st.expander("Advanced", key=f"{key}.advanced"):
-            values |= _controls(advanced, start, key)
+    groups: dict[str, dict[str, FieldInfo]] = {"": {}}
+    for name, field in type(start).model_fields.items():
+        groups.setdefault(_extra(field)["group"], {})[name] = field
+    values = _controls(groups.pop(""), start, key)
+    for group, fields in groups.items():
+        with st.expander(group, key=f"{key}.{group.lower()}"):
+            values |= _controls(fields, start, key)
     return _validated(type(start), values)
 
 
