@@ -116,7 +116,9 @@ def test(arguments: list[str]) -> int:
     """Lint, format, types, then pytest; 0 only when all are clean."""
     python = install(MAIN_ENVIRONMENT, "requirements.txt", "requirements-dev.txt")
     failed = []
-    for name, check in (*CHECKS, ("tests", ["-m", "pytest", *arguments])):
+    # Two at a time, those of a file together; with arguments of one's own, as pytest is told.
+    everything = ["-n", "2", "--dist", "loadfile"]
+    for name, check in (*CHECKS, ("tests", ["-m", "pytest", *(arguments or everything)])):
         print(f"== {name}", flush=True)
         if call(python, check):
             failed.append(name)

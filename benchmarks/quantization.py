@@ -8,25 +8,15 @@ JSON file are kept and not measured again.
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
 import sys
-import tempfile
-import time
-from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
-from core.errors import StudioError
-from core.progress import Finished, Note
+from benchmarks.recipes import Found, main, recipe
 from experiments.compare import accuracy_verdict
-from experiments.recipe import MeasurementSettings, Recipe
+from experiments.recipe import Recipe
 from experiments.result import RunResult
-from experiments.run import run
 from experiments.simulation import SimulatedResult
 
-MEASUREMENT = MeasurementSettings(batch_size=8, latency_seconds=2, sweep_seconds=0)
 MODELS = (
     "resnet_fmnist",
     "dwcnn_fmnist",
@@ -129,58 +119,10 @@ def recipe_of(model: str, runtime: str, scheme: str) -> Recipe:
         technique: dict[str, Any] | None = {"simulated": SIMULATED[scheme.removesuffix(", simulated")]}
     else:
         technique = SCHEMES[runtime][scheme]
-    techniques = [technique] if technique else []
-    return Recipe(model=model, runtime=runtime, techniques=techniques, measurement=MEASUREMENT)  # type: ignore[arg-type]
+    return recipe(model, runtime, *([technique] if technique else []))
 
 
-def main() -> int:
-    """Measure what is missing, print all; 0 when every row has a result or a reason."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="*", help="MODEL/RUNTIME/SCHEME with wildcards")
-    parser.add_argument("--json", type=Path, default=Path(tempfile.gettempdir()) / "quantization.json")
-    parser.add_argument("--markdown", type=Path, help="where to write the tables")
-    parser.add_argument("--row", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.row:
-        print(json.dumps(_carry_out(*options.row.split("/", 2))))
-        return 0
-    found: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
-    for row in ("/".join(each) for each in rows()):
-        if row not in found and fnmatchcase(row, options.only):
-            found[row] = _in_process_of_its_own(row)
-            options.json.write_text(json.dumps(found))
-            print(row, found[row].get("reason") or f"took {found[row]['seconds']:.0f} s", flush=True)
-    tables = tables_of(found)
-    print(tables)
-    if options.markdown:
-        options.markdown.write_text(tables)
-    return 0
-
-
-def _in_process_of_its_own(row: str) -> dict[str, Any]:
-    """So that nothing a row leaves behind changes the next one."""
-    command = [sys.executable, "-m", "benchmarks.quantization", "--row", row]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        return {"reason": f"failed: {(done.stderr.strip().splitlines() or [f'exit {done.returncode}'])[-1]}"}
-    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return answer
-
-
-def _carry_out(model: str, runtime: str, scheme: str) -> dict[str, Any]:
-    """The result with its notes and wall time, or the sentence that says why there is none."""
-    began = time.monotonic()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            events = list(run(recipe_of(model, runtime, scheme), Path(folder)))
-    except StudioError as error:
-        return {"reason": str(error)}
-    assert isinstance(events[-1], Finished)
-    notes = [event.text for event in events if isinstance(event, Note)]
-    return {"seconds": time.monotonic() - began, "result": events[-1].result, "notes": notes}
-
-
-def tables_of(found: dict[str, Any]) -> str:
+def tables_of(found: Found) -> str:
     """A markdown table a model, with what was refused below it."""
     parts = []
     for model in MODELS:
@@ -232,4 +174,5 @@ def _line(row: str, entries: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    recipes = {"/".join(row): recipe_of(*row) for row in rows()}
+    sys.exit(main("benchmarks.quantization", __doc__, recipes, tables_of))

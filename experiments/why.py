@@ -138,6 +138,9 @@ def _compute_causes(reference: Measured, variant: Measured, promise: _Promise) -
 
 
 def _peak_ratio(reference: Measured, variant: Measured) -> float | None:
+    """How many times more the variant's precision attains; None where it is not known, or the same thing is meant."""
+    if (reference.precision, reference.runtime) == (variant.precision, variant.runtime):
+        return None
     before, after = reference.peak_macs_per_s, variant.peak_macs_per_s
     return after / before if before and after else None
 
