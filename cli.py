@@ -17,6 +17,8 @@ from experiments.cost import Currency, Price
 from experiments.folders import data_folder
 from experiments.recipe import Recipe, check, from_yaml, with_references
 from experiments.report import Wishes, compose
+from experiments.resuming import can_resume
+from experiments.scheduler import bury_if_dead
 from experiments.store import RunRecord, Store, open_store
 from experiments.worker import execute
 from sample_models import MODELS, card
@@ -31,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     optimize_parser = commands.add_parser("optimize", help="carry out a recipe and print the comparison")
     optimize_parser.add_argument("recipe", type=Path, help="a recipe.yaml, as saved by the Optimise page")
     optimize_parser.add_argument("--again", action="store_true", help="measure baseline and reference again")
+    resume_parser = commands.add_parser("resume", help="go on with a run that ended before its result")
+    resume_parser.add_argument("run", help="id of the run, as `runs` lists it")
     _add_report_options(
         commands.add_parser("report", help="write the comparison of a model's variants as one HTML file")
     )
@@ -40,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "optimize":
             return optimize(_read(options.recipe), again=options.again)
+        if options.command == "resume":
+            return resume(options.run)
         if options.command == "report":
             return report(options)
         return list_models() if options.command == "models" else list_runs()
@@ -51,14 +57,26 @@ def main(arguments: list[str] | None = None) -> int:
 def optimize(recipe: Recipe, *, again: bool = False) -> int:
     """Carry out the recipe and whatever it is compared with; print the comparison."""
     check(recipe)
+    return _compare(open_store(), recipe, again=again)
+
+
+def resume(run_id: str) -> int:
+    """Go on with a failed or cancelled run where its last training was; print the comparison."""
     store = open_store()
+    bury_if_dead(store, run_id)
+    store.resume_here(run_id)
+    record = _carry_out(store, run_id)
+    return _compare(store, record.recipe, resumed=record) if record.state == "finished" else _explain(record)
+
+
+def _compare(store: Store, recipe: Recipe, *, again: bool = False, resumed: RunRecord | None = None) -> int:
+    """Carry out what has not been yet, or all of it `again`, and print how the recipe compares."""
     records = []
     for each in with_references(recipe):
-        record = None if again or each is recipe else store.finished_before(each)
-        record = record or _carry_out(store, each)
+        known = resumed if each is recipe else None if again else store.finished_before(each)
+        record = known or _carry_out(store, store.begin_here(each))
         if record.state != "finished":
-            print(f"{each.title}: {record.error or record.state}", file=sys.stderr)
-            return 130 if record.state == "cancelled" else 1
+            return _explain(record)
         records.append(record)
     print("\n" + describe(against_baseline(variants(records), store.results([record.id for record in records]))))
     if recipe.is_simulated:
@@ -68,6 +86,14 @@ def optimize(recipe: Recipe, *, again: bool = False) -> int:
     return 0
 
 
+def _explain(record: RunRecord) -> int:
+    """Say why there is no result, and how it may go on."""
+    print(f"{record.recipe.title}: {record.error or record.state}", file=sys.stderr)
+    if can_resume(record):
+        print(f"What it trained so far is kept: python3 studio.py resume {record.id}", file=sys.stderr)
+    return 130 if record.state == "cancelled" else 1
+
+
 def _simulations(store: Store, records: list[RunRecord]) -> pd.DataFrame:
     """The simulated runs among the records, against the baseline that is their first."""
     base = store.result(records[0].id)
@@ -75,11 +101,11 @@ def _simulations(store: Store, records: list[RunRecord]) -> pd.DataFrame:
     return simulations(records, results, base.accuracy if base else None)
 
 
-def _carry_out(store: Store, recipe: Recipe) -> RunRecord:
-    run_id = store.begin_here(recipe)
+def _carry_out(store: Store, run_id: str) -> RunRecord:
+    """Do the work of a run that is marked as running by this process; what became of it."""
     record = store.run(run_id)
     assert record
-    print(f"\n{recipe.title}")
+    print(f"\n{record.recipe.title}")
     try:
         execute(store, record, _Printer())
     except KeyboardInterrupt:

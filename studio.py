@@ -4,6 +4,7 @@
 python3 studio.py run [--port N]             install what is missing, then start the dashboard
 python3 studio.py test [PYTEST ARGUMENTS]    install what is missing, then lint, types and every test
 python3 studio.py optimize RECIPE.yaml       carry out a recipe and print the comparison
+python3 studio.py resume RUN                 go on with a run that ended before its result
 python3 studio.py report MODEL OUT.html      write the comparison of a model's variants as one file
 python3 studio.py models | runs              list the bundled models, or the runs so far
 python3 studio.py install tensorrt           add an optional part (or: tensorflow)
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> int:
         install(*EXTRAS[rest[0]])
         print(f"{rest[0]} is installed. Restart the dashboard to use it.")
         return 0
-    if command in ("optimize", "report", "models", "runs"):
+    if command in ("optimize", "resume", "report", "models", "runs"):
         return call(install(MAIN_ENVIRONMENT, "requirements.txt"), ["-m", "cli", *arguments])
     print(__doc__)
     return 0 if command in ("", "help", "-h", "--help") else 2

@@ -1,6 +1,7 @@
 """What the benchmarks of techniques share: named recipes, each carried out as the dashboard would, in one process each.
 
-Results are kept in a JSON file and not measured again.
+Results are kept in a JSON file and not measured again. Rows that differ in their runtime only share one training: the
+second one finds the first one's checkpoint.
 """
 
 from __future__ import annotations
@@ -39,17 +40,18 @@ def main(module: str, doc: str, rows: Mapping[str, Recipe], tables_of: Callable[
     parser.add_argument("--only", default="*", help="row with wildcards")
     parser.add_argument("--json", type=Path, default=Path(tempfile.gettempdir()) / f"{module.split('.')[-1]}.json")
     parser.add_argument("--markdown", type=Path, help="where to write the tables")
-    parser.add_argument("--row", help=argparse.SUPPRESS)
+    parser.add_argument("--row", nargs=2, metavar=("ROW", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
-        print(json.dumps(carry_out(rows[options.row])))
+        print(json.dumps(carry_out(rows[options.row[0]], Path(options.row[1]))))
         return 0
     found: Found = json.loads(options.json.read_text()) if options.json.exists() else {}
-    for row in rows:
-        if row not in found and fnmatchcase(row, options.only):
-            found[row] = in_process_of_its_own(module, row)
-            options.json.write_text(json.dumps(found))
-            print(row, found[row].get("reason") or f"took {found[row]['seconds']:.0f} s", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for row in rows:
+            if row not in found and fnmatchcase(row, options.only):
+                found[row] = in_process_of_its_own(module, row, folder)
+                options.json.write_text(json.dumps(found))
+                print(row, found[row].get("reason") or f"took {found[row]['seconds']:.0f} s", flush=True)
     tables = tables_of({row: found[row] for row in rows if row in found})
     print(tables)
     if options.markdown:
@@ -57,21 +59,22 @@ def main(module: str, doc: str, rows: Mapping[str, Recipe], tables_of: Callable[
     return 0
 
 
-def in_process_of_its_own(module: str, row: str) -> dict[str, Any]:
-    """So that nothing a row leaves behind changes the next one."""
-    done = subprocess.run([sys.executable, "-m", module, "--row", row], capture_output=True, text=True)
+def in_process_of_its_own(module: str, row: str, folder: str) -> dict[str, Any]:
+    """So that nothing a row leaves behind in memory changes the next one."""
+    done = subprocess.run([sys.executable, "-m", module, "--row", row, folder], capture_output=True, text=True)
     if done.returncode:
         return {"reason": f"failed: {(done.stderr.strip().splitlines() or [f'exit {done.returncode}'])[-1]}"}
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
 
 
-def carry_out(recipe: Recipe) -> dict[str, Any]:
+def carry_out(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """The result with its notes and wall time, or the sentence that says why there is none."""
     began = time.monotonic()
+    whatever = recipe.model_copy(update={"runtime": "any"})
+    (shared := folder / whatever.digest).mkdir(exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            events = list(run(recipe, Path(folder)))
+        events = list(run(recipe, shared))
     except StudioError as error:
         return {"reason": str(error)}
     assert isinstance(events[-1], Finished)

@@ -24,13 +24,18 @@ class ChannelGroup(_Frozen):
     before: int
     after: int
     importance: Annotated[Packed, PackedField("<u4", per_unit=1_000_000)]
-    """float [before]: relative to the mean of the group, as ranked before the first cut."""
+    """float [before]: the very scores that were ranked before the first cut, relative to what the importance relates
+    them to: mostly the mean of the group."""
     removed: Annotated[Packed, PackedField("<u4")]
     """int: which of the channels before the first cut are gone, ascending."""
     prunable: bool = True
     """Whether channels may go at all."""
     multiple: int = 1
-    """The width is a multiple of this afterwards: heads, channel groups, and what was asked for."""
+    """The width is a multiple of this afterwards, where it changes: heads, channel groups, and what was asked for."""
+    parts: int = 1
+    """Equal parts that lose the same channels: the heads of an attention block, the groups of a convolution."""
+    whole: bool = False
+    """Parts go as a whole: heads."""
 
 
 class InputPart(_Frozen):
@@ -64,7 +69,8 @@ class PrunedLayer(_Frozen):
 
 
 class RatioPoint(_Frozen):
-    """The network cut at once at one ratio, without fine-tuning, on calibration images."""
+    """The network cut at once at one ratio, BatchNorm's statistics taken anew but no weight trained, on calibration
+    images."""
 
     ratio: float
     macs: int
@@ -86,7 +92,7 @@ class Search(_Frozen):
     target: Target
     wanted: float
     points: tuple[SearchPoint, ...]
-    """In the order they were tried; the last one is the one that was taken."""
+    """In the order they were tried, but for the one that was taken, which comes last."""
 
 
 class Round(_Frozen):
@@ -110,6 +116,10 @@ class PruningReport(_Frozen):
     """The same share in every layer; else one ranking over all layers."""
     ratio: float
     round_to: int
+    max_ratio: float = 1.0
+    """One ranking took no more than this share of any group."""
+    staggered: bool = False
+    """Whether widths were rounded up or down in turn, to come close to a target."""
     groups: tuple[ChannelGroup, ...]
     layers: tuple[PrunedLayer, ...]
     """In the order of execution."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from core.devices import Device, default_threads, find_device
 from core.errors import Unavailable
 from core.macs import count_macs
 from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps, result_of
+from experiments.folders import data_folder
 from experiments.peaks import peaks_for
 from experiments.recipe import MeasurementSettings, Recipe, check, to_yaml
 from experiments.result import RunResult
@@ -45,6 +47,9 @@ from runtimes.runtime import Artifact, Runtime, Session
 SAMPLE_COUNT = 16
 """Test images that travel with an artifact, so that its sample code has something to run on."""
 
+ArtifactOf = Callable[[str], Artifact]
+"""The artifact of the newest finished run of the recipe with that digest; raises `BadInput` or `Unavailable`."""
+
 _GLANCE_SECONDS = 0.5
 """For timing one of many candidates inside a technique; what ships is timed for as long as the recipe says."""
 
@@ -58,16 +63,21 @@ class _Bench:
     threads: int
 
 
-def run(recipe: Recipe, folder: Path) -> Iterator[Event]:
-    """Make the variant in `folder` and measure it; the last event is `Finished`. Raises `StudioError`s."""
+def run(recipe: Recipe, folder: Path, *, artifact_of: ArtifactOf | None = None) -> Iterator[Event]:
+    """Make the variant in `folder` and measure it; the last event is `Finished`. Raises `StudioError`s.
+
+    In a folder where the same recipe ended before its result, trainings go on from what they left there; everything
+    else is done anew. `artifact_of` finds other variants for techniques that learn from them.
+    """
     check(recipe)
     settings, device = recipe.measurement, find_device(recipe.device)
     yield Planned(phases=_phases(recipe, device))
     bench = _Bench(RUNTIMES[recipe.runtime], device, settings.threads or default_threads())
     yield PhaseStarted(title="Load")
     (folder / "recipe.yaml").write_text(to_yaml(recipe))
-    bundle, macs = yield from _transform(sample_models.load(recipe.model), recipe, bench, folder)
+    bundle, macs = yield from _transform(sample_models.load(recipe.model), recipe, bench, folder, artifact_of)
     yield PhaseStarted(title="Export")
+    shutil.rmtree(folder / "artifact", ignore_errors=True)
     artifact = bench.runtime.export(bundle, _new_folder(folder / "artifact"))
     if recipe.is_simulated:
         yield from _finish_simulated(bundle, artifact, recipe, bench)
@@ -101,22 +111,28 @@ def _phases(recipe: Recipe, device: Device) -> tuple[str, ...]:
     return ("Load", *techniques, "Export", "Memory", "Accuracy", "Latency", *sweep, *on_gpu, "Layers")
 
 
-def _transform(bundle: ModelBundle, recipe: Recipe, bench: _Bench, folder: Path) -> Steps[tuple[ModelBundle, int]]:
+def _transform(
+    bundle: ModelBundle, recipe: Recipe, bench: _Bench, folder: Path, artifact_of: ArtifactOf | None
+) -> Steps[tuple[ModelBundle, int]]:
     """The bundle after every technique, and its multiply-accumulates per image, counted while it is still in float."""
-    macs = count_macs(bundle.module, bundle.contract)
+    macs, batch_size = count_macs(bundle.module, bundle.contract), recipe.measurement.batch_size
+    context = Context(
+        bench.device,
+        bench.threads,
+        recipe.seed,
+        folder,
+        sample_models.build_student,
+        runtime=recipe.runtime,
+        serve=partial(_served, bench=bench, batch_size=batch_size),
+        original=partial(sample_models.load, recipe.model),
+        finished=artifact_of
+        and partial(_opened, artifact_of=artifact_of, bench=bench, x=_input_of(bundle, batch_size)),
+        cache=_new_folder(data_folder() / "cache"),
+    )
     for number, technique in enumerate(recipe.techniques, start=1):
         yield PhaseStarted(title=technique.title)
         scratch = _new_folder(folder / f"{number}-{technique.key}")
-        context = Context(
-            bench.device,
-            bench.threads,
-            recipe.seed,
-            scratch,
-            sample_models.build_student,
-            runtime=recipe.runtime,
-            serve=partial(_served, bench=bench, batch_size=recipe.measurement.batch_size),
-        )
-        before, bundle = bundle, (yield from technique.apply(bundle, context))
+        before, bundle = bundle, (yield from technique.apply(bundle, replace(context, folder=scratch)))
         if bundle.training and bundle.training is not before.training:
             yield Note(text=gain_of(bundle.training).sentence)
         macs = macs if bundle.quantization else count_macs(bundle.module, bundle.contract)
@@ -139,8 +155,23 @@ def _served(bundle: ModelBundle, *, bench: _Bench, batch_size: int) -> Iterator[
     with tempfile.TemporaryDirectory() as folder:
         artifact = bench.runtime.export(bundle, Path(folder))
         with bench.runtime.open(artifact, bench.device, threads=bench.threads) as session:
-            x = batches_of(bundle.data.test.pixels, bundle.contract)(batch_size)
-            yield _Served(session, artifact.size_bytes, x)
+            yield _Served(session, artifact.size_bytes, _input_of(bundle, batch_size))
+
+
+@contextmanager
+def _opened(digest: str, *, artifact_of: ArtifactOf, bench: _Bench, x: Floats) -> Iterator[_Served]:
+    """Another variant in the runtime it was made for, on this run's device. Raises `Unavailable` where that cannot."""
+    artifact = artifact_of(digest)
+    runtime = RUNTIMES[artifact.runtime]
+    if why := runtime.why_unavailable(bench.device):
+        raise Unavailable(f"A variant that this one learns from needs {runtime.title}: {why}")
+    with runtime.open(artifact, bench.device, threads=bench.threads) as session:
+        yield _Served(session, artifact.size_bytes, x)
+
+
+def _input_of(bundle: ModelBundle, batch_size: int) -> Floats:
+    """x[N, C, H, W] of test images."""
+    return batches_of(bundle.data.test.pixels, bundle.contract)(batch_size)
 
 
 def _measure(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Bench) -> Steps[dict[str, Any]]:

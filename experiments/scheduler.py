@@ -127,6 +127,13 @@ class Scheduler:
         return child.wait(timeout=10) if child else None
 
 
+def bury_if_dead(store: Store, run_id: str) -> None:
+    """End a run of this machine as failed where its process is gone and no dashboard has noticed yet."""
+    record = store.run(run_id)
+    if record and record.state == "running" and record.host == socket.gethostname() and not _is_alive(record):
+        store.fail(run_id, _cause_of_death(None), _last_words(record))
+
+
 def _hand_over(worker: subprocess.Popen[bytes], run_id: str) -> None:
     assert worker.stdin
     try:

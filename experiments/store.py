@@ -22,6 +22,7 @@ from experiments.duel import Duel, DuelResult
 from experiments.folders import data_folder
 from experiments.recipe import Recipe
 from experiments.result import RunResult, Summary
+from experiments.resuming import can_resume
 from experiments.schema import EVENTS, RESULTS, RUNS, prepare
 from experiments.simulation import SimulatedResult, SimulatedSummary
 
@@ -155,6 +156,28 @@ class Store:
     def cancel(self, run_id: str) -> bool:
         """Record that a run was cancelled, unless it has ended already."""
         return self._move(run_id, LIVE, {"state": "cancelled", "ended_at": time.time()})
+
+    def resume(self, run_id: str) -> None:
+        """Put a failed or cancelled run back into the queue, to go on from its checkpoints; its events stay.
+
+        Raises `BadInput` for a run that cannot.
+        """
+        self._resume(run_id, {"state": "queued", "started_at": None, "host": None, "pid": None})
+
+    def resume_here(self, run_id: str) -> None:
+        """The same, as a run of this process."""
+        self._resume(run_id, {"state": "running", "started_at": time.time(), **_identity(os.getpid())})
+
+    def _resume(self, run_id: str, values: dict[str, Any]) -> None:
+        record = self.run(run_id)
+        cleared = {"created_at": time.time(), "ended_at": None, "error": None, "details": None}
+        values = {**cleared, "cancel_requested": False, **values}
+        if record is None or not can_resume(record) or not self._move(run_id, (record.state,), values):
+            raise BadInput(
+                f"The run {run_id} {f'is {record.state}' if record else 'is not here'} and cannot go on",
+                expected="a failed or cancelled run with a training in it that left a checkpoint",
+                action="Run its recipe again",
+            )
 
     def request_cancel(self, run_id: str) -> None:
         """Cancel a queued run at once; ask the scheduler to stop a running one."""

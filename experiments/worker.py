@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from filelock import FileLock, Timeout
 
@@ -23,9 +24,11 @@ from experiments.duel import PHASES, Duel, DuelResult, run_duel
 from experiments.folders import data_folder, run_folder
 from experiments.package import artifact_of
 from experiments.result import RunResult
+from experiments.resuming import delete_checkpoints
 from experiments.simulation import SimulatedResult
 from experiments.store import RunRecord, Store, open_store
 from profiling.telemetry import TelemetrySampler
+from runtimes.runtime import Artifact
 
 FLUSH_SECONDS = 0.2
 WARM_IMPORTS = ("torch", "torch._dynamo", "onnxscript", "onnxruntime", "scipy.stats", "experiments.run")
@@ -60,7 +63,8 @@ def execute(store: Store, record: RunRecord, on_event: Callable[[Event], None] =
         last = event
     writer.flush()
     if isinstance(last, Finished):
-        store.finish(record.id, _kind_of_result(record).model_validate(last.result))
+        if store.finish(record.id, _kind_of_result(record).model_validate(last.result)):
+            delete_checkpoints(record.id)
     elif isinstance(last, Failed):
         store.fail(record.id, last.sentence, last.details)
     return last
@@ -90,12 +94,30 @@ def _watched(store: Store, record: RunRecord, on_telemetry: Callable[[Event], No
     """The run's events, with telemetry beside them that rests while latency is timed."""
     from experiments.run import run
 
-    work = _duel(store, record.duel) if record.duel else run(record.recipe, run_folder(record.id))
+    artifact_of = partial(newest_artifact, store, record.recipe.model)
+    work = (
+        _duel(store, record.duel) if record.duel else run(record.recipe, run_folder(record.id), artifact_of=artifact_of)
+    )
     with TelemetrySampler(find_device(record.recipe.device), on_telemetry) as sampler:
         for event in work:
             if isinstance(event, PhaseStarted):
                 sampler.pause() if event.timed else sampler.resume()
             yield event
+
+
+def newest_artifact(store: Store, model: str, digest: str) -> Artifact:
+    """What the newest finished run of that recipe left. Raises `BadInput` without one of that model that ships a file.
+
+    Raises `Unavailable` when its files are gone.
+    """
+    found = next(iter(store.runs(states=("finished",), model=model, digest=digest, limit=1)), None)
+    if found is None or found.summary is None:
+        raise BadInput(
+            f"No run with the digest {digest} has finished" if found is None else f"{found.title} is simulated",
+            expected=f"a finished variant of {model} that ships a file",
+            action="Run that variant first, or choose another one",
+        )
+    return artifact_of(found)
 
 
 def _duel(store: Store, duel: Duel) -> Iterator[Event]:

@@ -3,18 +3,22 @@
 from optimizers.distillation import Distillation
 from optimizers.int8 import Int8
 from optimizers.low_precision import Fp8
+from optimizers.low_rank import LowRank
 from optimizers.magnitude_pruning import MagnitudePruning
 from optimizers.mixed_precision import MixedPrecision
 from optimizers.qat import QuantizationAwareTraining
 from optimizers.simulated import Simulated
 from optimizers.structured_pruning import StructuredPruning
 from optimizers.technique import Context, Technique
+from optimizers.two_four import TwoFour
 from optimizers.weight_only import WeightOnly
 
 TECHNIQUES: dict[str, type[Technique]] = {
     "distillation": Distillation,
     "structured_pruning": StructuredPruning,
+    "low_rank": LowRank,
     "magnitude_pruning": MagnitudePruning,
+    "two_four": TwoFour,
     "mixed_precision": MixedPrecision,
     "int8": Int8,
     "qat": QuantizationAwareTraining,

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from core.bundle import ModelBundle, Situation
+from core.bundle import Family, ModelBundle, Situation
 from core.errors import CannotCompose
-from core.progress import Note, Steps
-from optimizers.fit import refuse_repetition, require_trainable, require_training_images
-from optimizers.technique import Context, Technique, choice, slider
+from core.progress import Steps
+from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
+from optimizers.technique import Context, Technique, choice, slider, text, variants
+from optimizers.training_settings import FineTuning
 
-if TYPE_CHECKING:
-    from torch import nn
+LossName = Literal["soft", "dkd"]
+HintName = Literal["none", "features", "attention"]
 
-_BATCH = 32
-"""Half of what fine-tuning takes: a network that starts from nothing gains most from many steps."""
+_PRUNED = {"structured_pruning", "low_rank", "magnitude_pruning", "two_four"}
+_TRANSFORMERS = ("vit", "swin")
+"""In the names of torchvision's architectures with attention."""
 
 
-class Distillation(Technique):
-    """Replaces the network by a small one, trained on labels and on the network's answers."""
+class Distillation(FineTuning, Technique):
+    """Replaces the network by one that is trained on labels and on another network's answers."""
 
     key: ClassVar[str] = "distillation"
     title: ClassVar[str] = "Distillation"
@@ -28,17 +30,74 @@ class Distillation(Technique):
         "A label says *ankle boot*; a trained network says *ankle boot, a little like a sneaker, nothing like a bag*. "
         "A small student that is trained on such answers learns more from the same images than from labels alone. The "
         "temperature softens the answers so that the small probabilities count, and alpha weighs them against the "
-        "labels: `loss = α·T²·KL(teacher ‖ student) + (1 − α)·cross-entropy(labels)`. Alpha 0 is the control: the same "
-        "student, trained alone. It pays when a much smaller architecture is good enough and training images are "
-        "few. It does not pay in a hurry: in the first few epochs the student learns faster alone. "
-        "Source: Hinton, Vinyals and Dean 2015, [arXiv:1503.02531](https://arxiv.org/abs/1503.02531)."
+        "labels: `loss = α·T²·KL(teacher ‖ student) + (1 − α)·cross-entropy(labels)`. The **decoupled** loss splits "
+        "the divergence into how sure the teacher is and how it shares out the rest, and weighs the two apart; "
+        "**hints** also compare what both compute on the way. Whether a teacher helps has to be told against the same "
+        "student trained alone, over several seeds: that control runs alongside. It pays when a much smaller "
+        "architecture is good enough and training images are few, and to repair a network that was pruned. It does "
+        "not pay in a hurry: in the first few epochs the student learns faster alone. "
+        "Sources: Hinton, Vinyals and Dean 2015, [arXiv:1503.02531](https://arxiv.org/abs/1503.02531); Zhao et al. "
+        "2022 (DKD), [arXiv:2203.08679](https://arxiv.org/abs/2203.08679); Romero et al. 2014 (features), "
+        "[arXiv:1412.6550](https://arxiv.org/abs/1412.6550); Zagoruyko and Komodakis 2016 (attention), "
+        "[arXiv:1612.03928](https://arxiv.org/abs/1612.03928)."
     )
 
-    student: Literal["student_cnn_fmnist", "student_dw_fmnist"] = choice(
+    student: Literal["student_cnn_fmnist", "student_dw_fmnist", "width", "itself", "named"] = choice(
         "student_cnn_fmnist",
         title="Student",
-        help="The small network that takes the place of this one. It starts from random weights.",
-        labels={"student_cnn_fmnist": "Small CNN", "student_dw_fmnist": "Tiny depthwise CNN"},
+        help="The network that takes the place of this one. All but *this network itself* start from random weights. "
+        "This network itself is the one at hand, however pruned or factorised; its teacher is the model as loaded, "
+        "and it wants a lower learning rate and fewer epochs.",
+        labels={
+            "student_cnn_fmnist": "Small CNN",
+            "student_dw_fmnist": "Tiny depthwise CNN",
+            "width": "Narrower copy",
+            "itself": "This network itself",
+            "named": "Architecture by name",
+        },
+    )
+    width: float = slider(
+        0.5,
+        low=0.25,
+        high=0.9,
+        step=0.05,
+        title="Width",
+        unit="of the channels",
+        help="Share of the channels that a narrower copy has in every layer that can be narrower. Half the width is "
+        "about a quarter of the arithmetic.",
+        only_if=("student", ("width",)),
+    )
+    architecture: str = text(
+        "shufflenet_v2_x0_5",
+        pattern="^[a-z0-9_]+$",
+        title="Architecture",
+        help="The name of a torchvision classifier, such as resnet18 or mobilenet_v3_small. Its first convolution is "
+        "fitted to the images' channels and its last layer to the classes; its weights are drawn at random. Many are "
+        "made for images of 224 pixels and learn little from small ones.",
+        only_if=("student", ("named",)),
+    )
+    teachers: tuple[str, ...] = variants(
+        title="Finished variants as teachers",
+        help="Variants of this model that answer together, as they ship: the mean of their probabilities. None leaves "
+        "the teaching to the network itself. Only answers can be had from them: no hints, and no images that are "
+        "shifted or erased.",
+    )
+    loss: LossName = choice(
+        "soft",
+        title="What is learned",
+        help="Soft targets follow the teacher's softened probabilities. The decoupled loss weighs what it says about "
+        "the other classes by itself: a teacher that is sure of its answer tells about them all the same.",
+        labels={"soft": "Soft targets", "dkd": "Decoupled (DKD)"},
+    )
+    beta: float = slider(
+        2,
+        low=0.25,
+        high=10,
+        step=0.25,
+        title="Beta",
+        help="Weight of what the teacher says about the other classes, against how sure it is of the right one, which "
+        "counts 1. Images without a label count the teacher's first choice as right.",
+        only_if=("loss", ("dkd",)),
     )
     temperature: float = slider(
         2,
@@ -55,8 +114,25 @@ class Distillation(Technique):
         high=1,
         step=0.05,
         title="Alpha",
-        help="Weight of the teacher's answers against the labels. 0 trains the student alone: the control that "
-        "distillation has to beat.",
+        help="Weight of the teacher's answers against the labels. 1 needs no labels. 0, without hints, trains the "
+        "student alone.",
+    )
+    hints: HintName = choice(
+        "none",
+        title="Hints",
+        help="What the teacher computes on its way to the answer, as a further target. Features are its maps, compared "
+        "through a 1x1 convolution that is learned beside the student and then dropped; attention is only where in the "
+        "image its maps are strong. The teacher is run in every step, which takes longer.",
+        labels={"none": "None", "features": "Features (FitNets)", "attention": "Attention"},
+    )
+    hint_weight: float = slider(
+        5,
+        low=0.5,
+        high=50,
+        step=0.5,
+        title="Weight of the hints",
+        help="How much the hints count beside the rest of the loss. Each pair of maps costs between 0 and 2.",
+        only_if=("hints", ("features", "attention")),
     )
     epochs: int = slider(
         20,
@@ -67,71 +143,118 @@ class Distillation(Technique):
         unit="epochs",
         help="Passes over the training images. The student starts from nothing, so it needs more than fine-tuning.",
     )
+    control_seeds: int = slider(
+        3,
+        low=0,
+        high=5,
+        step=1,
+        title="Seeds of the control",
+        unit="seeds",
+        help="The same student is also trained without the teacher, from the same start on the same batches, and both "
+        "again with other seeds: only then can a gain be put down to the teacher, with an interval. Takes twice as "
+        "many trainings as there are seeds; the student of the first one ships. 0 trains it once and tells no gain.",
+    )
     learning_rate: float = slider(
         0.01,
         low=0.0005,
         high=0.05,
         step=0.0005,
         title="Learning rate",
-        help="Peak of AdamW's one-cycle schedule. A network that starts from nothing takes larger steps than one "
-        "that is fine-tuned.",
-        advanced=True,
+        help="The highest of the training. A network that starts from nothing takes larger steps than one that is "
+        "fine-tuned, for which 0.003 is about right.",
+        group="Training",
+    )
+    batch_size: int = slider(
+        32,
+        low=1,
+        high=512,
+        step=1,
+        title="Training batch",
+        unit="images",
+        help="Images per training step: half of what fine-tuning takes, because a network that starts from nothing "
+        "gains most from many steps. Large batches run faster on a GPU.",
+        group="Training",
     )
 
+    @property
+    def is_taught(self) -> bool:
+        """Whether there is a teacher at all."""
+        return self.alpha > 0 or self.hints != "none"
+
     def label(self) -> str:
-        """`Distilled`, or `Student alone` for the control."""
-        return f"Distilled α {self.alpha:g}" if self.alpha else "Student alone"
+        """`Distilled α 0.9`, `Distilled (DKD)`, `Distilled itself`; `Student alone` without a teacher."""
+        if not self.is_taught:
+            return "Student alone"
+        whom = {
+            "itself": " itself",
+            "named": f" to {self.architecture}",
+            "width": f" to {self.width * 100:.0f} % width",
+        }
+        how = [*(["DKD"] if self.loss == "dkd" else []), *([self.hints] if self.hints != "none" else [])]
+        label = "Distilled" + whom.get(self.student, "") + (f" ({', '.join(how)})" if how else "")
+        return f"{label} α {self.alpha:g}" if label == "Distilled" else label
+
+    @property
+    def student_title(self) -> str:
+        """`Small CNN`; `A copy with 50 % of the channels`; `resnet18`."""
+        titles = {
+            "student_cnn_fmnist": "Small CNN",
+            "student_dw_fmnist": "Tiny depthwise CNN",
+            "width": f"A copy with {self.width * 100:.0f} % of the channels",
+            "itself": "The network itself",
+            "named": self.architecture,
+        }
+        return titles[self.student]
+
+    @property
+    def loss_in_words(self) -> str:
+        """`Soft targets at temperature 2, alpha 0.9`."""
+        what = f"Decoupled with beta {self.beta:g}" if self.loss == "dkd" else "Soft targets"
+        hints = f", {self.hints} as hints with weight {self.hint_weight:g}" if self.hints != "none" else ""
+        return f"{what} at temperature {self.temperature:g}, alpha {self.alpha:g}{hints}"
 
     def check(self, situation: Situation) -> Situation:
         """The student's situation. Raises `CannotCompose`."""
         refuse_repetition(situation, self.key, self.title)
         require_trainable(situation, self.title)
         require_training_images(situation, self.title, "Choose a model with training images, or another technique")
-        if not {"structured_pruning", "magnitude_pruning"}.isdisjoint(situation.applied):
+        if self.student != "itself" and not _PRUNED.isdisjoint(situation.applied):
             raise CannotCompose(
                 "Distillation after pruning",
                 expected="pruning last, because the student takes the place of the network that was pruned",
-                action="Move pruning after distillation: the student is pruned then",
+                action="Move pruning after distillation: the student is pruned then. Or choose the network itself as "
+                "the student",
             )
-        return replace(situation, family="cnn", applied=(*situation.applied, self.key))
+        if self.teachers and self.is_taught:
+            self._require_answers_to_suffice()
+        require_arithmetic(situation, self.train_in)
+        return replace(situation, family=self._family(situation.family), applied=(*situation.applied, self.key))
+
+    def _require_answers_to_suffice(self) -> None:
+        if self.hints != "none":
+            raise CannotCompose(
+                "Hints from finished variants",
+                expected="a teacher whose layers can be read, and an exported file gives its answers only",
+                action="Set hints to none, or choose no variants as teachers",
+            )
+        if self.augmentation not in ("none", "mirror"):
+            raise CannotCompose(
+                "Finished variants as teachers of images that are shifted or erased",
+                expected="images that can all be shown to them before training",
+                action="Choose mirrored images as the augmentation, or no variants as teachers",
+            )
+
+    def _family(self, family: Family) -> Family:
+        """Of the student of a network of that family."""
+        if self.student in ("width", "itself"):
+            return family
+        is_transformer = self.student == "named" and any(part in self.architecture for part in _TRANSFORMERS)
+        return "transformer" if is_transformer else "cnn"
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The trained student. Raises `CannotCompose` where it does not fit the images or the classes."""
-        from optimizers.guidance import ask_teacher
-        from optimizers.state import torch_state
-        from optimizers.training import Plan, train
+        from optimizers.school import School
 
-        with torch_state(context):
-            student = context.build_network(self.student)
-        _require_fit(student, bundle, self.student)
-        sizes = [sum(p.numel() for p in network.parameters()) for network in (bundle.module, student)]
-        yield Note(
-            text=f"The teacher has {sizes[0]:,} parameters, the student {sizes[1]:,}.", warning=sizes[1] >= sizes[0]
-        )
-        guidance = None
-        if self.alpha:
-            guidance = yield from ask_teacher(
-                bundle.module, bundle, context, weight=self.alpha, temperature=self.temperature
-            )
-        plan = Plan(self.epochs, self.learning_rate, batch_size=_BATCH)
-        trained = yield from train(student, bundle, context, plan, guidance=guidance)
-        return replace(bundle, network=trained, family="cnn", applied=(*bundle.applied, self.key))
-
-
-def _require_fit(student: nn.Module, bundle: ModelBundle, key: str) -> None:
-    import copy
-
-    import torch
-
-    wanted = (1, len(bundle.contract.labels))
-    try:
-        with torch.inference_mode():
-            shape = tuple(copy.deepcopy(student).eval()(torch.zeros(1, *bundle.contract.shape)).shape)
-    except RuntimeError:
-        shape = ()
-    if shape != wanted:
-        raise CannotCompose(
-            f"The student {key} does not take images of {bundle.contract.shape} to {wanted[1]} classes",
-            expected="a student for the same images and classes",
-            action="Choose another student",
-        )
+        student, report = yield from School(self, bundle, context).teach()
+        family = self._family(bundle.family)
+        return replace(bundle, network=student, family=family, applied=(*bundle.applied, self.key), distillation=report)

@@ -9,7 +9,8 @@ from core.progress import Note, Steps
 from core.quantization import TrainingComparison
 from optimizers.footprint import MEMORY_LABELS
 from optimizers.technique import Context
-from optimizers.training import Plan, Trained, TrainedTogether, train_together
+from optimizers.trainer import Trained
+from optimizers.training import Plan, TrainedTogether, train_together
 
 
 def fine_tuned(bundle: ModelBundle, context: Context, plan: Plan, *, compares: bool) -> Steps[ModelBundle]:

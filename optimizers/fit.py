@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from core.bundle import Situation
+from core.devices import Device
 from core.errors import CannotCompose
+from core.quantization import TrainingPrecision
 
 REDUCED = ("fp16", "bf16")
+_AMPERE = (8, 0)
+_BF16_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def require_trainable(situation: Situation, title: str) -> None:
@@ -52,3 +56,48 @@ def refuse_repetition(situation: Situation, key: str, title: str) -> None:
     """Raises `CannotCompose` for a technique that was applied before."""
     if key in situation.applied:
         raise CannotCompose(f"{title} a second time", expected="each technique once", action="Remove one of the two")
+
+
+def require_arithmetic(situation: Situation, precision: TrainingPrecision) -> None:
+    """Raises `CannotCompose` where the device computes in that precision slowly or not at all."""
+    device = situation.device
+    if precision == "fp16":
+        _refuse_slow_fp16(device)
+    elif precision == "bf16":
+        _refuse_slow_bf16(device)
+    elif precision == "tf32":
+        _refuse_missing_tf32(device)
+
+
+def _refuse_slow_fp16(device: Device) -> None:
+    if device.kind == "cpu":
+        raise CannotCompose(
+            "fp16 on a CPU",
+            expected="bf16 there, because CPUs compute fp16 4 to 21 times slower than fp32",
+            action="Choose bf16 as the precision, or a GPU as the device",
+        )
+
+
+def _refuse_slow_bf16(device: Device) -> None:
+    capability = device.compute_capability
+    if device.kind == "cpu" and not device.cpu_flags & _BF16_INSTRUCTIONS:
+        raise CannotCompose(
+            f"bf16 on {device.name}",
+            expected="a CPU with AVX512-BF16 or AMX instructions, because others only emulate bf16, many times slower",
+            action="Choose INT8 quantization, or a GPU as the device",
+        )
+    if capability is not None and capability < _AMPERE:
+        raise CannotCompose(
+            f"bf16 on {device.name}, whose compute capability is {capability[0]}.{capability[1]}",
+            expected="8.0 (Ampere) or newer",
+            action="Choose fp16 as the precision",
+        )
+
+
+def _refuse_missing_tf32(device: Device) -> None:
+    if device.compute_capability is None or device.compute_capability < _AMPERE:
+        raise CannotCompose(
+            f"tf32 on {device.name}",
+            expected="a GPU of compute capability 8.0 (Ampere) or newer, because nothing else multiplies tf32",
+            action="Choose another precision of training",
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ class StepMemory:
         self._network, self._optimizer = network, optimizer
         self._device = next(network.parameters()).device
         self._kept: dict[int, int] = {}
+        self._first: int | None = None
         self._peaks: list[int] = []
 
     @contextmanager
@@ -74,7 +76,11 @@ class StepMemory:
         before = torch.cuda.memory_allocated(self._device) - self._resident()
         torch.cuda.reset_peak_memory_stats(self._device)
         yield
-        self._peaks.append(torch.cuda.max_memory_allocated(self._device) - before)
+        peak = torch.cuda.max_memory_allocated(self._device) - before
+        if self._first is None:
+            self._first = peak
+        else:
+            self._peaks.append(peak)
 
     @contextmanager
     def counted(self) -> Iterator[None]:
@@ -98,8 +104,16 @@ class StepMemory:
     def peak_bytes(self) -> int:
         """The highest so far; a GPU's first turn, in which libraries set themselves up, counts only while alone."""
         if self._device.type == "cuda":
-            return max(self._peaks[1:] or self._peaks or [self._resident()])
+            return max(self._peaks or [self._resident() if self._first is None else self._first])
         return self._resident() + sum(self._kept.values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What another has to know to go on."""
+        return {"kept": sum(self._kept.values()), "peaks": self._peaks}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another left off; in a new process the first turn is one again."""
+        self._kept, self._peaks = {0: state["kept"]}, list(state["peaks"])
 
     def _resident(self) -> int:
         """Bytes of weights, buffers, gradients and optimizer state."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from core.bundle import ModelBundle
-from core.progress import Progress, Steps
-from optimizers.images import Batch, TrainingImages, mirror
-from optimizers.state import on_device, torch_state
+from core.progress import Steps
+from optimizers.images import Batch
+from optimizers.losses import Objective, from_labels
+from optimizers.teachers import BOTH_VIEWS, Teacher, answers, network_teacher
 from optimizers.technique import Context
+from optimizers.training_settings import Augmentation
 
-_BATCH = 250
+KNOWN_VIEWS: tuple[Augmentation, ...] = ("none", "mirror")
+"""Augmentations under which a teacher can answer beforehand."""
 
 
 class Teaching(Protocol):
@@ -38,52 +40,76 @@ class Teaching(Protocol):
         """Go on where another left off."""
 
 
-@dataclass(frozen=True, eq=False)
-class Guidance:
-    """What a teacher answers to every training image, and how much that counts."""
+class _Unchanging:
+    """Teaching that trains nothing itself."""
 
-    logits: Tensor
-    """float32 [2, N, classes]: for each image as stored, and for its mirror image."""
-    weight: float
-    """0 learns from labels alone, 1 from the teacher alone."""
-    temperature: float
+    def attach(self, student: nn.Module) -> tuple[nn.Parameter, ...]:
+        """Nothing is trained beside the student."""
+        return ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing changes while the student learns."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to go on with."""
+
+
+@dataclass(frozen=True)
+class LabelsAlone(_Unchanging):
+    """No teacher: cross-entropy on the images that have a label."""
+
+    def fingerprint(self) -> str:
+        """Always the same."""
+        return "labels alone"
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """The distillation loss of logits[N, classes] on a batch."""
-        teacher = self.logits[batch.mirrored, batch.rows]
-        return distillation_loss(logits, teacher, batch.targets, weight=self.weight, temperature=self.temperature)
+        """The cross-entropy of logits[N, classes] on a batch."""
+        return from_labels(logits, batch.targets)
 
 
-def distillation_loss(
-    student: Tensor, teacher: Tensor, targets: Tensor, *, weight: float, temperature: float
-) -> Tensor:
-    """weight T^2 KL(softmax(teacher / T) || softmax(student / T)) + (1 - weight) CE(student, targets), batch mean.
+@dataclass(frozen=True, eq=False)
+class Guidance(_Unchanging):
+    """A teacher's answers to every training image, and how much they count."""
 
-    Logits are [N, classes], targets [N]. T^2 keeps the gradients of both parts comparable: Hinton, Vinyals and Dean
-    2015, https://arxiv.org/abs/1503.02531.
-    """
-    soft_student, soft_teacher = (log_softmax(logits / temperature, dim=1) for logits in (student, teacher))
-    soft = kl_div(soft_student, soft_teacher, reduction="batchmean", log_target=True)
-    return weight * temperature**2 * soft + (1 - weight) * cross_entropy(student, targets)
+    teacher: Teacher
+    objective: Objective
+    logits: Tensor | None
+    """float32 [2, N, classes]: for each image as stored, and for its mirror image; None to ask about every batch."""
+
+    def fingerprint(self) -> str:
+        """A hash of the teacher, or the answers that are known, and the settings."""
+        known = b"" if self.logits is None else self.logits.cpu().numpy().tobytes()
+        return hashlib.sha256(f"{self.teacher.identity} {self.objective}".encode() + known).hexdigest()
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The distillation loss of logits[N, classes] on a batch; the teacher is asked about views it does not know."""
+        known = self.logits is not None and batch.mirrored is not None
+        teacher = self.logits[batch.mirrored, batch.rows] if known else self.teacher.ask(batch.x)  # type: ignore[index]
+        return self.objective(logits, teacher, batch.targets)
 
 
 def ask_teacher(
-    teacher: nn.Module, bundle: ModelBundle, context: Context, *, weight: float, temperature: float
+    network: nn.Module,
+    bundle: ModelBundle,
+    context: Context,
+    *,
+    weight: float,
+    temperature: float,
+    augmentation: Augmentation = "mirror",
 ) -> Steps[Guidance]:
-    """The teacher's answers to the training images and their mirror images, on the context's device.
+    """Soft targets of a network that teaches the share `weight` of the loss."""
+    teacher = network_teacher(network, context, title="")
+    return (yield from guide(teacher, bundle, context, Objective(weight, temperature), augmentation=augmentation))
 
-    Training shows no other views, so that each has to be asked about only once.
-    """
-    with torch_state(context):
-        network = on_device(teacher, context).eval()
-        images = TrainingImages(bundle.data.train, bundle.contract, torch.device(context.device.id))
-        answers: list[list[Tensor]] = [[], []]
-        for start in range(0, len(images), _BATCH):
-            pixels = images.pixels[start : start + _BATCH]
-            for flip in (0, 1):
-                flips = torch.full((len(pixels),), flip, device=pixels.device)
-                with torch.no_grad():
-                    answers[flip].append(network(images.normalised(mirror(pixels, flips))))
-            done = min(start + _BATCH, len(images))
-            yield Progress(done=done, total=len(images), unit="images", doing="asking the teacher")
-    return Guidance(torch.stack([torch.cat(each) for each in answers]), weight, temperature)
+
+def guide(
+    teacher: Teacher, bundle: ModelBundle, context: Context, objective: Objective, *, augmentation: Augmentation
+) -> Steps[Guidance]:
+    """The teacher with its answers to all training images and their mirror images, where training shows no others."""
+    if augmentation not in KNOWN_VIEWS:
+        return Guidance(teacher, objective, None)
+    logits = yield from answers(
+        teacher, bundle.data.train, bundle, context, views=BOTH_VIEWS, doing="asking the teacher"
+    )
+    return Guidance(teacher, objective, logits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Masks(Protocol):
@@ -14,7 +14,7 @@ class Masks(Protocol):
         """Take the network whose weights these are, on its device, before its first step."""
 
     def after_backward(self) -> None:
-        """Look at the gradients of a step, before the optimizer uses them."""
+        """Look at the gradients of a step, before the optimizer uses them; not called where they overflowed fp16."""
 
     def after_step(self, share_done: float) -> None:
         """Set to zero what has to be, after the optimizer moved the weights; `share_done` of all steps are done."""
@@ -24,3 +24,32 @@ class Masks(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another left off."""
+
+
+class HeldZeros:
+    """Weights that are exactly zero at the start are so after every step; biases and norms always move."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[Tensor, Tensor]] = []
+
+    def attach(self, network: nn.Module) -> None:
+        """Remember where the zeros are."""
+        weights = [weight.detach() for weight in network.parameters() if weight.ndim > 1]
+        self._held = [(weight, weight == 0) for weight in weights if (weight == 0).any()]
+
+    def after_backward(self) -> None:
+        """Gradients do not matter."""
+
+    def after_step(self, share_done: float) -> None:
+        """Put the zeros back."""
+        for weight, zeros in self._held:
+            weight.masked_fill_(zeros, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the zeros are, in the order of the weights that have any."""
+        return {"zeros": [zeros for _, zeros in self._held]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Hold the zeros of another, of the same network."""
+        for (_, zeros), others in zip(self._held, state["zeros"], strict=True):
+            zeros.copy_(others)

@@ -6,22 +6,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from core.bundle import ModelBundle, Situation
-from core.devices import Device
 from core.errors import CannotCompose, NothingDone
 from core.progress import Steps
 from core.quantization import TrainingPrecision
-from optimizers.fit import refuse_repetition, require_trainable, require_training_images
+from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
 from optimizers.technique import Context, Technique, choice, slider
+from optimizers.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
     from optimizers.training import Plan
 
-_AMPERE = (8, 0)
-_BF16_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _PRECISIONS = {"bf16": "BF16", "fp16": "FP16", "fp32": "FP32"}
 
 
-class MixedPrecision(Technique):
+class MixedPrecision(TrainingSettings, Technique):
     """Computes in bf16 or fp16, after fine-tuning under autocast if wanted; or only trains so, and ships float32."""
 
     key: ClassVar[str] = "mixed_precision"
@@ -77,8 +75,8 @@ class MixedPrecision(Technique):
         high=0.01,
         step=0.0001,
         title="Learning rate",
-        help="Peak of AdamW's one-cycle schedule while fine-tuning.",
-        advanced=True,
+        help="The highest one while fine-tuning; it rises to that and falls again, as set below.",
+        group="Training",
     )
     batch_size: int = slider(
         64,
@@ -88,7 +86,7 @@ class MixedPrecision(Technique):
         title="Training batch",
         unit="images",
         help="Images per training step. Large batches gain most from 16 bits; at 1 there is usually nothing to gain.",
-        advanced=True,
+        group="Training",
     )
 
     def label(self) -> str:
@@ -114,8 +112,8 @@ class MixedPrecision(Technique):
             )
         if self.fine_tune_epochs:
             require_training_images(situation, "Fine-tuning", "Set the fine-tuning epochs to 0")
-            _refuse(self.training_precision, situation.device)
-        _refuse(self.precision, situation.device)
+            require_arithmetic(situation, self.training_precision)
+        require_arithmetic(situation, self.precision)
         if self.precision == "bf16":
             _refuse_runtime_without_bf16(situation.runtime)
         return replace(situation, precision=self.precision, applied=(*situation.applied, self.key))
@@ -139,59 +137,12 @@ class MixedPrecision(Technique):
         return replace(tuned, precision=self.precision, applied=(*bundle.applied, self.key))
 
     def _plan(self, bundle: ModelBundle) -> Plan:
-        from optimizers.training import Plan
-
-        sparse = "magnitude_pruning" in bundle.applied
-        return Plan(
+        return self.plan(
             self.fine_tune_epochs,
             self.learning_rate,
             batch_size=self.batch_size,
             precision=self.training_precision,
-            keep_zeros=sparse,
-        )
-
-
-def _refuse(precision: TrainingPrecision, device: Device) -> None:
-    """Raises `CannotCompose` for what the device computes slowly or not at all."""
-    if precision == "fp16":
-        _refuse_slow_fp16(device)
-    elif precision == "bf16":
-        _refuse_slow_bf16(device)
-    elif precision == "tf32":
-        _refuse_missing_tf32(device)
-
-
-def _refuse_slow_fp16(device: Device) -> None:
-    if device.kind == "cpu":
-        raise CannotCompose(
-            "fp16 on a CPU",
-            expected="bf16 there, because CPUs compute fp16 4 to 21 times slower than fp32",
-            action="Choose bf16 as the precision, or a GPU as the device",
-        )
-
-
-def _refuse_slow_bf16(device: Device) -> None:
-    capability = device.compute_capability
-    if device.kind == "cpu" and not device.cpu_flags & _BF16_INSTRUCTIONS:
-        raise CannotCompose(
-            f"bf16 on {device.name}",
-            expected="a CPU with AVX512-BF16 or AMX instructions, because others only emulate bf16, many times slower",
-            action="Choose INT8 quantization, or a GPU as the device",
-        )
-    if capability is not None and capability < _AMPERE:
-        raise CannotCompose(
-            f"bf16 on {device.name}, whose compute capability is {capability[0]}.{capability[1]}",
-            expected="8.0 (Ampere) or newer",
-            action="Choose fp16 as the precision",
-        )
-
-
-def _refuse_missing_tf32(device: Device) -> None:
-    if device.compute_capability is None or device.compute_capability < _AMPERE:
-        raise CannotCompose(
-            f"tf32 on {device.name}",
-            expected="a GPU of compute capability 8.0 (Ampere) or newer, because nothing else multiplies tf32",
-            action="Choose another precision of training",
+            keep_zeros=bundle.sparsity is not None,
         )
 
 

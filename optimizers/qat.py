@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from core.bundle import ModelBundle, Situation
 from core.progress import Steps
-from optimizers.fit import require_training_images
+from optimizers.fit import require_arithmetic, require_training_images
 from optimizers.int8 import Int8
 from optimizers.technique import Context, slider
+from optimizers.training_settings import FineTuning
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from optimizers.quantization.pipeline import Grids, Wishes
 
 
-class QuantizationAwareTraining(Int8):
+class QuantizationAwareTraining(FineTuning, Int8):
     """INT8 from any post-training starting point, with training in between."""
 
     key: ClassVar[str] = "qat"
@@ -51,7 +52,7 @@ class QuantizationAwareTraining(Int8):
         high=0.01,
         step=0.0001,
         title="Learning rate",
-        help="Peak of AdamW's one-cycle schedule. Weights only have to move a little.",
+        help="The highest one while training. Weights only have to move a little.",
     )
     teacher: float = slider(
         0.5,
@@ -90,6 +91,7 @@ class QuantizationAwareTraining(Int8):
     def check(self, situation: Situation) -> Situation:
         """The situation in INT8. Raises `CannotCompose`."""
         require_training_images(situation, self.title, "Choose INT8 quantization, which needs none")
+        require_arithmetic(situation, self.train_in)
         return super().check(situation)
 
     def _wishes(self, bundle: ModelBundle, context: Context) -> Wishes:
@@ -101,7 +103,7 @@ class QuantizationAwareTraining(Int8):
     def _train(self, network: nn.Module, grids: Grids, bundle: ModelBundle, context: Context) -> Steps[nn.Module]:
         from optimizers.guidance import ask_teacher
         from optimizers.quantization.fake_quant import fake_quantized, freeze_ranges, stripped
-        from optimizers.training import Plan, train
+        from optimizers.training import train
 
         def freeze(trainee: nn.Module, share_done: float) -> None:
             if share_done >= self.freeze_after:
@@ -112,7 +114,7 @@ class QuantizationAwareTraining(Int8):
             guidance = yield from ask_teacher(
                 bundle.module, bundle, context, weight=self.teacher, temperature=self.temperature
             )
-        plan = Plan(self.epochs, self.learning_rate, keep_zeros="magnitude_pruning" in bundle.applied)
+        plan = self.plan(self.epochs, self.learning_rate, keep_zeros=bundle.sparsity is not None)
         trained = yield from train(
             fake_quantized(network, grids), bundle, context, plan, guidance=guidance, on_epoch=freeze
         )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-_LAYERS = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)
+from optimizers.quantization.selection import KINDS
+
+_LAYERS = (*KINDS, nn.MultiheadAttention)
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,11 @@ class Selection:
 def sparsify(network: nn.Module, selection: Selection) -> nn.Module:
     """A copy on the CPU, in eval mode, whose smallest weights are zero: Han et al. 2015, arXiv:1506.02626."""
     pruned = copy.deepcopy(network).cpu().eval()
-    weights = list(prunable(pruned, keep_ends=selection.keep_ends).values())
-    for ranked_together in [[weight] for weight in weights] if selection.everywhere_alike else [weights]:
-        _zero_the_smallest(ranked_together, selection.share)
+    weights = prunable(pruned, keep_ends=selection.keep_ends)
+    gone = lowest({name: weight.detach().abs() for name, weight in weights.items()}, selection)
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.masked_fill_(gone[name], 0)
     return pruned
 
 
@@ -53,12 +57,19 @@ def count_zeros(network: nn.Module, *, keep_ends: bool = False) -> dict[str, int
     return {name: int((weight == 0).sum()) for name, weight in prunable(network, keep_ends=keep_ends).items()}
 
 
-@torch.no_grad()
-def _zero_the_smallest(weights: Sequence[Tensor], share: float) -> None:
-    if not weights:
-        return
-    magnitudes = torch.cat([weight.abs().flatten() for weight in weights])
-    smallest = magnitudes.topk(round(share * len(magnitudes)), largest=False).indices
-    gone = torch.zeros_like(magnitudes, dtype=torch.bool).index_fill_(0, smallest, True)
-    for weight, part in zip(weights, torch.split(gone, [weight.numel() for weight in weights]), strict=True):
-        weight.masked_fill_(part.view(weight.shape), 0)
+def lowest(scores: Mapping[str, Tensor], selection: Selection) -> dict[str, Tensor]:
+    """bool masks by name, True where the share with the lowest scores is: of each tensor, or of all together."""
+    together = [[name] for name in scores] if selection.everywhere_alike else [list(scores)]
+    gone: dict[str, Tensor] = {}
+    for names in together if scores else []:
+        masks = _lowest_of([scores[name] for name in names], selection.share)
+        gone |= dict(zip(names, masks, strict=True))
+    return gone
+
+
+def _lowest_of(scores: Sequence[Tensor], share: float) -> list[Tensor]:
+    ranked = torch.cat([score.flatten() for score in scores])
+    smallest = ranked.topk(round(share * len(ranked)), largest=False).indices
+    gone = torch.zeros_like(ranked, dtype=torch.bool).index_fill_(0, smallest, True)
+    parts = torch.split(gone, [score.numel() for score in scores])
+    return [part.view(score.shape) for part, score in zip(parts, scores, strict=True)]

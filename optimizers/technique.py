@@ -45,7 +45,7 @@ class Context:
     threads: int
     seed: int
     folder: Path
-    """An existing, empty folder for intermediate files."""
+    """An existing folder for intermediate files, empty but for what an earlier attempt at the same left behind."""
     build_network: Callable[[str], nn.Module]
     """An untrained network of a named architecture, its weights drawn from torch's global generator."""
     runtime: str = ""
@@ -87,6 +87,10 @@ class Technique(BaseModel):
         """A new bundle; the given one is left unchanged. Raises `NothingDone` where nothing was changed."""
 
 
+Condition = tuple[str, tuple[Any, ...]]
+"""Another field's name, and the values of it under which a field does anything."""
+
+
 def slider(
     default: float,
     *,
@@ -98,12 +102,14 @@ def slider(
     unit: str = "",
     advanced: bool = False,
     group: str = "",
+    only_if: Condition | None = None,
 ) -> Any:
     """A numeric field drawn as a slider; values outside [low, high] are refused.
 
-    Fields of one `group` lie together behind its name; `advanced` is the group `Advanced`.
+    Fields of one `group` lie together behind its name; `advanced` is the group `Advanced`. A field is hidden, and keeps
+    its value, where the setting that `only_if` names has none of its values; that setting has to come before it.
     """
-    extra: dict[str, Any] = {"widget": "slider", "step": step, "unit": unit, "group": _group(group, advanced)}
+    extra: dict[str, Any] = {"widget": "slider", "step": step, "unit": unit, **_place(group, advanced, only_if)}
     return Field(default, ge=low, le=high, title=title, description=help, json_schema_extra=extra)
 
 
@@ -115,23 +121,41 @@ def choice(
     labels: dict[str, str] | None = None,
     advanced: bool = False,
     group: str = "",
+    only_if: Condition | None = None,
 ) -> Any:
     """A `Literal` or bool field drawn as a choice; `labels` maps stored values to what is shown."""
-    extra: dict[str, Any] = {"widget": "choice", "labels": labels or {}, "group": _group(group, advanced)}
+    extra: dict[str, Any] = {"widget": "choice", "labels": labels or {}, **_place(group, advanced, only_if)}
     return Field(default, title=title, description=help, json_schema_extra=extra)
 
 
-def names(*, title: str, help: str, advanced: bool = False, group: str = "") -> Any:
+def names(*, title: str, help: str, advanced: bool = False, group: str = "", only_if: Condition | None = None) -> Any:
     """A tuple of short texts drawn as one line, separated by commas."""
-    extra: dict[str, Any] = {"widget": "names", "unit": "", "group": _group(group, advanced)}
+    extra: dict[str, Any] = {"widget": "names", "unit": "", **_place(group, advanced, only_if)}
     return Field((), max_length=100, title=title, description=help, json_schema_extra=extra)
 
 
-def variants(*, title: str, help: str, advanced: bool = False, group: str = "") -> Any:
+def text(
+    default: str,
+    *,
+    title: str,
+    help: str,
+    pattern: str,
+    advanced: bool = False,
+    group: str = "",
+    only_if: Condition | None = None,
+) -> Any:
+    """A short text drawn as one line; what `pattern` does not match is refused."""
+    extra: dict[str, Any] = {"widget": "text", "unit": "", **_place(group, advanced, only_if)}
+    return Field(default, max_length=100, pattern=pattern, title=title, description=help, json_schema_extra=extra)
+
+
+def variants(
+    *, title: str, help: str, advanced: bool = False, group: str = "", only_if: Condition | None = None
+) -> Any:
     """A tuple of recipe digests, drawn as a selection of the model's finished variants."""
-    extra: dict[str, Any] = {"widget": "variants", "unit": "", "group": _group(group, advanced)}
+    extra: dict[str, Any] = {"widget": "variants", "unit": "", **_place(group, advanced, only_if)}
     return Field((), max_length=8, title=title, description=help, json_schema_extra=extra)
 
 
-def _group(group: str, advanced: bool) -> str:
-    return "Advanced" if advanced else group
+def _place(group: str, advanced: bool, only_if: Condition | None) -> dict[str, Any]:
+    return {"group": "Advanced" if advanced else group, "only_if": only_if}

@@ -79,7 +79,7 @@ class TrainingSettings(BaseModel):
         help="Batches whose gradients are averaged before the weights move: a large batch in little memory.",
         group="Training",
     )
-    keep: Literal["last", "best"] = choice(
+    keep_epoch: Literal["last", "best"] = choice(
         "last",
         title="Weights to keep",
         help="Those of the last epoch, or those of the epoch that was most accurate on the calibration images, which "
@@ -103,8 +103,8 @@ class TrainingSettings(BaseModel):
         """These settings as a plan for so many epochs; `more` are further fields of `Plan`."""
         from optimizers.training import Plan
 
-        settings = {name: getattr(self, name) for name in TrainingSettings.model_fields}
-        return Plan(epochs, learning_rate, **settings, **more)
+        settings = {name: getattr(self, name) for name in TrainingSettings.model_fields if name != "keep_epoch"}
+        return Plan(epochs, learning_rate, keep=self.keep_epoch, **settings, **more)
 
 
 class FineTuning(TrainingSettings):

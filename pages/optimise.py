@@ -10,10 +10,10 @@ from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import EXTRAS, RUNTIMES
 from sample_models import MODELS
-from ui import text
-from ui.queue import control_of, enqueue
+from ui import tables, text
+from ui.queue import enqueue
 from ui.state import devices, open_page, store
-from ui.widgets import controls
+from ui.widgets import controls, takes_variants
 
 REFERENCES_HELP = (
     "A run also needs the untouched model in PyTorch (baseline) and in the chosen runtime (reference). "
@@ -23,13 +23,13 @@ STICKY = "<style>div:has(> .st-key-recipe) { position: sticky; top: 4rem; }</sty
 """Keeps the recipe and its Run button in sight while the techniques scroll."""
 SEED_HELP = "Fixes every random choice: the same recipe on the same machine gives the same model."
 MAX_SEED = 2**31 - 1
+MOST_RUNS = 100
+"""Among which finished variants are looked for; the newest of them."""
+FEWER_BITS = ("mixed_precision", "int8", "qat", "weight_only", "fp8", "simulated")
 GROUPS = {
-    "Smaller network": ("distillation", "structured_pruning", "magnitude_pruning"),
-    "Fewer bits": tuple(
-        key for key in TECHNIQUES if key not in ("distillation", "structured_pruning", "magnitude_pruning")
-    ),
+    "Smaller network": tuple(key for key in TECHNIQUES if key not in FEWER_BITS),
+    "Fewer bits": FEWER_BITS,
 }
-CONTROL_HELP = "Queues the same recipe with alpha 0. Only against it can a gain be put down to the teacher."
 STATE = st.session_state
 STATE.setdefault("optimise.start", Recipe(model="", runtime="onnxruntime"))
 STATE.setdefault("optimise.order", tuple(TECHNIQUES))
@@ -173,7 +173,7 @@ def draw_step(key: str) -> None:
     st.badge(f"step {active().index(key) + 1}", color="blue")
     if active()[0] != key:
         st.button(
-            "Earlier", icon=":material/arrow_upward:", type="tertiary", help="Apply this before the step above",
+            ":material/arrow_upward:", type="tertiary", help="Earlier: apply this before the step above",
             on_click=apply_earlier, args=(key,), key=f"earlier-{key}",
         )  # fmt: skip
 
@@ -182,10 +182,22 @@ def draw_settings(key: str) -> Technique:
     """The settings as they are set on screen; where they do not fit, as they were, with the reason kept for Run."""
     start = next((each for each in STATE["optimise.start"].techniques if each.key == key), TECHNIQUES[key]())
     try:
-        return controls(start, key=key_of(key))
+        return controls(start, key=key_of(key), variants=finished_variants(start))
     except BadInput as error:
         misfits.append(f"{TECHNIQUES[key].title}: {error}")
         return start
+
+
+def finished_variants(technique: Technique) -> dict[str, str]:
+    """Titles, by digest, of the chosen model's finished variants, for a technique that can take some; else none."""
+    if not takes_variants(type(technique)):
+        return {}
+    finished = [
+        each for each in store().runs(states=("finished",), model=STATE["model"], limit=MOST_RUNS) if each.summary
+    ]
+    newest = {each.recipe.digest: each for each in reversed(finished)}
+    titles = tables.unique_titles(list(newest.values()))
+    return {digest: titles[record.id] for digest, record in newest.items()}
 
 
 def ask_name(usual: str) -> str:
@@ -222,13 +234,10 @@ def draw_run(recipe: Recipe) -> None:
     if reason:
         st.error(text.escape(reason), icon=":material/block:")
     again = st.checkbox("Measure the references again", help=REFERENCES_HELP, key="again")
-    control = control_of(recipe) is not None and st.checkbox(
-        "Also train the student alone", help=CONTROL_HELP, key="control"
-    )
     if st.button(
         "Run", type="primary", icon=":material/play_arrow:", width="stretch", disabled=bool(reason), key="run"
     ):
-        open_page("runs", run=enqueue(store(), recipe, measure_again=again, with_control=control))
+        open_page("runs", run=enqueue(store(), recipe, measure_again=again))
 
 
 def draw_pointer(setting: str) -> None:
@@ -263,6 +272,8 @@ if run_id := st.query_params.pop("run", None):
         open_recipe(record.recipe)
     else:
         st.warning("That run, or its model, is not here any more.", icon=":material/info:")
+if sent := STATE.pop("optimise.open", None):
+    open_recipe(sent)
 if st.query_params.get("model") in MODELS:
     STATE["model"] = st.query_params["model"]
 

@@ -73,7 +73,7 @@ class PyTorch:
         refuse_bf16_before_ampere(situation)
 
     def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
-        """Write `model.pt2`, for any batch size."""
+        """Write `model.pt2`, for any batch size, and beside it the linear layers that a GPU can serve as 2:4 sparse."""
         import torch
 
         from runtimes.lowering import DTYPES, lowered
@@ -86,12 +86,13 @@ class PyTorch:
             from torchao.utils import unwrap_tensor_subclass
 
             module = unwrap_tensor_subclass(module)
+        beside = _prepare_fours(module, folder) if bundle.sparsity and bundle.sparsity.pattern == "2:4" else ()
         example = torch.zeros(2, *bundle.contract.shape)
         batch = torch.export.Dim("batch", min=1)
         with torch.no_grad():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
         save_program(program, folder / _FILE)
-        return Artifact(self.key, bundle.precision, folder, (_FILE,))
+        return Artifact(self.key, bundle.precision, folder, (_FILE, *beside))
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
         """A session; with torch.compile, already compiled for a batch of one and for any of 16 or more.
@@ -131,9 +132,13 @@ class PyTorch:
 
     def sample_code(self, artifact: Artifact) -> str:
         """A program that classifies images with `model.pt2`."""
-        return sample_code(
-            artifact, imports=_imports(artifact.precision), engine=_engine(self.compiles, artifact.precision)
-        )
+        return sample_code(artifact, imports=_imports(artifact.precision), engine=_engine(self.compiles, artifact))
+
+
+def _prepare_fours(module: torch.nn.Module, folder: Path) -> tuple[str, ...]:
+    from runtimes.semi_structured import prepare, write_names
+
+    return write_names(prepare(module), folder)
 
 
 def _load(artifact: Artifact, device: Device) -> tuple[torch.export.ExportedProgram, torch.fx.GraphModule]:
@@ -141,13 +146,17 @@ def _load(artifact: Artifact, device: Device) -> tuple[torch.export.ExportedProg
     import torch
     from torch.export.passes import move_to_device_pass
 
+    from runtimes.semi_structured import pack
+
     if artifact.precision in QUANTIZED:
         import_torchao()
         if artifact.precision == "int8":
             import_x86_quantizer()  # knows the operators that an INT8 program consists of
     program = move_to_device_pass(torch.export.load(artifact.main_file), device.id)
     # Convolutions with channels-last weights ran 1.1 to 1.7 times faster on a CPU; the file keeps the plain layout.
-    return program, program.module().to(memory_format=torch.channels_last)
+    network = program.module().to(memory_format=torch.channels_last)
+    pack(network, artifact, device)
+    return program, network
 
 
 class _TorchSession:
@@ -281,8 +290,8 @@ def _imports(precision: Precision) -> str:
     return "import torch.export.passes" + needs.get(precision, ", torchao" if precision in QUANTIZED else "")
 
 
-def _engine(compiles: bool, precision: Precision) -> str:
-    if compiles and precision == "int8":
+def _engine(compiles: bool, artifact: Artifact) -> str:
+    if compiles and artifact.precision == "int8":
         return _LOGITS.format(
             f"""
 DEVICE = "cpu"  # GPUs have no such kernels
@@ -292,15 +301,26 @@ network = torch.compile(program.module(), dynamic=False)
 """
         )
     network = "program.module().to(memory_format=torch.channels_last)"
+    if len(artifact.files) > 1:
+        network += f"\n{_PACKING}" + ("network = torch.compile(network)" if compiles else "")
+    elif compiles:
+        network = f"torch.compile({network})"
     return _LOGITS.format(
         f"""
 DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
 program = torch.export.load(HERE / "{_FILE}")  # runs code from the file: open only files you trust
 program = torch.export.passes.move_to_device_pass(program, DEVICE)
-network = {f"torch.compile({network})" if compiles else network}
+network = {network.rstrip()}
 """
     )
 
+
+_PACKING = """skips_zeros = DEVICE != "cpu" and torch.cuda.get_device_capability(DEVICE) >= (8, 0)
+for name in json.loads((HERE / "two_four.json").read_text()) if skips_zeros else ():
+    layer = network.get_submodule(name)
+    layer.weight = torch.nn.Parameter(torch.sparse.to_sparse_semi_structured(layer.weight), requires_grad=False)
+"""
+"""Before anything is compiled."""
 
 _LOGITS = """{}
 

@@ -87,7 +87,9 @@ class TensorRt:
 
     def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
         """Write `model.engine` for the GPU at hand."""
-        (folder / _FILE).write_bytes(build_engine(onnx_bytes(bundle, bundle.precision), bundle.contract))
+        skips = bundle.sparsity is not None and bundle.sparsity.pattern == "2:4"
+        onnx = onnx_bytes(bundle, bundle.precision)
+        (folder / _FILE).write_bytes(build_engine(onnx, bundle.contract, skips_fours=skips))
         return Artifact(self.key, bundle.precision, folder, (_FILE,))
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
@@ -120,10 +122,14 @@ def _engine(artifact: Artifact, device: Device) -> Any:
     return engine
 
 
-def build_engine(onnx: bytes, contract: InputContract, *, capability: str | None = None) -> bytes:
+def build_engine(
+    onnx: bytes, contract: InputContract, *, capability: str | None = None, skips_fours: bool = False
+) -> bytes:
     """The serialised engine of an ONNX graph, for the GPU at hand or for a named capability such as `SM89`.
 
-    Naming one needs the module `tensorrt_rtx`. Raises `RunFailed` with the parser's words or the builder's silence.
+    With `skips_fours` the builder may take kernels that skip zeros in the 2:4 pattern, where it finds it and they are
+    faster. Naming a capability needs the module `tensorrt_rtx`. Raises `RunFailed` with the parser's words or the
+    builder's silence.
     """
     trt = _module()
     log = trt.Logger(trt.Logger.ERROR)
@@ -141,6 +147,8 @@ def build_engine(onnx: bytes, contract: InputContract, *, capability: str | None
     config.add_optimization_profile(profile)
     # Without it an engine cannot say what its layers are; it does not change how they run.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if skips_fours:
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     if capability:
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)

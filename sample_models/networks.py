@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import Unavailable
+from core.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FOLDER = Path(__file__).parent / "weights"
 EFFICIENTNET = "efficientnet_lite0"
+TORCHVISION = "torchvision:"
+"""Before the name of an architecture that torchvision has."""
+_WITH_AUXILIARIES = ("googlenet", "inception_v3")
 
 
 def untrained(key: str) -> nn.Module:
@@ -21,6 +24,30 @@ def untrained(key: str) -> nn.Module:
     from sample_models.architectures import NETWORKS
 
     return NETWORKS[key]()
+
+
+def torchvision_network(name: str) -> nn.Module:
+    """torchvision's classifier of that name, freshly drawn, with one output: no auxiliary classifiers in training.
+
+    Raises `BadInput` with the nearest names for one it does not have, and `Unavailable` without torchvision.
+    """
+    import difflib
+
+    try:
+        from torchvision import models
+    except ImportError:
+        raise Unavailable(
+            "torchvision is not installed", expected="it for a student by name", action="pip install torchvision"
+        ) from None
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known
+        raise BadInput(
+            f"torchvision has no architecture {name}", expected=" or ".join(near), action="Choose one of its names"
+        )
+    alone = {"aux_logits": False, "init_weights": True} if name in _WITH_AUXILIARIES else {}
+    network: nn.Module = models.get_model(name, weights=None, **alone)
+    return network
 
 
 def trained(key: str) -> nn.Module:

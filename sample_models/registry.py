@@ -132,7 +132,13 @@ def load(key: str) -> ModelBundle:
 
 
 def build_student(key: str) -> nn.Module:
-    """An untrained student, its weights drawn from torch's global generator. Raises `BadInput` for another key."""
+    """An untrained student, its weights drawn from torch's global generator.
+
+    `torchvision:resnet18` is that architecture as torchvision has it, for photographs of 1,000 classes. Raises
+    `BadInput` for another key.
+    """
+    if key.startswith(networks.TORCHVISION):
+        return networks.torchvision_network(key.removeprefix(networks.TORCHVISION))
     if key not in STUDENTS:
         raise BadInput(f"{key} is no student", expected=" or ".join(STUDENTS), action="Choose one of these")
     return networks.untrained(key)

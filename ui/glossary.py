@@ -69,20 +69,75 @@ TERMS = {
         "smaller."
     ),
     "Structured pruning": (
-        "Removing whole channels. The network becomes a smaller, ordinary network: faster everywhere."
+        "Removing whole channels. What is left is an ordinary network with less arithmetic, for every engine."
     ),
     "Unstructured pruning": (
         "Setting single weights to zero. The compressed file shrinks; speed stays unless the engine knows sparsity."
+    ),
+    "Movement pruning": (
+        "Setting to zero the weights that training pulls towards zero, however large they are, instead of the smallest."
     ),
     "Sparsity": "The share of weights that are exactly zero.",
     "2:4 sparsity": (
         "Two zeros in every four neighbouring weights: the pattern that NVIDIA GPUs from Ampere on compute faster."
     ),
-    "Pruning ratio": "The share of channels removed. MACs fall faster than that, roughly with its square.",
+    "SparseGPT": (
+        "Choosing which weights become zero, and moving the others so that a layer's outputs on calibration images "
+        "change as little as possible, with the second derivatives of that change."
+    ),
+    "Pruning ratio": (
+        "The share of channels removed. MACs follow the product of what is left on both sides of a layer: with half "
+        "the channels gone, about a quarter of them is left."
+    ),
+    "Importance": "How much a channel or weight matters; what has the least is removed first.",
+    "Taylor importance": ("Weight times gradient: a first guess at how much the loss would change without the weight."),
+    "Hessian importance": (
+        "Squared weight times mean squared gradient: how much the loss would rise without the weight, judged by its "
+        "curvature."
+    ),
+    "LAMP": (
+        "A weight's square over the sum of squares of all weights of its layer that are at least as large, so that one "
+        "ranking over all layers empties none of them."
+    ),
+    "Knee": "Where a curve bends: up to there little is lost, beyond it every step costs much more.",
+    "Low-rank factorisation": (
+        "Replacing a layer by two thinner ones, whose product is nearly its weight matrix. Their common width is the "
+        "rank."
+    ),
+    "Energy": (
+        "Of a matrix: the sum of its squared singular values. Keeping 95 % of it leaves out the smallest. Of an "
+        "inference: joules above idle."
+    ),
     "Fine-tuning": "A short training after a change, so that the network recovers accuracy.",
-    "Distillation": "Training a small student to imitate the outputs of a large teacher.",
+    "Warm-up": (
+        "The first part of a training, in which the learning rate rises. In timing: calls that are made first and not "
+        "counted."
+    ),
+    "Early stopping": "Ending a training once several epochs in a row brought nothing on the calibration images.",
+    "Gradient accumulation": (
+        "Averaging the gradients of several batches before the weights move: the step of a large batch in the memory "
+        "of a small one."
+    ),
+    "Distillation": "Training a student, mostly a small one, to imitate the outputs of a teacher.",
     "Temperature": "Softens the teacher's outputs, so that the student sees which wrong classes are almost right.",
     "Alpha": "The weight of the teacher in the student's loss. With 0 the student learns from the labels alone.",
+    "Control": (
+        "The same student from the same start on the same batches, trained without the teacher. Only what exceeds it "
+        "can be put down to the teacher."
+    ),
+    "Decoupled distillation (DKD)": (
+        "A loss that tells apart how sure the teacher is of the right class and how it shares out the rest among the "
+        "others, and weighs the two by themselves."
+    ),
+    "Hint": "What a teacher computes on its way to the answer, given to the student as a further target.",
+    "Attention transfer": (
+        "A hint about where only: the student's maps are to be strong where in an image the teacher's are."
+    ),
+    "Ensemble": "Several networks that answer together: the mean of their probabilities.",
+    "Entropy": (
+        "How undecided an answer is, in bits: 0 where one class has all the probability, log2 of the number of classes "
+        "where all have the same."
+    ),
     "Mixed precision": "Computing in a 16-bit format where that is safe, in FP32 where it is not.",
     "Loss scaling": (
         "Multiplying the loss before gradients are computed in FP16, so that small ones do not vanish, and dividing "

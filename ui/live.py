@@ -97,7 +97,7 @@ ALWAYS = ("accuracy", "latency_ms", "process_rss_bytes")
 
 @dataclass
 class LiveView:
-    """Everything seen of one run so far. Feed it with `add`; read the rest."""
+    """Everything seen of one run, since it was last resumed. Feed it with `add`; read the rest."""
 
     last_id: int = 0
     """Of the newest event seen."""
@@ -122,6 +122,8 @@ class LiveView:
         self._began_at = event.at if self._began_at is None else self._began_at
         self._newest_at = max(self._newest_at, event.at)
         if isinstance(event, Planned):
+            if self._planned:  # the run was resumed
+                self._begin_anew(event)
             self._planned = event.phases
         elif isinstance(event, PhaseStarted):
             self._phases.append(event)
@@ -138,6 +140,10 @@ class LiveView:
                 value = getattr(event, name)
                 if value is not None:
                     self._draw(name, "", event.at, value)
+
+    def _begin_anew(self, event: Planned) -> None:
+        self.notes, self._phases, self._points, self._stretch = [], [], {}, None
+        self._began_at = self._newest_at = event.at
 
     def _draw(self, name: str, series: str, at: float, value: float) -> None:
         kind = CURVES.get(name)

@@ -12,12 +12,18 @@ from experiments.measures import NO_DIFFERENCE
 from experiments.recipe import baseline_of, reference_of
 from experiments.reproduction import reproduction
 from experiments.result import RunResult
+from experiments.resuming import can_resume
 from experiments.store import RunRecord
 from ui import tables, text
 from ui.details import draw_details
+from ui.distillation_view import draw_distillation
 from ui.duel_view import draw_duel
+from ui.every_runtime_view import draw_every_runtime
+from ui.low_rank_view import draw_low_rank
+from ui.pruning_view import draw_pruning
 from ui.quantization_view import draw_quantization
 from ui.simulated_view import draw_simulation
+from ui.sparsity_view import draw_sparsity
 from ui.state import colours, open_page, store
 from ui.training_view import draw_training
 
@@ -36,7 +42,10 @@ def draw_outcome(record: RunRecord) -> None:
     elif record.state == "failed":
         st.error(text.escape(record.error or "It failed without a word."), icon=":material/error:")
     elif record.state == "cancelled":
-        st.info("Cancelled. Nothing was kept; **Run again** starts it anew.", icon=":material/cancel:")
+        kept = "Nothing was kept"
+        if can_resume(record):
+            kept = "What was trained up to the last checkpoint is kept: **Resume** goes on from there"
+        st.info(f"Cancelled. {kept}; **Run again** starts it anew.", icon=":material/cancel:")
 
 
 def draw_metrics(record: RunRecord) -> None:
@@ -82,8 +91,17 @@ def draw_metrics(record: RunRecord) -> None:
             open_page("compare", model=record.recipe.model)
         if st.button("Export", icon=":material/package_2:", key="export"):
             open_page("export", run=record.id)
+    if result.distillation:
+        draw_distillation(result.distillation, record)
+    if result.pruning:
+        draw_pruning(result.pruning, record)
+    if result.low_rank:
+        draw_low_rank(result.low_rank, record)
+    if result.sparsity:
+        draw_sparsity(result.sparsity, record)
     if result.quantization:
         draw_quantization(result.quantization, record)
+    draw_every_runtime(record)
 
 
 def draw_throughput(row: pd.Series[Any]) -> None:

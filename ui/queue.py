@@ -8,15 +8,14 @@ from experiments.recipe import Recipe, with_references
 from experiments.store import LIVE, RunRecord, Store
 
 
-def enqueue(store: Store, recipe: Recipe, *, measure_again: bool = False, with_control: bool = False) -> str:
-    """Queue the recipe between its baseline and its reference, and its control if wanted; the recipe's own run id.
+def enqueue(store: Store, recipe: Recipe, *, measure_again: bool = False) -> str:
+    """Queue the recipe between its baseline and its reference; the recipe's own run id.
 
     What it is compared with is left out where it is measured already, or about to be, unless `measure_again`.
     """
-    control = control_of(recipe) if with_control else None
     ids = {
         each.digest: store.enqueue(each)
-        for each in (*with_references(recipe), *([control] if control else []))
+        for each in with_references(recipe)
         if each.digest == recipe.digest or measure_again or not is_known(store, each)
     }
     return ids[recipe.digest]
@@ -37,15 +36,3 @@ def live_runs(store: Store, recipes: Iterable[Recipe]) -> dict[str, RunRecord]:
 def is_known(store: Store, recipe: Recipe) -> bool:
     """Whether exactly this recipe has finished, runs, or waits."""
     return bool(store.runs(states=("finished", *LIVE), digest=recipe.digest, limit=1))
-
-
-def control_of(recipe: Recipe) -> Recipe | None:
-    """The recipe with its student trained on the labels alone (alpha 0), or None without a teacher.
-
-    Only against this control can a gain be put down to the teacher.
-    """
-    techniques = tuple(
-        technique.model_copy(update={"alpha": 0.0}) if technique.key == "distillation" else technique
-        for technique in recipe.techniques
-    )
-    return None if techniques == recipe.techniques else recipe.model_copy(update={"name": "", "techniques": techniques})

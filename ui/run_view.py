@@ -9,6 +9,7 @@ import streamlit as st
 
 from experiments.folders import data_folder
 from experiments.recipe import to_yaml
+from experiments.resuming import can_resume
 from experiments.store import RunRecord
 from ui import tables, text
 from ui.live import CURVES, STATES, LiveView, at_work, duration, expected_curves, family
@@ -111,6 +112,8 @@ def draw_head(record: RunRecord) -> None:
         if record.is_live:
             draw_cancel(record)
             return
+        if can_resume(record):
+            draw_resume(record)
         if record.duel is None and st.button(
             "Change", icon=":material/tune:", key="change", help="Open this recipe on the Optimise page."
         ):
@@ -141,6 +144,21 @@ def draw_cancel(record: RunRecord) -> None:
         on_click=store().request_cancel,
         args=(record.id,),
     )
+
+
+def draw_resume(record: RunRecord) -> None:
+    """The button that lets a run go on where its last training was."""
+    clicked = st.button(
+        "Resume",
+        icon=":material/play_arrow:",
+        key="resume",
+        type="primary",
+        help="Goes on from the last checkpoint: complete trainings are kept, and of the one that was cut short the "
+        "epochs up to there. Everything else is done anew. The network becomes the same as in an unbroken run.",
+    )
+    if clicked:
+        store().resume(record.id)
+        open_page("runs", run=record.id)
 
 
 def draw_delete(record: RunRecord) -> None:

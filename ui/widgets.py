@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import streamlit as st
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MaxLen
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -14,28 +16,53 @@ from core.errors import BadInput
 T = TypeVar("T", bound=BaseModel)
 SHORT = 40
 """Options whose words have no more characters than this stand side by side, others in a drop-down."""
+TRAINING = "Training"
+"""The group that techniques share, below what is their own."""
+TITLES = {TRAINING: "Training in detail"}
+"""Of groups that are called otherwise on screen; settings with the same word stand beside them."""
 COLUMN_PIXELS = 220
 """Two controls stand side by side where both can be this wide."""
 
 
-def controls(start: T, *, key: str) -> T:
+def controls(start: T, *, key: str, variants: Mapping[str, str] | None = None) -> T:
     """The settings as they are set on screen, beginning with `start`. Raises `BadInput` on values that do not fit.
 
-    `key` tells one set of controls from another; a new key begins anew from `start`.
+    `key` tells one set of controls from another; a new key begins anew from `start`. `variants` are the titles, by
+    digest, of the finished variants that can be chosen. What does nothing under the other settings is hidden and stays
+    as it is in `start`.
     """
-    groups: dict[str, dict[str, FieldInfo]] = {"": {}}
-    for name, field in type(start).model_fields.items():
-        groups.setdefault(_extra(field)["group"], {})[name] = field
-    values = _controls(groups.pop(""), start, key)
-    for group, fields in groups.items():
-        with st.expander(group, key=f"{key}.{group.lower()}"):
-            values |= _controls(fields, start, key)
+    values = start.model_dump()
+    for group, fields in grouped(type(start)).items():
+        with st.expander(TITLES.get(group, group), key=f"{key}.group.{group.lower()}") if group else nullcontext():
+            _draw(fields, values, key, variants or {})
     return _validated(type(start), values)
 
 
-def _controls(fields: dict[str, FieldInfo], start: BaseModel, key: str) -> dict[str, Any]:
+def grouped(model: type[BaseModel]) -> dict[str, dict[str, FieldInfo]]:
+    """The fields by group, in the order in which they are drawn: first those of no group, last how it trains."""
+    groups: dict[str, dict[str, FieldInfo]] = {"": {}}
+    for name, field in model.model_fields.items():
+        groups.setdefault(_extra(field)["group"], {})[name] = field
+    return dict(sorted(groups.items(), key=lambda item: item[0] == TRAINING))
+
+
+def takes_variants(model: type[BaseModel]) -> bool:
+    """Whether any of its settings is a choice of finished variants."""
+    return any(_extra(field)["widget"] == "variants" for field in model.model_fields.values())
+
+
+def applies(field: FieldInfo, values: Mapping[str, Any]) -> bool:
+    """Whether the field does anything when the others have these values."""
+    name, wanted = _extra(field).get("only_if") or ("", ())
+    return not name or values[name] in wanted
+
+
+def _draw(fields: dict[str, FieldInfo], values: dict[str, Any], key: str, variants: Mapping[str, str]) -> None:
+    """Draw the fields that do something and put what is chosen into `values`."""
     with st.grid(2, min_column_width=COLUMN_PIXELS, gap=("small", "medium")):
-        return {name: _control(field, getattr(start, name), f"{key}.{name}") for name, field in fields.items()}
+        for name, field in fields.items():
+            if applies(field, values):
+                values[name] = _control(field, values[name], f"{key}.{name}", variants)
 
 
 def _validated(model: type[T], values: dict[str, Any]) -> T:
@@ -48,11 +75,16 @@ def _validated(model: type[T], values: dict[str, Any]) -> T:
         raise BadInput(f"These settings do not fit: {reasons}", action="Change them until they do") from None
 
 
-def _control(field: FieldInfo, value: Any, key: str) -> Any:
-    if _extra(field)["widget"] == "slider":
-        return _slider(field, value, key)
-    if _extra(field)["widget"] == "names":
-        return _names(field, value, key)
+def _control(field: FieldInfo, value: Any, key: str, variants: Mapping[str, str]) -> Any:
+    match _extra(field)["widget"]:
+        case "slider":
+            return _slider(field, value, key)
+        case "names":
+            return _names(field, value, key)
+        case "text":
+            return _text(field, value, key)
+        case "variants":
+            return _variants(field, value, key, variants)
     return _toggle(field, value, key) if field.annotation is bool else _choice(field, value, key)
 
 
@@ -111,6 +143,11 @@ def _names(field: FieldInfo, value: tuple[str, ...], key: str) -> tuple[str, ...
     return split_names(str(typed))
 
 
+def _text(field: FieldInfo, value: str, key: str) -> str:
+    typed = st.text_input(str(field.title), value, help=field.description, key=key, persist_state="session")
+    return str(typed).strip()
+
+
 def split_names(typed: str) -> tuple[str, ...]:
     """The names between commas, each once.
 
@@ -118,6 +155,27 @@ def split_names(typed: str) -> tuple[str, ...]:
     ('head', 'features.3.*')
     """
     return tuple(dict.fromkeys(name for part in typed.split(",") if (name := part.strip())))
+
+
+def _variants(field: FieldInfo, value: tuple[str, ...], key: str, titles: Mapping[str, str]) -> tuple[str, ...]:
+    chosen = (*value, *st.session_state.get(key, ()))
+    most = next(each.max_length for each in field.metadata if isinstance(each, MaxLen))
+    picked = st.multiselect(
+        str(field.title), list(dict.fromkeys([*titles, *chosen])), list(value), max_selections=most,
+        format_func=lambda digest: variant_title(digest, titles), key=key, help=field.description,
+        placeholder="none chosen" if titles or chosen else "no finished variant of this model yet",
+        persist_state="session",
+    )  # fmt: skip
+    return tuple(picked)
+
+
+def variant_title(digest: str, titles: Mapping[str, str]) -> str:
+    """How a finished variant is called; one that is not here goes by the start of its digest.
+
+    >>> variant_title("0f3a5b6c7d8e9f00", {})
+    'not here: 0f3a5b6c'
+    """
+    return titles.get(digest) or f"not here: {digest[:8]}"
 
 
 def options_of(field: FieldInfo) -> list[Any]:
@@ -130,5 +188,5 @@ def options_of(field: FieldInfo) -> list[Any]:
 def _extra(field: FieldInfo) -> dict[str, Any]:
     extra = field.json_schema_extra
     if not isinstance(extra, dict):
-        raise TypeError(f"{field.title} was not made by slider(), choice() or names()")
+        raise TypeError(f"{field.title} was not made by slider(), choice(), names(), text() or variants()")
     return extra

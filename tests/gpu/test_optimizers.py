@@ -17,7 +17,7 @@ from optimizers.arithmetic import arithmetic
 from optimizers.overflow import find_overflows, repaired
 from optimizers.training import Plan, evaluate, train, train_together
 from runtimes.pytorch import PyTorch
-from tests.optimizers.conftest import DATA, TinyNet, build_network, bundle_of, events_and_result, images
+from tests.optimizers.conftest import DATA, TinyNet, build_network, bundle_of, elsewhere, events_and_result, images
 from tests.optimizers.overflowing import Overflowing
 
 pytestmark = [
@@ -52,7 +52,7 @@ def test_training_learns_and_gives_float32_weights_on_the_cpu(
 
 
 def test_the_same_seed_gives_the_same_weights(bundle: ModelBundle, context: Context) -> None:
-    first, again = (result_of(train(bundle.module, bundle, context, PLAN)).state_dict() for _ in range(2))
+    first, again = (result_of(train(bundle.module, bundle, elsewhere(context), PLAN)).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
@@ -71,7 +71,7 @@ def test_two_that_take_turns_become_what_each_becomes_alone(
     plans = (replace(PLAN, precision=precision), PLAN)
     done = result_of(train_together(bundle.module, bundle, context, plans))
     for trained, plan in zip(done.each, plans, strict=True):
-        alone = result_of(train(bundle.module, bundle, context, plan)).state_dict()
+        alone = result_of(train(bundle.module, bundle, elsewhere(context), plan)).state_dict()
         assert all(torch.equal(alone[name], tensor) for name, tensor in trained.network.state_dict().items())
         assert len(trained.run.step_ms) == sum(done.turns)
         assert (trained.run.step_ms.array > 0).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -96,6 +98,11 @@ def transformer() -> ModelBundle:
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
     return Context(find_device("cpu"), 1, 0, tmp_path, build_network, runtime="onnxruntime")
+
+
+def elsewhere(context: Context) -> Context:
+    """The same in a folder of its own, where no checkpoint of an earlier training lies."""
+    return replace(context, folder=Path(tempfile.mkdtemp(dir=context.folder)))
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ from tests.optimizers.conftest import TinyNet, bundle_of, events_and_result
 QUICK: dict[str, dict[str, Any]] = {
     "distillation": {"epochs": 1},
     "structured_pruning": {"epochs": 1},
+    "low_rank": {"energy": 0.7, "epochs": 1},
     "magnitude_pruning": {"epochs": 1},
+    "two_four": {"epochs": 1, "calibration_images": 16},
     "mixed_precision": {"fine_tune_epochs": 1},
     "int8": {"calibration_images": 16},
     "qat": {"calibration_images": 16, "epochs": 1},
@@ -108,7 +110,7 @@ def test_bad_values_are_refused(kind: type[Technique]) -> None:
     for name, metadata in bounds.items():
         bad += [(name, limit.ge - 1) for limit in metadata if isinstance(limit, Ge)]  # type: ignore[operator]
         bad += [(name, limit.le + 1) for limit in metadata if isinstance(limit, Le)]  # type: ignore[operator]
-        bad += [(name, "nonsense"), (name, float("nan"))]
+        bad += [(name, "no sense"), (name, float("nan"))]
     assert len(bad) > 5
     for name, value in bad:
         with pytest.raises(ValidationError):
@@ -156,6 +158,9 @@ def check_all(situation: Situation, *techniques: Technique) -> Situation:
         ("distillation", "weight_only"),
         ("distillation", "structured_pruning", "magnitude_pruning", "int8"),
         ("magnitude_pruning", "mixed_precision"),
+        ("distillation", "structured_pruning", "low_rank", "magnitude_pruning", "int8"),
+        ("structured_pruning", "two_four", "int8"),
+        ("distillation", "two_four", "mixed_precision"),
     ],
     ids=" > ".join,
 )
@@ -168,6 +173,7 @@ def test_orders_that_make_sense_compose(keys: tuple[str, ...], situation: Situat
     [
         (("int8", "structured_pruning"), "before quantization"),
         (("int8", "magnitude_pruning"), "before quantization"),
+        (("int8", "two_four"), "before quantization"),
         (("int8", "distillation"), "before quantization"),
         (("int8", "mixed_precision"), "before quantization"),
         (("weight_only", "distillation"), "before quantization"),
@@ -175,11 +181,19 @@ def test_orders_that_make_sense_compose(keys: tuple[str, ...], situation: Situat
         (("qat", "weight_only"), "quantized already"),
         (("mixed_precision", "structured_pruning"), "before mixed precision"),
         (("mixed_precision", "magnitude_pruning"), "before mixed precision"),
+        (("mixed_precision", "two_four"), "before mixed precision"),
         (("mixed_precision", "distillation"), "before mixed precision"),
         (("mixed_precision", "int8"), "Remove one of the two"),
         (("structured_pruning", "distillation"), "Move pruning after distillation"),
         (("magnitude_pruning", "distillation"), "Move pruning after distillation"),
         (("magnitude_pruning", "structured_pruning"), "Move structured pruning before"),
+        (("low_rank", "structured_pruning"), "Move structured pruning before"),
+        (("low_rank", "distillation"), "after distillation"),
+        (("magnitude_pruning", "low_rank"), "factorised first"),
+        (("two_four", "low_rank"), "factorised first"),
+        (("int8", "low_rank"), "before quantization"),
+        (("magnitude_pruning", "two_four"), "one of the two"),
+        (("two_four", "magnitude_pruning"), "one of the two"),
     ],
     ids=lambda value: " > ".join(value) if isinstance(value, tuple) else None,
 )
@@ -203,8 +217,13 @@ def test_nothing_is_done_twice(kind: type[Technique], situation: Situation) -> N
         ("structured_pruning", {}, False),
         ("structured_pruning", {"epochs": 0}, True),
         ("structured_pruning", {"epochs": 0, "importance": "taylor"}, False),
+        ("low_rank", {}, False),
+        ("low_rank", {"epochs": 0}, True),
         ("magnitude_pruning", {}, False),
         ("magnitude_pruning", {"epochs": 0}, True),
+        ("magnitude_pruning", {"criterion": "movement"}, False),
+        ("two_four", {}, False),
+        ("two_four", {"epochs": 0}, True),
         ("mixed_precision", {"fine_tune_epochs": 1}, False),
         ("mixed_precision", {}, True),
         ("int8", {}, True),
@@ -229,6 +248,8 @@ def test_without_training_images_nothing_is_trained(
         ("int8", {}, {"runtime": "pytorch"}, "ONNX Runtime or OpenVINO"),
         ("mixed_precision", {"precision": "fp16"}, {}, "4 to 21 times slower"),
         ("mixed_precision", {"fine_tune_epochs": 1, "training": "tf32"}, {}, "tf32 on"),
+        ("magnitude_pruning", {"train_in": "fp16"}, {}, "4 to 21 times slower"),
+        ("two_four", {"train_in": "tf32"}, {}, "tf32 on"),
         ("mixed_precision", {}, {"device": Device("cpu", "cpu", "old", 1, cpu_flags=frozenset({"avx2"}))}, "emulate"),
         ("mixed_precision", {}, {"device": replace(GPU, compute_capability=(7, 5))}, "compute capability is 7.5"),
         ("mixed_precision", {}, {"runtime": "onnxruntime"}, "ONNX Runtime lacks"),

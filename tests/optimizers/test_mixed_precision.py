@@ -17,7 +17,7 @@ from core.reduced import float32_modules
 from optimizers.mixed_precision import MixedPrecision
 from optimizers.technique import Context
 from optimizers.training import Plan, train
-from tests.optimizers.conftest import DATA, bundle_of, events_and_result
+from tests.optimizers.conftest import DATA, bundle_of, elsewhere, events_and_result
 from tests.optimizers.overflowing import Overflowing
 
 GPU = Device("cuda:0", "cuda", "a GPU", 2**30, compute_capability=(8, 0))
@@ -79,7 +79,7 @@ def test_beside_it_the_same_steps_are_trained_in_fp32(bundle: ModelBundle, conte
 
 
 def test_its_fp32_is_the_training_that_every_other_technique_does(bundle: ModelBundle, context: Context) -> None:
-    alone = result_of(train(bundle.module, bundle, context, Plan(2, 0.005, batch_size=16)))
+    alone = result_of(train(bundle.module, bundle, elsewhere(context), Plan(2, 0.005, batch_size=16)))
     technique = MixedPrecision(fine_tune_epochs=2, batch_size=16, learning_rate=0.005, training="fp32")
     trained = result_of(technique.apply(bundle, context))
     assert trained.training is None

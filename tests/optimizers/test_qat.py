@@ -14,7 +14,7 @@ from core.progress import Metric, Progress, result_of
 from optimizers.int8 import Int8
 from optimizers.qat import QuantizationAwareTraining
 from optimizers.technique import Context
-from tests.optimizers.conftest import DATA, bundle_of, events_and_result
+from tests.optimizers.conftest import DATA, bundle_of, elsewhere, events_and_result
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_it_tells_how_training_goes_and_keeps_the_seed(bundle: ModelBundle, for_
     assert any(isinstance(event, Metric) and event.name == "loss" for event in events)
     assert any(isinstance(event, Progress) and event.doing == "asking the teacher" for event in events)
     assert (result.applied, result.precision) == (("qat",), "int8")
-    again = result_of(technique.apply(bundle, for_onnx))
+    again = result_of(technique.apply(bundle, elsewhere(for_onnx)))
     assert isinstance(result.network, OnnxGraph)
     assert isinstance(again.network, OnnxGraph)
     x = {"input": bundle.contract.prepare(DATA.test.pixels)}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from core.bundle import ModelBundle
+from core.bundle import ModelBundle, Situation
 from core.data import DataSplits, Split
-from core.errors import BadInput, NothingDone
+from core.errors import BadInput, CannotCompose, NothingDone
 from core.macs import count_macs
 from core.progress import Note, Progress, result_of
 from optimizers.channels import widths
@@ -54,7 +56,7 @@ def group_norms(network: OneConvolution, p: int) -> np.ndarray[Any, Any]:
     return np.mean([(abs(conv) ** p).sum((1, 2, 3)), abs(norm) ** p, (abs(head) ** p).sum(0)], axis=0)
 
 
-@pytest.mark.parametrize("importance", ["l1", "l2", "bn_scale", "taylor"])
+@pytest.mark.parametrize("importance", ["l1", "l2", "bn_scale"])
 def test_the_channels_with_the_highest_scores_stay(context: Context, importance: str) -> None:
     network = OneConvolution()
     bundle = bundle_of(network.eval())
@@ -62,20 +64,9 @@ def test_the_channels_with_the_highest_scores_stay(context: Context, importance:
         "l1": lambda: group_norms(network, 1),
         "l2": lambda: group_norms(network, 2),
         "bn_scale": lambda: network.norm.weight.detach().abs().numpy(),
-        "taylor": lambda: taylor_scores(bundle),
     }[importance]()
     pruned = prune(bundle, context, ratio=0.5, importance=importance)
     assert kept_rows(network.conv.weight, pruned.conv.weight) == sorted(np.argsort(scores)[6:])
-
-
-def taylor_scores(bundle: ModelBundle) -> np.ndarray[Any, Any]:
-    """Sum of |weight x gradient| over what a channel's removal would remove: Molchanov et al. 2019."""
-    network: Any = bundle.module
-    x = torch.from_numpy(bundle.contract.prepare(bundle.data.train.pixels))
-    loss = nn.functional.cross_entropy(network(x), torch.tensor(bundle.data.train.targets))
-    conv, head = torch.autograd.grad(loss, [network.conv.weight, network.head.weight])
-    own, reading = (network.conv.weight * conv).abs().sum((1, 2, 3)), (network.head.weight * head).abs().sum(0)
-    return ((own + reading) / 2).detach().numpy()
 
 
 def test_random_importance_is_the_seeds(context: Context) -> None:
@@ -125,12 +116,15 @@ def test_one_ranking_takes_more_where_less_is_needed(context: Context) -> None:
     assert ranked["2"] < 12 < ranked["0"]
 
 
-@pytest.mark.parametrize("settings", [{"ratio": 0.9, "round_to": 8}, {"ratio": 0.8, "round_to": 16}])
-def test_a_ratio_that_empties_a_layer_is_refused_by_name(
-    bundle: ModelBundle, context: Context, settings: dict[str, Any]
-) -> None:
+def test_a_ratio_that_empties_a_layer_is_refused_by_name(context: Context) -> None:
     with pytest.raises(BadInput, match=r"none in (stem|block)\.0.*Lower the pruning ratio"):
-        prune(bundle, context, **settings)
+        prune(bundle_of(TinyNet(width=8)), context, ratio=0.9)
+
+
+def test_rounding_never_empties_a_layer(bundle: ModelBundle, context: Context) -> None:
+    assert widths(prune(bundle, context, ratio=0.9, round_to=8))["stem.0"] == 8
+    with pytest.raises(NothingDone):
+        prune(bundle, context, ratio=0.9, round_to=16)
 
 
 def test_a_network_too_narrow_to_prune_is_refused(context: Context) -> None:
@@ -193,9 +187,153 @@ def test_fine_tuning_recovers_what_the_cut_cost(context: Context, guidance: floa
     assert evaluate(pruned.module, bundle) > max(0.9, evaluate(cut, bundle) + 0.1)
 
 
-def test_the_note_says_what_changed(bundle: ModelBundle, context: Context) -> None:
+def test_the_notes_say_what_changed_and_what_stayed(bundle: ModelBundle, context: Context) -> None:
     events = StructuredPruning(ratio=0.5, epochs=0).apply(bundle, context)
-    (note,) = [event for event in events if isinstance(event, Note)]
+    changed, kept = [event.text for event in events if isinstance(event, Note)]
     before, after = (sum(p.numel() for p in TinyNet(width).parameters()) for width in (16, 8))
-    assert f"Parameters {before:,} → {after:,}" in note.text
-    assert "stem.0 16 → 8, block.0 16 → 8." in note.text
+    assert f"Parameters {before:,} → {after:,}" in changed
+    assert "stem.0 16 → 8, block.0 16 → 8." in changed
+    assert kept == "Kept all their outputs: head (it gives the classes)."
+
+
+@pytest.mark.parametrize("pattern", ["stem", "stem.0", "block.0"])
+def test_layers_that_are_named_keep_their_outputs_and_so_does_what_is_joined_to_them(
+    context: Context, pattern: str
+) -> None:
+    with pytest.raises(NothingDone):
+        prune(bundle_of(TinyNet()), context, ratio=0.5, keep=(pattern,))
+
+
+def test_a_pattern_that_fits_no_layer_is_refused(bundle: ModelBundle, context: Context) -> None:
+    with pytest.raises(BadInput, match="No layer is called 'stern'"):
+        prune(bundle, context, keep=("stern",))
+
+
+def test_one_ranking_takes_no_more_of_a_layer_than_allowed(context: Context) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network.append(nn.Linear(16, CLASSES))
+    with torch.no_grad():
+        network[2].weight[:14] *= 0.01
+        network[5].weight[:, :14] *= 0.01
+    ranked = {
+        most: widths(prune(bundle_of(network), context, ratio=0.5, scope="global", max_ratio=most)) for most in (0.5, 1)
+    }
+    assert (ranked[1]["0"], ranked[1]["2"]) == (14, 2)
+    assert (ranked[0.5]["0"], ranked[0.5]["2"]) == (8, 8)
+
+
+def test_whole_heads_go(transformer: ModelBundle, context: Context) -> None:
+    """Against the original with everything of those heads set to zero in the projection that reads them."""
+    pruned = prune(transformer, context, ratio=0.5, attention="heads", mlp=False)
+    masked = copy.deepcopy(transformer.module)
+    for block, reference in zip(pruned.blocks, masked.blocks, strict=True):
+        assert (block.attn.num_heads, block.attn.head_dim, block.mlp.fc1.out_features) == (1, 8, 32)
+        left = kept_rows(reference.attn.proj.weight.T, block.attn.proj.weight.T)
+        assert left in (list(range(8)), list(range(8, 16)))
+        with torch.no_grad():
+            reference.attn.proj.weight[:, [column for column in range(16) if column not in left]] = 0
+    x = torch.randn(5, 1, 12, 12)
+    torch.testing.assert_close(pruned(x), masked(x))
+
+
+def test_attention_and_mlps_can_be_left_alone(transformer: ModelBundle, context: Context) -> None:
+    pruned = prune(transformer, context, ratio=0.5, attention="none")
+    assert [(block.attn.head_dim, block.mlp.fc1.out_features) for block in pruned.blocks] == [(8, 16)] * 2
+    with pytest.raises(NothingDone):
+        prune(transformer, context, ratio=0.5, attention="none", mlp=False)
+
+
+def test_rounds_keep_equal_shares_and_rank_anew(context: Context) -> None:
+    """64 channels become 40, 25 and 16, by a factor of 0.63 each."""
+    network = TinyNet(64)
+    bundle = bundle_of(network.eval())
+    steps = StructuredPruning(ratio=0.75, rounds=3, epochs=1, round_to=1, scan=False).apply(bundle, context)
+    events, result = events_and_result(steps)
+    assert result.pruning is not None
+    rounds = result.pruning.rounds
+    assert [round(64 * (1 - each.ratio)) for each in rounds] == [40, 25, 16]
+    assert [each.macs for each in rounds] == [count_macs(TinyNet(width), bundle.contract) for width in (40, 25, 16)]
+    assert widths(result.module)["stem.0"] == 16
+    (group,) = result.pruning.groups
+    assert len(group.removed.integers) == len(set(group.removed.integers)) == 48
+    progress = [event for event in events if isinstance(event, Progress) and event.unit == "steps"]
+    assert [event.done for event in progress] == sorted(event.done for event in progress)
+    assert progress[-1].done == progress[-1].total
+    assert len([event for event in events if isinstance(event, Progress) and event.doing == "asking the teacher"]) == 1
+
+
+def test_a_number_of_multiply_accumulates_is_reached(context: Context) -> None:
+    bundle = bundle_of(TinyNet(64).eval())
+    steps = StructuredPruning(target="macs", speed_up=3, epochs=0, round_to=1, scan=False).apply(bundle, context)
+    result = result_of(steps)
+    reached = count_macs(bundle.module, bundle.contract) / count_macs(result.module, bundle.contract)
+    assert abs(reached / 3 - 1) <= 0.02
+    assert result.pruning is not None
+    assert result.pruning.search is not None
+    assert result.pruning.search.points[-1].value == pytest.approx(reached)
+    assert result.pruning.search.points[-1].ratio == result.pruning.ratio
+
+
+def test_a_measured_speed_up_is_reached_on_what_is_served(context: Context) -> None:
+    """Half of the time of this engine does not shrink: 1.5 times the speed takes 3 times fewer multiply-accumulates."""
+    bundle = bundle_of(TinyNet(64).eval())
+    whole = count_macs(bundle.module, bundle.contract)
+
+    class Served:
+        size_bytes = 0
+
+        def __init__(self, network: nn.Module) -> None:
+            self.ms = 1 + count_macs(network, bundle.contract) / whole
+
+        def run(self, x: Any) -> Any:
+            return x
+
+        def p50_ms(self) -> float:
+            return self.ms
+
+    serving = replace(context, serve=lambda candidate: nullcontext(Served(candidate.module)))
+    technique = StructuredPruning(target="latency", speed_up=1.5, epochs=0, round_to=1, scan=False)
+    result = result_of(technique.apply(bundle, serving))
+    assert count_macs(result.module, bundle.contract) / whole == pytest.approx(1 / 3, rel=0.13)
+    with pytest.raises(BadInput, match="nothing can be served"):
+        result_of(technique.apply(bundle, context))
+
+
+def test_the_scan_judges_real_cuts(context: Context) -> None:
+    data = DataSplits(images(256, seed=3), DATA.calibrate, DATA.test)
+    torch.manual_seed(0)
+    untrained = bundle_of(TinyNet(), data=data)
+    bundle = bundle_of(result_of(train(untrained.module, untrained, context, Plan(6, 0.02, batch_size=32))), data=data)
+    result = result_of(StructuredPruning(ratio=0.5, epochs=0, renew=True).apply(bundle, context))
+    assert result.pruning is not None
+    points = {point.ratio: point for point in result.pruning.scan}
+    assert list(points) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    assert points[0.5].macs == count_macs(result.module, bundle.contract)
+    assert (
+        points[0.5].correct == round(evaluate(result.module, bundle) * 64) == result.pruning.rounds[0].correct_after_cut
+    )
+    assert points[0.1].correct > points[0.9].correct
+
+
+def test_without_labels_the_scan_is_left_out_with_a_word(bundle: ModelBundle, context: Context) -> None:
+    calibrate = Split(DATA.calibrate.pixels, np.full_like(DATA.calibrate.labels, -1))
+    unlabelled = replace(bundle, data=replace(DATA, calibrate=calibrate))
+    events, result = events_and_result(StructuredPruning(epochs=0).apply(unlabelled, context))
+    assert result.pruning is not None
+    assert result.pruning.scan == ()
+    assert any("no calibration image has a label" in event.text for event in events if isinstance(event, Note))
+
+
+def test_labels_tell_variants_apart() -> None:
+    assert StructuredPruning().label() == "Pruned 50 %"
+    assert StructuredPruning(importance="random").label() == "Pruned 50 % at random"
+    assert StructuredPruning(target="macs", speed_up=2).label() == "Pruned to 2x fewer MACs"
+    assert StructuredPruning(target="latency", speed_up=1.5, importance="taylor").label() == (
+        "Pruned to 1.5x the speed by Taylor"
+    )
+
+
+@pytest.mark.parametrize("key", ["low_rank", "two_four", "magnitude_pruning"])
+def test_what_shapes_weights_comes_afterwards(situation: Situation, key: str) -> None:
+    with pytest.raises(CannotCompose, match="Move structured pruning before"):
+        StructuredPruning().check(replace(situation, applied=(key,)))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from torch.nn.utils import parametrize
 
 from core.bundle import ModelBundle
 from core.errors import RunFailed
-from core.progress import Event, Metric, Progress, result_of
+from core.progress import Event, Metric, Note, Progress, result_of
 from core.quantization import TrainingPrecision
 from optimizers.arithmetic import arithmetic
 from optimizers.state import torch_state
 from optimizers.technique import Context
 from optimizers.training import Plan, TrainedTogether, evaluate, train, train_together
-from tests.optimizers.conftest import CLASSES, TinyNet, bundle_of, events_and_result
+from optimizers.training_settings import OptimizerName
+from tests.optimizers.conftest import CLASSES, DATA, TinyNet, bundle_of, elsewhere, events_and_result
 
 PLAN = Plan(epochs=3, learning_rate=0.02, batch_size=16)
 
@@ -35,7 +37,7 @@ def test_training_learns(bundle: ModelBundle, context: Context) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(bundle: ModelBundle, context: Context) -> None:
-    first, again = (run(bundle, context, PLAN)[1].state_dict() for _ in range(2))
+    first, again = (run(bundle, elsewhere(context), PLAN)[1].state_dict() for _ in range(2))
     other_context = Context(context.device, 1, 1, context.folder, context.build_network)
     other = run(bundle, other_context, PLAN)[1].state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -148,7 +150,7 @@ def test_two_that_take_turns_become_what_each_becomes_alone(context: Context) ->
     reduced = replace(PLAN, precision="bf16")
     _, done = together(bundle, context, reduced, PLAN)
     for trained, plan in zip(done.each, (reduced, PLAN), strict=True):
-        alone = run(bundle, context, plan)[1].state_dict()
+        alone = run(bundle, elsewhere(context), plan)[1].state_dict()
         assert all(torch.equal(alone[name], tensor) for name, tensor in trained.network.state_dict().items())
     assert [len(trained.run.losses) for trained in done.each] == [24, 24]
     first, second = (trained.run.losses.array for trained in done.each)
@@ -217,6 +219,119 @@ def test_fp16_that_never_gets_through_is_an_error(bundle: ModelBundle, context: 
         bundle.module.head.weight.mul_(2000)
     with pytest.raises(RunFailed, match="every one of 2 steps"):
         run(bundle, context, Plan(1, 1e-5, batch_size=64, precision="fp16"))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_accumulated_batches_are_one_large_batch(context: Context, optimizer: OptimizerName) -> None:
+    torch.manual_seed(0)
+    bundle = bundle_of(nn.Sequential(nn.Flatten(), nn.Linear(144, 16), nn.Tanh(), nn.Linear(16, CLASSES)))
+    plan = Plan(3, 0.02, batch_size=48, optimizer=optimizer)
+    large = run(bundle, context, plan)[1].state_dict()
+    small = run(bundle, context, replace(plan, batch_size=12, accumulate=4))[1].state_dict()
+    single = run(bundle, context, replace(plan, batch_size=12))[1].state_dict()
+    for name in large:
+        torch.testing.assert_close(small[name], large[name], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(single["1.weight"], large["1.weight"], atol=1e-3)
+
+
+def judged(events: list[Event]) -> list[float]:
+    """The accuracy after each epoch."""
+    return [event.value for event in events if isinstance(event, Metric) and event.name == "accuracy"]
+
+
+UNSTEADY = Plan(8, 0.3, batch_size=16, optimizer="sgd", schedule="constant", warm_up=0)
+
+
+@pytest.mark.parametrize("settled_after", [0, 0.8])
+def test_the_best_epoch_is_kept_and_ties_keep_the_earlier(
+    bundle: ModelBundle, context: Context, settled_after: float
+) -> None:
+    events, last = run(bundle, context, UNSTEADY)
+    accuracies = judged(events)
+    first = math.ceil(settled_after * 8)  # epochs 7 and 8 end after 0.8 of the training
+    best = max(range(max(0, first - 1), 8), key=lambda epoch: accuracies[epoch])
+    assert best < 7, "otherwise it is the last one that is kept"
+    plan = replace(UNSTEADY, keep="best", settled_after=settled_after)
+    shown: list[dict[str, torch.Tensor]] = []
+    note = lambda trainee, share: shown.append({name: each.clone() for name, each in trainee.state_dict().items()})  # noqa: E731
+    again, kept = events_and_result(train(bundle.module, bundle, context, plan, on_epoch=note))
+    assert judged(again) == accuracies
+    for name, tensor in kept.state_dict().items():
+        assert torch.equal(tensor, shown[best + 1][name])  # what epoch `best + 2` began with
+    assert evaluate(kept, bundle) == accuracies[best] > evaluate(last, bundle)
+    assert any(f"The weights of epoch {best + 1} were kept" in each.text for each in again if isinstance(each, Note))
+
+
+def test_it_ends_once_so_many_epochs_brought_nothing(bundle: ModelBundle, context: Context) -> None:
+    accuracies = judged(run(bundle, context, UNSTEADY)[0])
+    events, _ = run(bundle, context, replace(UNSTEADY, patience=2))
+    best = np.maximum.accumulate(accuracies)
+    ends = next(epoch for epoch in range(2, 8) if best[epoch] == best[epoch - 2])
+    assert ends < 7, "otherwise nothing ended early"
+    assert judged(events) == accuracies[: ends + 1]
+    last = [event for event in events if isinstance(event, Progress)][-1]
+    assert last.done == last.total == 8 * (ends + 1)
+    assert [f"ended after epoch {ends + 1} of 8" in event.text for event in events if isinstance(event, Note)] == [True]
+
+
+def test_those_trained_together_end_together(bundle: ModelBundle, context: Context) -> None:
+    plan = replace(UNSTEADY, patience=2)
+    _, done = together(bundle, context, replace(plan, precision="bf16"), plan)
+    steps = [len(trained.run.losses) for trained in done.each]
+    assert steps[0] == steps[1] == sum(done.turns) < 8 * 8
+
+
+def test_without_labels_no_epoch_is_the_best_and_it_says_so(bundle: ModelBundle, context: Context) -> None:
+    unlabelled = replace(DATA.calibrate, labels=np.full_like(DATA.calibrate.labels, -1))
+    blind = replace(bundle, data=replace(DATA, calibrate=unlabelled))
+    events, network = run(blind, context, replace(PLAN, keep="best", patience=1))
+    assert [event.warning for event in events if isinstance(event, Note)] == [True]
+    last = run(bundle, context, PLAN)[1].state_dict()
+    assert all(torch.equal(last[name], tensor) for name, tensor in network.state_dict().items())
+
+
+class Watch:
+    """Masks that hold nothing and note what they see."""
+
+    def __init__(self) -> None:
+        self.gradients: list[float] = []
+        self.shares: list[float] = []
+
+    def attach(self, network: nn.Module) -> None:
+        self.weight = network.get_parameter("head.weight")
+
+    def after_backward(self) -> None:
+        assert self.weight.grad is not None
+        self.gradients.append(float(self.weight.grad.norm()))
+
+    def after_step(self, share_done: float) -> None:
+        self.shares.append(share_done)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def test_masks_see_true_gradients_and_the_share_that_is_done(bundle: ModelBundle, context: Context) -> None:
+    seen = {}
+    for precision in ("fp32", "fp16"):
+        seen[precision] = Watch()
+        plan = Plan(1, 1e-4, batch_size=32, precision=precision)  # type: ignore[arg-type]
+        result_of(train(bundle.module, bundle, context, plan, masks=seen[precision]))
+    assert seen["fp32"].shares == seen["fp16"].shares == [0.25, 0.5, 0.75, 1]
+    np.testing.assert_allclose(seen["fp16"].gradients, seen["fp32"].gradients, rtol=0.05)
+
+
+def test_gradients_that_overflowed_are_kept_from_masks(bundle: ModelBundle, context: Context) -> None:
+    with torch.no_grad():
+        bundle.module.head.weight.mul_(20)
+    watch = Watch()
+    plan = Plan(4, 1e-5, batch_size=32, precision="fp16")
+    result_of(train(bundle.module, bundle, context, plan, masks=watch))
+    assert len(watch.shares) == 16
+    assert 0 < len(watch.gradients) < 16
+    assert np.isfinite(watch.gradients).all()
 
 
 def test_tf32_is_on_inside_only() -> None:

@@ -24,3 +24,4 @@ def test_every_technique_and_runtime_is_explained(visit: Visit) -> None:
 def test_the_glossary_has_the_terms_the_screens_use(visit: Visit) -> None:
     terms = {markdown.value.partition("**  \n")[0].strip("*") for markdown in visit("learn").tabs[2].markdown}
     assert {"Baseline", "Reference", "Pruning ratio", "MACs", "Calibration set", "Temperature"} <= terms
+    assert {"Importance", "LAMP", "SparseGPT", "Energy", "Control", "Hint", "Ensemble", "Knee", "Warm-up"} <= terms

@@ -15,6 +15,8 @@ from experiments.store import Store
 from optimizers import TECHNIQUES
 from runtimes import EXTRAS, RUNTIMES
 from sample_models import MODELS
+from tests.pages.left_behind import finished
+from ui.widgets import applies
 
 Visit = Callable[..., AppTest]
 
@@ -76,14 +78,27 @@ def test_each_technique_shows_its_controls_when_on_and_its_explanation_always(vi
     assert not card.slider
     switch(page, key)
     card = page.container(key=f"technique-{key}")
-    titles = {field.title for field in TECHNIQUES[key].model_fields.values()}
+    usual = TECHNIQUES[key]().model_dump()
+    titles = {field.title for field in TECHNIQUES[key].model_fields.values() if applies(field, usual)}
     labels = {
         widget.label
-        for kind in ("slider", "selectbox", "segmented_control", "toggle", "text_input")
+        for kind in ("slider", "selectbox", "segmented_control", "toggle", "text_input", "multiselect")
         for widget in card.get(kind)
     }
     assert titles <= labels
     assert shown_recipe(page).techniques == (TECHNIQUES[key](),)
+
+
+def test_finished_variants_of_the_model_can_teach_by_their_title(visit: Visit, store: Store) -> None:
+    named = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime", name="Mine")
+    for recipe in (named, named.model_copy(update={"model": "vit_fmnist"})):
+        finished(store, recipe)
+    finished(store, named)
+    page = switch(visit("optimise"), "distillation")
+    teachers = page.container(key="technique-distillation").multiselect[0]
+    assert teachers.options == ["Mine"]
+    teachers.set_value([named.digest]).run()
+    assert shown_recipe(page).techniques == (TECHNIQUES["distillation"](teachers=(named.digest,)),)
 
 
 def test_a_moved_slider_changes_the_recipe(visit: Visit) -> None:
@@ -180,8 +195,9 @@ def test_too_many_layers_block_the_run_with_a_sentence_and_what_was_typed_stays(
 
 def test_every_technique_is_in_a_group(visit: Visit) -> None:
     page = visit("optimise")
-    assert len(page.container(key="group-Smaller network").toggle) == 3
-    assert len(page.container(key="group-Fewer bits").toggle) == len(TECHNIQUES) - 3
+    titles = [f"**{technique.title}**" for technique in TECHNIQUES.values()]
+    groups = [page.container(key=f"group-{name}").toggle for name in ("Smaller network", "Fewer bits")]
+    assert [toggle.label for group in groups for toggle in group] == titles, "in the order in which they compose"
 
 
 def test_engines_that_are_not_installed_are_disabled_with_their_sentence(visit: Visit) -> None:
@@ -202,14 +218,6 @@ def test_running_queues_the_recipe_and_goes_to_it(visit: Visit, store: Store) ->
         ("pytorch", 0), ("onnxruntime", 1), ("onnxruntime", 0),
     ]  # fmt: skip
     assert page.query_params["run"] == store.queue()[1].id
-
-
-def test_a_distillation_can_bring_its_control(visit: Visit, store: Store) -> None:
-    page = switch(visit("optimise"), "distillation")
-    page.checkbox(key="control").check().run()
-    page.button(key="run").click().run()
-    alphas = [technique.alpha for record in store.queue() for technique in record.recipe.techniques]
-    assert alphas == [TECHNIQUES["distillation"]().alpha, 0.0]
 
 
 def test_a_recipe_from_elsewhere_sets_every_control(visit: Visit) -> None:

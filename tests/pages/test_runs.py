@@ -107,6 +107,22 @@ def test_cancel_reaches_the_scheduler_and_cannot_be_pressed_twice(visit: Visit, 
     assert not [button for button in page.button if button.key == f"cancel-{run_id}"]
 
 
+def test_a_run_with_a_checkpoint_can_be_resumed_and_another_cannot(visit: Visit, store: Store) -> None:
+    run_id = running(store, INT8)
+    store.cancel(run_id)
+    page = visit("runs", run=run_id)
+    assert "Nothing was kept" in page.info[0].value
+    assert "resume" not in [button.key for button in page.button]
+    (run_folder(run_id) / "1-int8").mkdir()
+    (run_folder(run_id) / "1-int8" / "training-0123456789abcdef.pt").write_bytes(b"weights")
+    page.run()
+    assert "What was trained up to the last checkpoint is kept" in page.info[0].value
+    page.button(key="resume").click().run()
+    assert store.run(run_id).state == "queued"  # type: ignore[union-attr]
+    assert page.query_params["run"] == run_id
+    assert "About to start" in page.info[0].value
+
+
 def test_a_finished_variant_is_compared_with_its_baseline(visit: Visit, store: Store) -> None:
     finished(store, BASELINE, wrong=100, p50_ms=2.0, size_bytes=8_000_000)
     run_id = finished(store, INT8, wrong=120, p50_ms=0.5, size_bytes=2_000_000)

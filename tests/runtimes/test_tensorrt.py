@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ from torch import nn
 
 import sample_models
 from core.bundle import ModelBundle, OnnxGraph, Situation
+from core.data import InputContract
 from core.devices import Device, find_device
 from core.errors import CannotCompose, RunFailed
 from core.progress import result_of
+from optimizers.fours import with_pattern
 from optimizers.quantization.folding import folded
 from optimizers.quantization.modelopt_ import ModelOpt
 from optimizers.quantization.quantizer import Quantized, Quantizer, Source, StaticGrid, WeightGrid
 from optimizers.quantization.selection import layers_of
 from optimizers.quantization.tensorrt_weights import TensorRtWeights
+from optimizers.sparsity_report import report_of
 from runtimes import RUNTIMES
 from runtimes.extras import EXTRAS
 from runtimes.onnx_file import onnx_bytes
@@ -40,6 +44,29 @@ needs_builder = pytest.mark.skipif(
 def test_an_engine_is_built_for_a_named_gpu_without_one(bundle: ModelBundle, precision: str) -> None:
     engine = build_engine(onnx_bytes(bundle, precision), bundle.contract, capability="SM89")
     assert len(engine) > 1000
+
+
+@needs_builder
+def test_an_engine_may_be_built_to_skip_the_zeros_of_fours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which kernels it takes, the builder decides and does not say; that it was asked can be seen."""
+    asked: list[bool] = []
+    build = partial(build_engine, capability="SM89")
+
+    def build_and_note(onnx: bytes, contract: InputContract, *, skips_fours: bool) -> bytes:
+        asked.append(skips_fours)
+        return build(onnx, contract, skips_fours=skips_fours)
+
+    monkeypatch.setattr("runtimes.tensorrt_.build_engine", build_and_note)
+    torch.manual_seed(0)
+    dense = bundle_of(Wide().eval())
+    sparse = with_pattern(dense.module, ("second", "head"), torch.zeros(1, 1, 12, 12), by_error=False)
+    report = report_of(sparse, "2:4", "by hand")
+    bundles = (dense, replace(dense, network=sparse, sparsity=report, precision="fp16"))
+    for number, bundle in enumerate(bundles):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert RUNTIMES["tensorrt"].export(bundle, folder).size_bytes > 1000
+    assert asked == [False, True]
 
 
 @needs_builder

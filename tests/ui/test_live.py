@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.progress import Event, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
+from core.progress import Event, Failed, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
 from experiments.duel import Duel
 from experiments.recipe import Recipe, reference_of
 from experiments.store import Store, StoredEvent
@@ -59,6 +59,24 @@ def test_phases_may_come_unplanned_twice_and_in_another_order() -> None:
     assert titles == [
         ("Wait", "done"), ("Train", "done"), ("Accuracy", "current"), ("Train", "waiting"), ("Memory", "waiting"),
     ]  # fmt: skip
+
+
+def test_the_view_of_a_resumed_run_begins_anew() -> None:
+    view = grown(
+        Planned(at=100, phases=("Load", "Train", "Latency")),
+        PhaseStarted(at=101, title="Train"),
+        Metric(at=102, name="loss", value=2, step=1, series="train"),
+        Note(at=102, text="of the first attempt"),
+        Progress(at=102, done=1, total=8, unit="steps"),
+        Failed(at=103, sentence="It was killed."),
+        Planned(at=9000, phases=("Load", "Train", "Latency")),
+        PhaseStarted(at=9001, title="Load"),
+    )
+    assert [(step.title, step.state) for step in view.steps("running", ended_at=9003)] == [
+        ("Load", "current"), ("Train", "waiting"), ("Latency", "waiting"),
+    ]  # fmt: skip
+    assert (view.notes, view.curves("loss"), view.progress, view.elapsed) == ([], [], None, 1)
+    assert view.last_id == 8
 
 
 def test_events_seen_before_are_not_counted_twice() -> None:

@@ -7,7 +7,7 @@ import pytest
 from experiments.recipe import Recipe
 from experiments.store import Store
 from optimizers import TECHNIQUES
-from ui.queue import control_of, enqueue, enqueue_missing, live_runs
+from ui.queue import enqueue, enqueue_missing, live_runs
 
 INT8 = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
 
@@ -40,25 +40,6 @@ def test_a_reference_that_did_not_finish_is_measured_again(store: Store, end: st
         store.fail(record.id, "broken") if end == "fail" else store.cancel(record.id)
     enqueue(store, INT8)
     assert len(queued(store)) == 3
-
-
-def test_the_control_differs_in_the_teachers_share_only() -> None:
-    recipe = INT8.model_copy(update={"techniques": (TECHNIQUES["distillation"](), TECHNIQUES["int8"]())})
-    control = control_of(recipe)
-    assert control
-    changed = control.model_dump(mode="json")["techniques"][0]["distillation"]
-    assert changed == recipe.model_dump(mode="json")["techniques"][0]["distillation"] | {"alpha": 0.0}
-    assert control.techniques[1:] == recipe.techniques[1:]
-    assert control_of(INT8) is None
-    assert control_of(control) is None
-
-
-def test_the_control_comes_last_and_only_once(store: Store) -> None:
-    recipe = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["distillation"](),))
-    enqueue(store, recipe, with_control=True)
-    enqueue(store, recipe, with_control=True)
-    alphas = [[technique.alpha for technique in record.recipe.techniques] for record in store.queue()]
-    assert alphas == [[], [recipe.techniques[0].alpha], [0.0], [recipe.techniques[0].alpha]]
 
 
 def test_missing_runs_are_queued_once_and_never_when_finished_or_at_work(store: Store) -> None:

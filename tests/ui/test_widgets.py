@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from ui.widgets import number_format, split_names
+from optimizers import TECHNIQUES
+from ui.widgets import grouped, number_format, options_of, split_names
 
 
 def page(**start: object) -> None:
@@ -14,7 +15,8 @@ def page(**start: object) -> None:
     import streamlit as st
     from pydantic import BaseModel, ConfigDict
 
-    from optimizers.technique import choice, names, slider
+    from core.errors import BadInput
+    from optimizers.technique import choice, names, slider, text, variants
     from ui.widgets import controls
 
     class Settings(BaseModel):
@@ -23,12 +25,19 @@ def page(**start: object) -> None:
         ratio: float = slider(0.5, low=0.05, high=0.95, step=0.05, title="Ratio", help="Share.")
         method: Literal["minmax", "entropy"] = choice("minmax", title="Method", help="How.", labels={"minmax": "Range"})
         student: Literal["a", "b", "c"] = choice(
-            "b", title="Student", help="Who.", labels=dict.fromkeys("abc", 20 * "x")
+            "b", title="Student", help="Who.", labels={name: 20 * name for name in "abc"}
         )
         keep: tuple[str, ...] = names(title="Keep", help="Which.")
+        name: str = text("net", title="Name", help="Called.", pattern="^[a-z]+$", only_if=("student", ("a",)))
+        teachers: tuple[str, ...] = variants(title="Teachers", help="Who teaches.")
+        batch: int = slider(8, low=1, high=64, step=1, title="Batch", help="Images.", group="Training")
         layers: bool = choice(True, title="All layers", help="Or some.", advanced=True)
 
-    st.session_state["result"] = controls(Settings.model_validate(start), key="k").model_dump()
+    offered = {"d1": "Pruned", "d2": "Narrow"}
+    try:
+        st.session_state["result"] = controls(Settings.model_validate(start), key="k", variants=offered).model_dump()
+    except BadInput as error:
+        st.error(str(error))
 
 
 def drawn(**start: object) -> AppTest:
@@ -38,7 +47,10 @@ def drawn(**start: object) -> AppTest:
     return test
 
 
-DEFAULTS = {"epochs": 2, "ratio": 0.5, "method": "minmax", "student": "b", "keep": (), "layers": True}
+DEFAULTS = {
+    "epochs": 2, "ratio": 0.5, "method": "minmax", "student": "b", "keep": (), "name": "net", "teachers": (),
+    "batch": 8, "layers": True,
+}  # fmt: skip
 
 
 def test_untouched_controls_give_the_start_back_with_its_types() -> None:
@@ -51,7 +63,8 @@ def test_untouched_controls_give_the_start_back_with_its_types() -> None:
 
 def test_values_from_elsewhere_survive_even_off_the_sliders_grid() -> None:
     start = {
-        "epochs": 7, "ratio": 0.333, "method": "entropy", "student": "a", "keep": ("head", "stem.*"), "layers": False,
+        "epochs": 7, "ratio": 0.333, "method": "entropy", "student": "a", "keep": ("head", "stem.*"), "name": "other",
+        "teachers": ("gone", "d2"), "batch": 3, "layers": False,
     }  # fmt: skip
     assert drawn(**start).session_state["result"] == start
 
@@ -63,9 +76,11 @@ def test_moving_controls_changes_the_settings() -> None:
     test.get_by_key("k.method").set_value("entropy")
     test.selectbox(key="k.student").set_value("c")
     test.text_input(key="k.keep").set_value("head")
+    test.multiselect(key="k.teachers").set_value(["d2", "d1"])
     test.toggle(key="k.layers").set_value(False)
     assert test.run().session_state["result"] == {
-        "epochs": 9, "ratio": 0.25, "method": "entropy", "student": "c", "keep": ("head",), "layers": False,
+        "epochs": 9, "ratio": 0.25, "method": "entropy", "student": "c", "keep": ("head",), "name": "net",
+        "teachers": ("d2", "d1"), "batch": 8, "layers": False,
     }  # fmt: skip
 
 
@@ -78,9 +93,49 @@ def test_bounds_help_and_titles_come_from_the_fields() -> None:
     assert test.get_by_key("k.method").options == ["Range", "entropy"]
 
 
+def test_how_it_trains_comes_last() -> None:
+    assert [expander.label for expander in drawn().expander] == ["Advanced", "Training in detail"]
+
+
+def test_what_does_nothing_is_hidden_and_keeps_its_value() -> None:
+    test = drawn(student="a", name="other")
+    test.text_input(key="k.name").set_value("third").run()
+    assert test.session_state["result"]["name"] == "third"
+    test.selectbox(key="k.student").set_value("b").run()
+    assert "Name" not in [field.label for field in test.text_input]
+    assert test.session_state["result"]["name"] == "other", "as it began: what is hidden changes no recipe"
+    test.selectbox(key="k.student").set_value("a").run()
+    assert test.text_input(key="k.name").value == "third"
+
+
+def test_a_text_that_does_not_fit_is_refused_with_a_sentence() -> None:
+    test = drawn(student="a")
+    test.text_input(key="k.name").set_value("No Net").run()
+    assert "These settings do not fit: name" in test.error[0].value
+
+
+def test_variants_go_by_title_and_one_that_is_gone_can_be_taken_out() -> None:
+    test = drawn(teachers=("0f3a5b6c7d8e9f00",))
+    field = test.multiselect(key="k.teachers")
+    assert field.options == ["Pruned", "Narrow", "not here: 0f3a5b6c"]
+    field.set_value([]).run()
+    assert test.session_state["result"]["teachers"] == ()
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES.values(), ids=list(TECHNIQUES))
+def test_what_a_setting_depends_on_is_drawn_before_it_and_can_have_the_values(technique: type) -> None:
+    drawn_before: dict[str, object] = {}
+    for fields in grouped(technique).values():
+        for name, field in fields.items():
+            on, wanted = field.json_schema_extra["only_if"] or ("", ())
+            if on:
+                assert set(wanted) < set(options_of(drawn_before[on])), f"{name} is shown always or never"
+            drawn_before[name] = field
+
+
 def test_advanced_settings_are_folded_away() -> None:
     test = drawn()
-    assert [toggle.label for toggle in test.expander(key="k.advanced").toggle] == ["All layers"]
+    assert [toggle.label for toggle in test.expander(key="k.group.advanced").toggle] == ["All layers"]
     assert len(test.toggle) == 1
 
 

@@ -31,8 +31,10 @@ OF_TECHNIQUE = {
     "weight_only": ("Quantization",),
     "fp8": ("Quantization", "Calibration set"),
     "structured_pruning": ("Structured pruning", "Pruning ratio", "Fine-tuning"),
+    "low_rank": ("Low-rank factorisation", "Energy", "Fine-tuning"),
     "magnitude_pruning": ("Unstructured pruning", "Sparsity", "Fine-tuning"),
-    "distillation": ("Distillation", "Temperature", "Alpha"),
+    "two_four": ("2:4 sparsity", "SparseGPT", "Fine-tuning"),
+    "distillation": ("Distillation", "Temperature", "Alpha", "Control"),
     "mixed_precision": ("Mixed precision",),
 }
 """Terms to explain where a technique is used."""

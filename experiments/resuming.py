@@ -1,0 +1,29 @@
+"""Whether a run that ended before its result can go on: what its trainings left in its folder decides it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.folders import data_folder
+
+if TYPE_CHECKING:
+    from experiments.store import RunRecord, State
+
+RESUMABLE: tuple[State, ...] = ("failed", "cancelled")
+
+
+def checkpoints(run_id: str) -> list[Path]:
+    """The files from which trainings of that run go on."""
+    return sorted((data_folder() / "runs" / run_id).glob("*/training-*.pt"))
+
+
+def can_resume(record: RunRecord) -> bool:
+    """Whether it ended before its result and left a checkpoint."""
+    return record.state in RESUMABLE and record.duel is None and bool(checkpoints(record.id))
+
+
+def delete_checkpoints(run_id: str) -> None:
+    """Free their space, once the run has its result."""
+    for path in checkpoints(run_id):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,63 @@
+"""A run's techniques in every runtime, on its page."""
+
+from __future__ import annotations
+
+from streamlit.testing.v1 import AppTest
+
+from experiments.recipe import Recipe, reference_of
+from experiments.store import Store
+from optimizers import TECHNIQUES
+from tests.pages.charts import charts
+from tests.pages.left_behind import finished
+
+PRUNED = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["structured_pruning"](),), runtime="onnxruntime")
+
+
+def page(run_id: str) -> None:
+    from ui.every_runtime_view import draw_every_runtime
+    from ui.state import store
+
+    record = store().run(run_id)
+    assert record
+    draw_every_runtime(record)
+
+
+def drawn(run_id: str) -> AppTest:
+    test = AppTest.from_function(page, kwargs={"run_id": run_id}).run(timeout=30)
+    assert not test.exception
+    return test
+
+
+def test_time_saved_stands_beside_arithmetic_saved(store: Store) -> None:
+    run_id = finished(store, PRUNED, p50_ms=1.0)
+    finished(store, reference_of(PRUNED), p50_ms=2.0)
+    test = drawn(run_id)
+    (chart,) = charts(test)
+    assert [round(value, 1) for value in chart["data"][0]["x"]] == [2.0]
+    assert chart["data"][1]["x"][:2] == [1, 1]
+    table = test.dataframe[0].value.set_index("title")
+    assert table.verdict["ONNX Runtime"].endswith("x faster")
+    assert table.verdict["OpenVINO"] == "not run"
+
+
+def test_what_is_missing_is_queued_with_its_references(store: Store) -> None:
+    test = drawn(finished(store, PRUNED))
+    test.button(key="every-runtime-run").click().run()
+    queued = {each.recipe.digest for each in store.queue()}
+    for runtime in ("pytorch", "openvino"):
+        there = PRUNED.model_copy(update={"runtime": runtime})
+        assert {there.digest, reference_of(there).digest} <= queued
+    assert reference_of(PRUNED).digest in queued
+    assert not [button for button in test.button if button.key == "every-runtime-run"]
+
+
+def test_the_newest_run_of_the_recipe_does_not_take_the_place_of_this_one(store: Store) -> None:
+    run_id = finished(store, PRUNED, p50_ms=1.0)
+    finished(store, PRUNED, p50_ms=0.5)
+    finished(store, reference_of(PRUNED), p50_ms=2.0)
+    (chart,) = charts(drawn(run_id))
+    assert [round(value, 1) for value in chart["data"][0]["x"]] == [2.0]
+
+
+def test_a_run_without_techniques_has_no_such_table(store: Store) -> None:
+    assert not drawn(finished(store, Recipe(model="resnet_fmnist", runtime="onnxruntime"))).dataframe

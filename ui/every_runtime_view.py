@@ -1,0 +1,120 @@
+"""The techniques of a run in every runtime: arithmetic saved beside time saved, and the way to what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from experiments.every_runtime import Place, in_words, missing, places, table
+from experiments.recipe import Recipe
+from experiments.store import RunRecord
+from sample_models import MODELS
+from ui import tables, text
+from ui.figures.every_runtime import saved_time
+from ui.figures.frame import PLAIN
+from ui.queue import enqueue_missing, is_known, live_runs
+from ui.state import colours, ink, open_page, store
+
+HOW = (
+    "Each against the untouched model in the same runtime. **MACs** counts the arithmetic of one image in the network, "
+    "whatever the engine makes of it. The interval of a speed-up is that of two separate runs and so a wide one; an "
+    "A/B duel on the Compare page tells closer differences apart. Time follows arithmetic where arithmetic is what "
+    "takes the time: small layers, memory traffic and the cost of launching an operation do not shrink with it."
+)
+COLUMNS: dict[str, Any] = {
+    "title": st.column_config.TextColumn("Runtime", pinned=True),
+    "verdict": st.column_config.TextColumn("Measured", help="Against the untouched model in the same runtime."),
+    "speedup": st.column_config.NumberColumn(
+        "Speed", format="%.2fx", help="Median latency of the untouched model over this variant's, same runtime."
+    ),
+    "speedup_low": st.column_config.NumberColumn("95 % from", format="%.2fx"),
+    "speedup_high": st.column_config.NumberColumn("to", format="%.2fx"),
+    "macs_ratio": st.column_config.NumberColumn(
+        "Fewer MACs", format="%.2fx", help="Multiply-accumulates of the untouched model over this variant's."
+    ),
+    "size_ratio": st.column_config.NumberColumn(
+        "Smaller file", format="%.2fx", help="Size of the untouched model's file over this one's; below 1 it grew."
+    ),
+    "gzip_ratio": st.column_config.NumberColumn(
+        "Smaller gzip", format="%.2fx", help="The same with both files compressed by gzip."
+    ),
+    "accuracy": st.column_config.NumberColumn("Accuracy", format="%.2f %%"),
+    "accuracy_low": st.column_config.NumberColumn("95 % from", format="%.2f %%"),
+    "accuracy_high": st.column_config.NumberColumn("to", format="%.2f %%"),
+    "p50_ms": st.column_config.NumberColumn("p50", format="%.3f ms"),
+    "reference_ms": st.column_config.NumberColumn("Untouched p50", format="%.3f ms"),
+    "is_disturbed": st.column_config.CheckboxColumn("Disturbed", help="Something else slowed the timing of either."),
+}
+
+
+def draw_every_runtime(record: RunRecord) -> None:
+    """A finished run's techniques in every runtime; nothing for a run without techniques."""
+    if not record.recipe.techniques or record.recipe.model not in MODELS:
+        return
+    found = places(record.recipe, lambda recipe: newest(recipe, record))
+    frame = table(found)
+    with st.container(border=True, key="every-runtime"):
+        st.markdown(
+            f"**In every runtime** · {text.escape(in_words(frame) or 'Not measured beside its reference yet.')}"
+        )
+        if (frame.state == "measured").any():
+            figure = saved_time(frame, colour=colours([record])[record.recipe.digest], ink=ink())
+            st.plotly_chart(
+                figure, key="every-runtime-figure", config=PLAIN, alt="Speed-up and arithmetic saved in every runtime"
+            )
+        draw_table(frame)
+        if disturbed := list(frame.title[frame.is_disturbed.eq(True)]):
+            st.markdown(
+                f":orange[:material/warning:] Something else slowed the timing in {text.escape(', '.join(disturbed))}: "
+                "run these again on a quiet machine before you trust their speed."
+            )
+        for row in frame[frame.state == "refused"].itertuples():
+            st.caption(f":material/block: **{row.title}**: {text.escape(str(row.why))}")
+        draw_missing_runtimes(found)
+        st.caption(HOW)
+
+
+def newest(recipe: Recipe, record: RunRecord) -> RunRecord | None:
+    """The run on the page where the recipe is its own; else the newest finished run of the recipe."""
+    return record if recipe.digest == record.recipe.digest else store().finished_before(recipe)
+
+
+def draw_table(frame: pd.DataFrame) -> None:
+    """One row a runtime, to take along."""
+    shares = ("accuracy", "accuracy_low", "accuracy_high")
+    words = frame.verdict.where(frame.state == "measured", frame.state)
+    shown = frame.assign(verdict=words, **{name: 100 * frame[name] for name in shares})
+    shown = shown[[name for name in (*COLUMNS, "why") if shown[name].notna().any() and not (shown[name] == "").all()]]
+    if not frame.is_disturbed.eq(True).any():
+        shown = shown.drop(columns="is_disturbed", errors="ignore")
+    st.dataframe(
+        shown, column_config=COLUMNS, column_order=list(COLUMNS), hide_index=True, placeholder="n/a",
+        key="every-runtime-table", alt="Speed, arithmetic, size and accuracy in every runtime",
+    )  # fmt: skip
+    st.download_button(
+        "Download CSV", tables.to_csv(shown), "every-runtime.csv", "text/csv", icon=":material/download:",
+        key="every-runtime-csv", on_click="ignore",
+    )  # fmt: skip
+
+
+def draw_missing_runtimes(found: Sequence[Place]) -> None:
+    """The button that queues what is missing, and how much of it is under way."""
+    lacking = missing(found)
+    idle = [recipe for recipe in lacking if not is_known(store(), recipe)]
+    waiting = len(live_runs(store(), lacking))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if idle and st.button(
+            "Run in the missing runtimes", icon=":material/play_arrow:", key="every-runtime-run",
+            help="This recipe in each runtime where it can run, and the untouched model there.",
+        ):  # fmt: skip
+            enqueue_missing(store(), idle)
+            st.rerun()
+        if idle:
+            st.caption(f"{len(idle)} {'run' if len(idle) == 1 else 'runs'}, references included.", width="content")
+        if waiting:
+            st.caption(f"{waiting} of these runs wait or run.", width="content")
+            if st.button("Open Runs", icon=":material/arrow_forward:", key="every-runtime-runs"):
+                open_page("runs")
