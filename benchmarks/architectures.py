@@ -37,7 +37,7 @@ from core.bundle import ModelBundle
 from core.data import DataSplits, InputContract, Split
 from core.devices import find_device
 from core.macs import count_macs
-from optimizers.channels import Cut, narrowed, rank
+from optimizers.pruning.channels import Cut, narrowed, rank
 from runtimes.onnxruntime_ import OnnxRuntime
 
 CUT = Cut(ratio=0.3, importance="l2", everywhere_alike=True, round_to=8)

@@ -21,7 +21,7 @@ from core.pruning import ChannelGroup, PrunedLayer, PruningReport, RatioPoint
 from experiments.recipe import Recipe
 from experiments.result import Summary
 from experiments.store import RunRecord
-from optimizers.ranking import Ranked, Rule, removals
+from optimizers.pruning.ranking import Ranked, Rule, removals
 from optimizers.technique import Technique
 from profiling.statistics import wilson_interval
 
@@ -91,7 +91,7 @@ class Prediction:
 
 
 def predicted(report: PruningReport, ratio: float, *, everywhere_alike: bool, round_to: int) -> Prediction:
-    """What one cut at the ratio would leave, by the rule of the pruning itself (`optimizers.ranking`).
+    """What one cut at the ratio would leave, by the rule of the pruning itself (`optimizers.pruning.ranking`).
 
     After several rounds of cutting and fine-tuning, a run ranked anew each time and may have kept other widths. At a
     ratio that a run found for a target, widths are rounded in turn as that run did.

@@ -10,7 +10,7 @@ from core.errors import CannotCompose
 from core.progress import Steps
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
 from optimizers.technique import Context, Technique, choice, slider, text, variants
-from optimizers.training_settings import FineTuning
+from optimizers.training.settings import FineTuning
 
 LossName = Literal["soft", "dkd"]
 HintName = Literal["none", "features", "attention"]
@@ -253,7 +253,7 @@ class Distillation(FineTuning, Technique):
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The trained student. Raises `CannotCompose` where it does not fit the images or the classes."""
-        from optimizers.school import School
+        from optimizers.teaching.school import School
 
         student, report = yield from School(self, bundle, context).teach()
         family = self._family(bundle.family)

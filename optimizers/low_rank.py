@@ -12,7 +12,7 @@ from core.low_rank import FactorisedLayer, LowRankReport, cumulative_energy, lar
 from core.progress import Note, Progress, Steps
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
 from optimizers.technique import Context, Technique, choice, names, slider
-from optimizers.training_settings import FineTuning
+from optimizers.training.settings import FineTuning
 
 _ZEROS = ("magnitude_pruning", "two_four")
 _LOWEST = 0.5
@@ -133,8 +133,8 @@ class LowRank(FineTuning, Technique):
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The factorised, fine-tuned network. Raises `NothingDone` where no layer would save anything."""
         from optimizers.factorising import Wishes, factorise, packed_attention
-        from optimizers.recovery import recover
         from optimizers.state import torch_state
+        from optimizers.training.recovery import recover
 
         yield Progress(done=0, total=1, unit="layers", doing="decomposing")
         wishes = Wishes(self.energy, self.what == "linear", self.activation_aware, self.keep, self.round_to)

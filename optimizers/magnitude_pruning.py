@@ -11,13 +11,13 @@ from core.errors import CannotCompose, NothingDone
 from core.progress import Note, Progress, Steps
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
 from optimizers.technique import Context, Technique, choice, slider
-from optimizers.training_settings import FineTuning
+from optimizers.training.settings import FineTuning
 
 if TYPE_CHECKING:
     from torch import nn
 
     from core.sparsity import SchedulePoint, SparsityReport
-    from optimizers.sparsity import Selection
+    from optimizers.sparsity.zeros import Selection
 
 
 class MagnitudePruning(FineTuning, Technique):
@@ -153,7 +153,7 @@ class MagnitudePruning(FineTuning, Technique):
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The network with its zeros, fine-tuned. Raises `NothingDone` where no weight was there to become zero."""
-        from optimizers.sparsity import Selection
+        from optimizers.sparsity.zeros import Selection
 
         selection = Selection(self.sparsity, self.scope == "uniform", self.keep_ends)
         make = self._gradually if self.is_gradual else self._at_once
@@ -163,9 +163,9 @@ class MagnitudePruning(FineTuning, Technique):
     def _at_once(
         self, bundle: ModelBundle, context: Context, selection: Selection
     ) -> Steps[tuple[nn.Module, SparsityReport]]:
-        from optimizers.recovery import recover
-        from optimizers.sparsity import sparsify
+        from optimizers.sparsity.zeros import sparsify
         from optimizers.state import torch_state
+        from optimizers.training.recovery import recover
 
         yield Progress(done=0, total=1, unit="cuts", doing="ranking the weights")
         with torch_state(context):
@@ -181,9 +181,9 @@ class MagnitudePruning(FineTuning, Technique):
     def _gradually(
         self, bundle: ModelBundle, context: Context, selection: Selection
     ) -> Steps[tuple[nn.Module, SparsityReport]]:
-        from optimizers.gradual import RISES_UNTIL, Gradual
-        from optimizers.recovery import recover
-        from optimizers.sparsity import sparsify
+        from optimizers.sparsity.gradual import RISES_UNTIL, Gradual
+        from optimizers.sparsity.zeros import sparsify
+        from optimizers.training.recovery import recover
 
         _require_change(bundle.module, sparsify(bundle.module, selection), keep_ends=self.keep_ends)
         masks = Gradual(selection, self.criterion)
@@ -196,7 +196,7 @@ class MagnitudePruning(FineTuning, Technique):
         self, bundle: ModelBundle, sparse: nn.Module, device: str, schedule: tuple[SchedulePoint, ...] = ()
     ) -> SparsityReport:
         """What the zeros did; output errors only of those that came at once, before anything else changed."""
-        from optimizers.sparsity_report import ERROR_IMAGES, calibration_input, output_errors, report_of
+        from optimizers.sparsity.report import ERROR_IMAGES, calibration_input, output_errors, report_of
 
         which = "Movement" if self.criterion == "movement" else "Magnitude"
         where = "every layer alike" if self.scope == "uniform" else "one ranking for all"
@@ -209,7 +209,7 @@ class MagnitudePruning(FineTuning, Technique):
 
 def _require_change(before: nn.Module, after: nn.Module, *, keep_ends: bool) -> None:
     """Raises `NothingDone` where no weight became zero."""
-    from optimizers.sparsity import count_zeros, prunable
+    from optimizers.sparsity.zeros import count_zeros, prunable
 
     if not prunable(after, keep_ends=keep_ends):
         raise NothingDone(
@@ -224,7 +224,7 @@ def _require_change(before: nn.Module, after: nn.Module, *, keep_ends: bool) -> 
 
 def _what_changed(sparse: nn.Module, *, keep_ends: bool) -> Iterator[Note]:
     """How many weights are zero, and which layers have no others."""
-    from optimizers.sparsity import count_zeros, prunable
+    from optimizers.sparsity.zeros import count_zeros, prunable
 
     zeros, weights = count_zeros(sparse, keep_ends=keep_ends), prunable(sparse, keep_ends=keep_ends)
     total = sum(weight.numel() for weight in weights.values())

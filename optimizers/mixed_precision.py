@@ -11,10 +11,10 @@ from core.progress import Steps
 from core.quantization import TrainingPrecision
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
 from optimizers.technique import Context, Technique, choice, slider
-from optimizers.training_settings import TrainingSettings
+from optimizers.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
-    from optimizers.training import Plan
+    from optimizers.training.loop import Plan
 
 _PRECISIONS = {"bf16": "BF16", "fp16": "FP16", "fp32": "FP32"}
 
@@ -123,8 +123,8 @@ class MixedPrecision(TrainingSettings, Technique):
 
         Raises `NothingDone` for FP32 without an epoch, and `RunFailed` where an overflow cannot be mended.
         """
-        from optimizers.fine_tuning import fine_tuned
         from optimizers.safe_reduction import safely_reduced
+        from optimizers.training.fine_tuning import fine_tuned
 
         if self.precision == "fp32" and not self.fine_tune_epochs:
             raise NothingDone("FP32 without fine-tuning leaves the network as it is", action="Choose bf16 or an epoch")

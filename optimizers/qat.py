@@ -10,7 +10,7 @@ from core.progress import Steps
 from optimizers.fit import require_arithmetic, require_training_images
 from optimizers.int8 import Int8
 from optimizers.technique import Context, slider
-from optimizers.training_settings import FineTuning
+from optimizers.training.settings import FineTuning
 
 if TYPE_CHECKING:
     from torch import nn
@@ -101,9 +101,9 @@ class QuantizationAwareTraining(FineTuning, Int8):
         return replace(super()._wishes(bundle, context), train=train_it)
 
     def _train(self, network: nn.Module, grids: Grids, bundle: ModelBundle, context: Context) -> Steps[nn.Module]:
-        from optimizers.guidance import ask_teacher
         from optimizers.quantization.fake_quant import fake_quantized, freeze_ranges, stripped
-        from optimizers.training import train
+        from optimizers.teaching.guidance import ask_teacher
+        from optimizers.training.loop import train
 
         def freeze(trainee: nn.Module, share_done: float) -> None:
             if share_done >= self.freeze_after:
@@ -112,7 +112,12 @@ class QuantizationAwareTraining(FineTuning, Int8):
         guidance = None
         if self.teacher:
             guidance = yield from ask_teacher(
-                bundle.module, bundle, context, weight=self.teacher, temperature=self.temperature
+                bundle.module,
+                bundle,
+                context,
+                weight=self.teacher,
+                temperature=self.temperature,
+                augmentation=self.augmentation,
             )
         plan = self.plan(self.epochs, self.learning_rate, keep_zeros=bundle.sparsity is not None)
         trained = yield from train(

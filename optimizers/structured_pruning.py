@@ -11,10 +11,10 @@ from core.progress import Note, Steps
 from core.pruning import Target
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
 from optimizers.technique import Context, Technique, choice, names, slider
-from optimizers.training_settings import FineTuning
+from optimizers.training.settings import FineTuning
 
 if TYPE_CHECKING:
-    from optimizers.channels import Cut
+    from optimizers.pruning.channels import Cut
 
 _BY = {
     "l2": "",
@@ -237,8 +237,8 @@ class StructuredPruning(FineTuning, Technique):
         """The narrower, fine-tuned network. Raises `NothingDone` where every layer kept its width, `BadInput` for a
         ratio, a pattern or a speed-up that does not go with the network.
         """
-        from optimizers.pruning_report import told, told_kept
-        from optimizers.pruning_rounds import Schedule, prune_in_rounds
+        from optimizers.pruning.report import told, told_kept
+        from optimizers.pruning.rounds import Schedule, prune_in_rounds
 
         plan = self.plan(self.epochs, self.learning_rate) if self.epochs else None
         schedule = Schedule(self.target, self.speed_up, self.rounds, plan, self.guidance, self.scan, self.renew)
@@ -248,7 +248,7 @@ class StructuredPruning(FineTuning, Technique):
         return replace(bundle, network=pruned, pruning=report, applied=(*bundle.applied, self.key))
 
     def _cut(self) -> Cut:
-        from optimizers.channels import Cut
+        from optimizers.pruning.channels import Cut
 
         return Cut(
             self.ratio,

@@ -11,7 +11,7 @@ from core.errors import CannotCompose, NothingDone
 from core.progress import Note, Progress, Steps
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
 from optimizers.technique import Context, Technique, choice, names, slider
-from optimizers.training_settings import FineTuning
+from optimizers.training.settings import FineTuning
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,8 +117,8 @@ class TwoFour(FineTuning, Technique):
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The network with the pattern, fine-tuned. Raises `NothingDone` where no layer can have it or all have it."""
-        from optimizers.recovery import recover
         from optimizers.state import torch_state
+        from optimizers.training.recovery import recover
 
         yield Progress(done=0, total=1, unit="cuts", doing="choosing two of every four weights")
         with torch_state(context):
@@ -133,10 +133,10 @@ class TwoFour(FineTuning, Technique):
         """The network with its zeros, on the CPU. Raises `NothingDone`, and `BadInput` for a pattern of no layer."""
         import torch
 
-        from optimizers.fours import affordable, why_dense, with_pattern
         from optimizers.quantization.selection import kept_layers, layers_of
-        from optimizers.sparsity import count_zeros
-        from optimizers.sparsity_report import ERROR_IMAGES, calibration_input, output_errors, report_of
+        from optimizers.sparsity.fours import affordable, why_dense, with_pattern
+        from optimizers.sparsity.report import ERROR_IMAGES, calibration_input, output_errors, report_of
+        from optimizers.sparsity.zeros import count_zeros
         from optimizers.state import on_device
 
         dense = on_device(bundle.module, context).eval()

@@ -30,7 +30,7 @@ from experiments.pruning import (
 from experiments.recipe import Recipe
 from experiments.store import Store
 from optimizers import TECHNIQUES
-from optimizers.channels import Cut, prune, widths
+from optimizers.pruning.channels import Cut, prune, widths
 from optimizers.technique import Context
 from tests.experiments.pruning_reports import group_of, report, scan_of
 from tests.optimizers.conftest import events_and_result

@@ -26,8 +26,8 @@ from experiments.run import run
 from experiments.store import State, Store
 from experiments.worker import newest_artifact
 from optimizers import TECHNIQUES, Context
-from optimizers import checkpoints as keeping
 from optimizers.int8 import Int8
+from optimizers.training import checkpoints as keeping
 from runtimes import RUNTIMES
 from tests.pages.left_behind import finished, measured
 

@@ -9,7 +9,7 @@ import torch
 from core.devices import find_device
 from core.progress import result_of
 from optimizers import Context, checkpoints
-from optimizers.training import Plan, train, train_together
+from optimizers.training.loop import Plan, train, train_together
 from tests.optimizers.conftest import build_network, elsewhere, events_and_result
 from tests.optimizers.test_checkpoints import GOES_ON, Fading, abandoned, assert_equal, notes, restless
 

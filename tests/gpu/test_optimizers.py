@@ -13,9 +13,9 @@ from core.devices import find_device
 from core.progress import Metric, result_of
 from core.quantization import TrainingPrecision
 from optimizers import TECHNIQUES, Context
-from optimizers.arithmetic import arithmetic
 from optimizers.overflow import find_overflows, repaired
-from optimizers.training import Plan, evaluate, train, train_together
+from optimizers.training.arithmetic import arithmetic
+from optimizers.training.loop import Plan, evaluate, train, train_together
 from runtimes.pytorch import PyTorch
 from tests.optimizers.conftest import DATA, TinyNet, build_network, bundle_of, elsewhere, events_and_result, images
 from tests.optimizers.overflowing import Overflowing

@@ -15,7 +15,7 @@ from core.devices import Device, find_device
 from core.progress import result_of
 from core.sparsity import skips_fours
 from optimizers import TECHNIQUES, Context
-from optimizers.fours import with_pattern
+from optimizers.sparsity.fours import with_pattern
 from runtimes import RUNTIMES
 from runtimes.pytorch import _load
 from runtimes.semi_structured import FILE

@@ -18,10 +18,10 @@ from core.errors import BadInput, CannotCompose, Unavailable
 from core.progress import Metric, Note, Progress, result_of
 from experiments.distillation_gain import gain_of
 from optimizers.distillation import Distillation
-from optimizers.lessons import worth_showing
-from optimizers.sparsity import Selection, sparsify
+from optimizers.sparsity.zeros import Selection, sparsify
+from optimizers.teaching.lessons import worth_showing
 from optimizers.technique import Context, Served
-from optimizers.training import Plan, evaluate, train
+from optimizers.training.loop import Plan, evaluate, train
 from tests.optimizers.conftest import CONTRACT, DATA, TinyNet, bundle_of, events_and_result, images
 
 

@@ -23,7 +23,7 @@ from optimizers.decomposing import decompose, pair_of, shrunk
 from optimizers.factorising import second_moments
 from optimizers.low_rank import LowRank
 from optimizers.technique import Context
-from optimizers.training import Plan, train
+from optimizers.training.loop import Plan, train
 from runtimes import RUNTIMES
 from tests.optimizers.conftest import BF16_CPU, CLASSES, DATA, bundle_of, events_and_result
 

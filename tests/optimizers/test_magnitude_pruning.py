@@ -18,9 +18,9 @@ from core.onnx_export import export_onnx
 from core.progress import Note, Progress, result_of
 from optimizers import TECHNIQUES
 from optimizers.magnitude_pruning import MagnitudePruning
-from optimizers.sparsity import count_zeros, prunable
+from optimizers.sparsity.zeros import count_zeros, prunable
 from optimizers.technique import Context
-from optimizers.training import Plan, evaluate, train
+from optimizers.training.loop import Plan, evaluate, train
 from tests.optimizers.conftest import DATA, TinyNet, bundle_of, events_and_result, images
 
 

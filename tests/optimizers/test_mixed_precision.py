@@ -16,7 +16,7 @@ from core.progress import Metric, Note, result_of
 from core.reduced import float32_modules
 from optimizers.mixed_precision import MixedPrecision
 from optimizers.technique import Context
-from optimizers.training import Plan, train
+from optimizers.training.loop import Plan, train
 from tests.optimizers.conftest import DATA, bundle_of, elsewhere, events_and_result
 from tests.optimizers.overflowing import Overflowing
 

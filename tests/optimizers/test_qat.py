@@ -39,7 +39,7 @@ class Uneven(nn.Module):
 @pytest.fixture
 def uneven(context: Context) -> ModelBundle:
     """Trained, then made uneven without changing a single answer."""
-    from optimizers.training import Plan, train
+    from optimizers.training.loop import Plan, train
 
     torch.manual_seed(0)
     start = bundle_of(Uneven())

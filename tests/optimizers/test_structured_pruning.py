@@ -15,10 +15,10 @@ from core.data import DataSplits, Split
 from core.errors import BadInput, CannotCompose, NothingDone
 from core.macs import count_macs
 from core.progress import Note, Progress, result_of
-from optimizers.channels import widths
+from optimizers.pruning.channels import widths
 from optimizers.structured_pruning import StructuredPruning
 from optimizers.technique import Context
-from optimizers.training import Plan, evaluate, train
+from optimizers.training.loop import Plan, evaluate, train
 from tests.optimizers.conftest import CLASSES, DATA, TinyNet, bundle_of, events_and_result, images
 
 

@@ -14,8 +14,8 @@ from core.bundle import ModelBundle, OnnxGraph
 from core.errors import BadInput, NothingDone
 from core.progress import Note, result_of
 from optimizers import TECHNIQUES
-from optimizers.fours import columns_of, count_blocks, lowest_two, weight_of, with_pattern
-from optimizers.sparsity_report import calibration_input, output_errors
+from optimizers.sparsity.fours import columns_of, count_blocks, lowest_two, weight_of, with_pattern
+from optimizers.sparsity.report import calibration_input, output_errors
 from optimizers.technique import Context
 from optimizers.two_four import TwoFour
 from sample_models import load

@@ -14,8 +14,8 @@ from torch import nn
 from core.bundle import ModelBundle
 from core.devices import Device, find_device
 from core.sparsity import can_be_packed, skips_fours
-from optimizers.fours import columns_of, lowest_two
-from optimizers.sparsity_report import report_of
+from optimizers.sparsity.fours import columns_of, lowest_two
+from optimizers.sparsity.report import report_of
 from runtimes import RUNTIMES
 from runtimes.semi_structured import FILE, prepare
 from tests.optimizers.conftest import CLASSES, bundle_of

@@ -18,13 +18,13 @@ from core.data import InputContract
 from core.devices import Device, find_device
 from core.errors import CannotCompose, RunFailed
 from core.progress import result_of
-from optimizers.fours import with_pattern
 from optimizers.quantization.folding import folded
 from optimizers.quantization.modelopt_ import ModelOpt
 from optimizers.quantization.quantizer import Quantized, Quantizer, Source, StaticGrid, WeightGrid
 from optimizers.quantization.selection import layers_of
 from optimizers.quantization.tensorrt_weights import TensorRtWeights
-from optimizers.sparsity_report import report_of
+from optimizers.sparsity.fours import with_pattern
+from optimizers.sparsity.report import report_of
 from runtimes import RUNTIMES
 from runtimes.extras import EXTRAS
 from runtimes.onnx_file import onnx_bytes

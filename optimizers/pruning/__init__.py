@@ -1,0 +1,1 @@
+"""Removing channels: what can go, what goes, and what it came to."""
