@@ -29,6 +29,8 @@ class Measured(BaseModel):
     """Share of weights that are zero."""
     techniques: tuple[str, ...] = ()
     """Keys, in the order in which they were applied."""
+    may_skip_zeros: bool = False
+    """Whether its engine has kernels there that skip zeros in this pattern, so that none can be called lost time."""
     p50_interval_ms: tuple[float, float] | None = None
     """95 % interval of the median."""
 

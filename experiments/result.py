@@ -16,6 +16,7 @@ from core.sparsity import SparsityReport
 from experiments.explanation import Measured
 from experiments.peaks import Peaks
 from experiments.recipe import Recipe
+from experiments.sparsity import may_skip
 from profiling.accuracy import Accuracy
 from profiling.energy import Energy, NotMeasured
 from profiling.latency import Latency
@@ -85,6 +86,7 @@ class RunResult(BaseModel):
             peaks=self.peaks,
             sparsity=self.size.sparsity,
             techniques=tuple(technique.key for technique in recipe.techniques),
+            may_skip_zeros=may_skip(recipe.runtime, recipe.device, self.sparsity),
         )
 
     @property

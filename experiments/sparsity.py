@@ -27,6 +27,12 @@ def pays(runtime: str, device: Device, report: SparsityReport) -> tuple[bool, st
     return False, f"{title} has no kernels for the 2:4 pattern: it multiplies the zeros."
 
 
+def may_skip(runtime: str, device_id: str, report: SparsityReport | None) -> bool:
+    """Whether an engine on a device of that name has kernels for such zeros at all, whatever GPU it is."""
+    is_on_gpu = device_id.startswith("cuda") and runtime in (*_PYTORCH, "tensorrt")
+    return is_on_gpu and report is not None and report.pattern == "2:4"
+
+
 def _in_tensorrt(fours: list[SparseLayer], report: SparsityReport) -> str:
     return (
         f"TensorRT may take sparse kernels for {len(fours)} of {len(report.layers)} layers, in FP16 and INT8, and does "

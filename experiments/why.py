@@ -72,7 +72,7 @@ class _Promise:
     @classmethod
     def of(cls, reference: Measured, variant: Measured) -> _Promise:
         least = MANY_ROUNDED_ZEROS if BITS[variant.precision] <= 8 else MANY_ZEROS
-        has_zeros = variant.sparsity - reference.sparsity > least
+        has_zeros = variant.sparsity - reference.sparsity > least and not variant.may_skip_zeros
         return cls(
             macs=reference.macs / variant.macs,
             bits=BITS[reference.precision] / BITS[variant.precision],

@@ -198,6 +198,16 @@ def test_zeros_are_hoped_for_and_taken_back_in_words() -> None:
     )
 
 
+def test_zeros_that_an_engine_may_skip_are_not_called_lost_time() -> None:
+    layers = [product("a", 4.0)]
+    sparse = measured(layers, overhead_ms=0.2, title="2:4", sparsity=0.5, techniques=("two_four",))
+    skipping = sparse.model_copy(update={"may_skip_zeros": True})
+    reference = measured(layers, overhead_ms=0.2)
+    assert explain(reference, sparse).cause("sparsity") is not None
+    assert explain(reference, skipping).cause("sparsity") is None
+    assert explain(reference, skipping).ideal_ms == reference.p50_ms
+
+
 def test_zeros_on_top_of_int8_are_taken_back_before_anything_else() -> None:
     explanation = explain(
         measured([product("a", 4.0)]), int8([product("a", 1.5, **IN_8_BITS)], sparsity=0.5, techniques=("x", "int8"))

@@ -11,7 +11,7 @@ from core.progress import result_of
 from optimizers import Context, checkpoints
 from optimizers.training.loop import Plan, train, train_together
 from tests.optimizers.conftest import build_network, elsewhere, events_and_result
-from tests.optimizers.test_checkpoints import GOES_ON, Fading, abandoned, assert_equal, notes, restless
+from tests.optimizers.training.test_checkpoints import GOES_ON, Fading, abandoned, assert_equal, notes, restless
 
 pytestmark = [
     pytest.mark.gpu,

@@ -262,7 +262,7 @@ _VICTIM = """
 import sys, time
 from pathlib import Path
 from optimizers.training import checkpoints
-from tests.optimizers.test_checkpoints import PLAN, restless, train
+from tests.optimizers.training.test_checkpoints import PLAN, restless, train
 from tests.optimizers.conftest import build_network
 from core.devices import find_device
 from optimizers.technique import Context
