@@ -31,7 +31,7 @@ def pruned(**settings: Any) -> dict[str, Any]:
     return {"structured_pruning": {"scan": False, **settings}}
 
 
-def half(speed_up: float) -> dict[str, Any]:
+def fewer(speed_up: float) -> dict[str, Any]:
     """So many times fewer multiply-accumulates, fine-tuned."""
     return pruned(target="macs", speed_up=speed_up, epochs=8)
 
@@ -55,8 +55,8 @@ LOW_RANK: dict[str, dict[str, Any]] = {
 def _rows() -> Iterator[tuple[str, Recipe]]:
     for runtime in ENGINES:
         yield f"macs/{runtime}/FP32", recipe(MODEL, runtime)
-        yield f"macs/{runtime}/2x", recipe(MODEL, runtime, half(2))
-        yield f"macs/{runtime}/4x", recipe(MODEL, runtime, half(4))
+        yield f"macs/{runtime}/2x", recipe(MODEL, runtime, fewer(2))
+        yield f"macs/{runtime}/4x", recipe(MODEL, runtime, fewer(4))
     for name in MEASURES:
         for seed in SEEDS if name == "random" else SEEDS[:1]:
             yield (

@@ -24,6 +24,6 @@ def can_resume(record: RunRecord) -> bool:
 
 
 def delete_checkpoints(run_id: str) -> None:
-    """Free their space, once the run has its result."""
-    for path in checkpoints(run_id):
+    """Free their space, once the run has its result, and that of what was cut short while it was written."""
+    for path in (*checkpoints(run_id), *(data_folder() / "runs" / run_id).glob("*/training-*.part")):
         path.unlink(missing_ok=True)

@@ -155,6 +155,12 @@ def _require_some(report: LowRankReport) -> None:
     free = [layer for layer in report.layers if not layer.is_fixed]
     highest = {layer.name: _highest_saving(layer, report.round_to) for layer in free}
     energies = {name: energy for name, energy in highest.items() if energy >= _LOWEST}
+    if not energies and any(highest.values()):
+        name, energy = max(highest.items(), key=lambda item: item[1])
+        raise NothingDone(
+            f"No layer saves anything at an energy that is worth having: {name} comes first, below {energy:.3f}",
+            action="Leave out low-rank factorisation",
+        )
     if not energies:
         raise NothingDone(
             "There is no linear layer and no 1x1 convolution that a lower rank could make smaller",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from core.bundle import ModelBundle, Situation
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from torch import nn
 
     from optimizers.quantization.pipeline import Grids, Wishes
+
+
+@dataclass(frozen=True)
+class FreezeRanges:
+    """Fixes the ranges of activations from some share of the training on."""
+
+    after: float
+
+    def __call__(self, trainee: nn.Module, share_done: float) -> None:
+        """Once that share of it is done, let no range move any more."""
+        from optimizers.quantization.fake_quant import freeze_ranges
+
+        if share_done >= self.after:
+            freeze_ranges(trainee)
 
 
 class QuantizationAwareTraining(FineTuning, Int8):
@@ -101,13 +115,9 @@ class QuantizationAwareTraining(FineTuning, Int8):
         return replace(super()._wishes(bundle, context), train=train_it)
 
     def _train(self, network: nn.Module, grids: Grids, bundle: ModelBundle, context: Context) -> Steps[nn.Module]:
-        from optimizers.quantization.fake_quant import fake_quantized, freeze_ranges, stripped
+        from optimizers.quantization.fake_quant import fake_quantized, stripped
         from optimizers.teaching.guidance import ask_teacher
         from optimizers.training.loop import train
-
-        def freeze(trainee: nn.Module, share_done: float) -> None:
-            if share_done >= self.freeze_after:
-                freeze_ranges(trainee)
 
         guidance = None
         if self.teacher:
@@ -120,6 +130,7 @@ class QuantizationAwareTraining(FineTuning, Int8):
                 augmentation=self.augmentation,
             )
         plan = self.plan(self.epochs, self.learning_rate, keep_zeros=bundle.sparsity is not None)
+        freeze = FreezeRanges(self.freeze_after)
         trained = yield from train(
             fake_quantized(network, grids), bundle, context, plan, guidance=guidance, on_epoch=freeze
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from core.bundle import ModelBundle, Situation
-from core.errors import CannotCompose, NothingDone
+from core.errors import BadInput, CannotCompose, NothingDone
 from core.progress import Note, Progress, Steps
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
 from optimizers.technique import Context, Technique, choice, names, slider
@@ -140,7 +140,15 @@ class TwoFour(FineTuning, Technique):
         from optimizers.state import on_device
 
         dense = on_device(bundle.module, context).eval()
-        x = calibration_input(bundle, max(self.calibration_images, ERROR_IMAGES), context.device.id)
+        by_error, images = self.method == "sparsegpt", max(self.calibration_images, ERROR_IMAGES)
+        if by_error and not len(bundle.data.calibrate):
+            raise BadInput(
+                "SparseGPT without calibration images",
+                expected="at least one, to see what the layers are given",
+                action="Choose magnitude as the method, or add images to the model",
+            )
+        known = calibration_input(bundle, images, context.device.id)
+        x = known if len(known) else known.new_zeros(1, *bundle.contract.shape)
         layers = layers_of(dense, x[:1])
         reasons = why_dense(layers, kept_layers(layers, self.keep))
         chosen = tuple(name for name in layers if name not in reasons)
@@ -150,11 +158,10 @@ class TwoFour(FineTuning, Technique):
                 action="Keep fewer layers dense, or leave out 2:4 sparsity",
             )
         seen = x[: min(self.calibration_images, affordable(dense, chosen, x))]
-        by_error = self.method == "sparsegpt"
         sparse = with_pattern(dense, chosen, seen if by_error else x[:1], by_error=by_error)
         if count_zeros(sparse) == count_zeros(dense):
             raise NothingDone("Every layer that can have the 2:4 pattern has it", action="Leave out 2:4 sparsity")
-        errors = output_errors(dense, sparse, x[:ERROR_IMAGES])
+        errors = output_errors(dense, sparse, x[:ERROR_IMAGES]) if len(known) else {}
         method = f"SparseGPT on {len(seen)} calibration images" if by_error else "The two smallest of every four"
         sparse = sparse.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         return sparse, report_of(sparse, "2:4", method, errors=errors, why_dense=reasons)

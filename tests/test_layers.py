@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ LEVELS = {
 }
 FILES = sorted(path for layer in LEVELS for path in (*ROOT.glob(f"{layer}.py"), *ROOT.glob(f"{layer}/**/*.py")))
 BELOW_UI = [path for path in FILES if LEVELS[path.relative_to(ROOT).parts[0].removesuffix(".py")] < LEVELS["ui"]]
+GPU_TESTS = sorted((ROOT / "tests" / "gpu").glob("test_*.py"))
 PAGES = sorted((ROOT / "pages").glob("*.py"))
 
 
@@ -82,6 +84,12 @@ for name in {names}:
 print("imported", len({names}))
 """
     assert f"imported {len(names)}" in run_python(code, tmp_path)
+
+
+@pytest.mark.parametrize("path", GPU_TESTS, ids=name_of)
+def test_what_needs_a_gpu_imports_without_one(path: Path) -> None:
+    """Nothing else of it runs on most machines."""
+    importlib.import_module(name_of(path))
 
 
 def test_drawing_every_page_loads_no_torch(tmp_path: Path) -> None:

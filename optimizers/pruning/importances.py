@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -17,6 +18,8 @@ from torch_pruning import ops
 from torch_pruning.pruner import function
 
 from core.bundle import ModelBundle
+from core.data import Split
+from core.errors import BadInput
 from optimizers.training.images import TrainingImages
 
 Importance = Literal["l2", "l1", "lamp", "bn_scale", "taylor", "hessian", "random"]
@@ -24,7 +27,9 @@ WeightScore = Callable[[nn.Parameter], Tensor]
 """A score for every element of a parameter, in its shape."""
 
 GRADIENT_IMAGES = 256
-"""Training images whose gradients Taylor and Hessian look at."""
+"""Labelled training images whose gradients Taylor and Hessian look at."""
+_BATCH = 32
+"""Of these at once: what one backward pass keeps in memory grows with it."""
 
 _OUTPUTS = (function.prune_conv_out_channels, function.prune_linear_out_channels)
 _INPUTS = (function.prune_conv_in_channels, function.prune_linear_in_channels)
@@ -38,7 +43,8 @@ def importance_of(network: nn.Module, bundle: ModelBundle, importance: Importanc
     2017, https://arxiv.org/abs/1708.06519), Taylor |w dL/dw| (Molchanov et al. 2019, https://arxiv.org/abs/1906.10771),
     Hessian w^2 E[(dL/dw)^2] (LeCun et al. 1989, Optimal Brain Damage, with the empirical Fisher information as the
     Hessian's diagonal). All are relative to the group's mean, LAMP to the sum of what is at least as important (Lee et
-    al. 2020, https://arxiv.org/abs/2010.07611). Random draws from torch's global generator.
+    al. 2020, https://arxiv.org/abs/2010.07611). Random draws from torch's global generator. Raises `BadInput` where
+    gradients are asked for and no training image has a label.
     """
     if importance == "random":
         return lambda group: torch.rand(len(group[0].idxs))
@@ -104,11 +110,15 @@ def _weight_score(network: nn.Module, bundle: ModelBundle, importance: Importanc
 
 
 def _gradients(network: nn.Module, bundle: ModelBundle) -> dict[nn.Parameter, Tensor]:
-    """Of the mean loss on the first training images, by parameter; zeros where it has none."""
+    """Of the mean loss on the first labelled training images, by parameter; zeros where it has none."""
     images = _images(bundle)
-    with torch.enable_grad():
-        loss = cross_entropy(network(images.normalised(images.pixels)), images.targets)
-    return _of_all(network, loss)
+    sums = {weight: torch.zeros_like(weight) for weight in network.parameters()}
+    for start in range(0, len(images), _BATCH):
+        with torch.enable_grad():
+            loss = _loss(network, images, slice(start, start + _BATCH))
+        for weight, gradient in _of_all(network, loss).items():
+            sums[weight] += gradient
+    return {weight: total / len(images) for weight, total in sums.items()}
 
 
 def _squared_gradients(network: nn.Module, bundle: ModelBundle) -> dict[nn.Parameter, Tensor]:
@@ -117,15 +127,27 @@ def _squared_gradients(network: nn.Module, bundle: ModelBundle) -> dict[nn.Param
     sums = {weight: torch.zeros_like(weight) for weight in network.parameters()}
     for row in range(len(images)):
         with torch.enable_grad():
-            x = images.normalised(images.pixels[row : row + 1])
-            loss = cross_entropy(network(x), images.targets[row : row + 1])
+            loss = _loss(network, images, slice(row, row + 1))
         for weight, gradient in _of_all(network, loss).items():
             sums[weight].addcmul_(gradient, gradient)
     return {weight: total / len(images) for weight, total in sums.items()}
 
 
+def _loss(network: nn.Module, images: TrainingImages, rows: slice) -> Tensor:
+    """The sum over these images."""
+    return cross_entropy(network(images.normalised(images.pixels[rows])), images.targets[rows], reduction="sum")
+
+
 def _images(bundle: ModelBundle) -> TrainingImages:
-    return TrainingImages(bundle.data.train.take(GRADIENT_IMAGES), bundle.contract, torch.device("cpu"))
+    split = bundle.data.train
+    labelled = np.flatnonzero(split.targets >= 0)[:GRADIENT_IMAGES]
+    if not len(labelled):
+        raise BadInput(
+            "An importance from gradients, where no training image has a label",
+            expected="at least one with its class",
+            action="Rank by magnitude, which needs no labels, or label the training images",
+        )
+    return TrainingImages(Split(split.pixels[labelled], split.labels[labelled]), bundle.contract, torch.device("cpu"))
 
 
 def _of_all(network: nn.Module, loss: Tensor) -> dict[nn.Parameter, Tensor]:

@@ -41,7 +41,9 @@ class Judge:
     def renewed(self, network: nn.Module) -> nn.Module:
         """A copy on the CPU whose BatchNorm layers hold what calibration images, labelled or not, give them now."""
         with torch_state(self._context):
-            return renewed(on_device(network, self._context), self._all).cpu()
+            found = renewed(on_device(network, self._context), self._all)
+            back: nn.Module = found.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            return back
 
     def _answers(self, network: nn.Module, x: Floats) -> Labels:
         logits: Tensor = network(torch.from_numpy(x).to(self._context.device.id))

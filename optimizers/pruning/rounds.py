@@ -20,6 +20,7 @@ from core.progress import Metric, Note, Progress, Steps
 from core.pruning import PruningReport, RatioPoint, Round, Search, Target
 from optimizers.pruning.channels import Cut, Ranking, narrowed, rank
 from optimizers.pruning.judge import Judge
+from optimizers.pruning.kept_search import KeptSearch
 from optimizers.pruning.ranking import Indices
 from optimizers.pruning.report import report_of
 from optimizers.pruning.search import (
@@ -69,24 +70,24 @@ class State:
     ranking: Ranking
     left: dict[str, Indices]
     """For each group the channels of before the first cut that are left."""
+    before: dict[str, int]
+    """For each group its channels before the first cut."""
 
     def cut(self, bundle: ModelBundle, cut: Cut) -> State:
         """The narrower network; its ranking is still that of the wider one."""
         gone = dict(zip(self.ranking.leads, self.ranking.removals(cut.rule), strict=True))
         left = {lead: np.delete(kept, gone.get(lead, ())) for lead, kept in self.left.items()}
-        return State(narrowed(self.network, bundle.contract, cut, gone), self.ranking, left)
+        return replace(self, network=narrowed(self.network, bundle.contract, cut, gone), left=left)
 
     def ranked_anew(self, network: nn.Module, bundle: ModelBundle, cut: Cut) -> State:
-        """The same channels in a network whose weights have changed."""
+        """The same channels in a network whose weights have changed; groups that were not known at first stay whole."""
         found = rank(network, bundle, cut)
         groups = tuple(
-            replace(group, ranked=replace(group.ranked, before=before))
-            for group, before in ((each, self._before(each.layers[0])) for each in found.groups)
+            replace(group, ranked=replace(group.ranked, before=self.before[group.layers[0]]))
+            for group in found.groups
+            if group.layers[0] in self.before
         )
-        return State(network, replace(found, groups=groups), self.left)
-
-    def _before(self, lead: str) -> int:
-        return next(group.ranked.before for group in self.ranking.groups if group.layers[0] == lead)
+        return replace(self, network=network, ranking=replace(found, groups=groups))
 
 
 def prune_in_rounds(
@@ -100,12 +101,13 @@ def prune_in_rounds(
     yield Progress(done=0, total=1, unit="cuts", doing="ranking the channels")
     with torch_state(context):
         ranking = rank(bundle.module, bundle, cut)
-    state = State(bundle.module, ranking, {group.layers[0]: np.arange(group.ranked.before) for group in ranking.groups})
+    before = {group.layers[0]: group.ranked.before for group in ranking.groups}
+    state = State(bundle.module, ranking, {lead: np.arange(width) for lead, width in before.items()}, before)
     cut, found = yield from _aimed(state, bundle, context, cut, schedule)
     if not any(len(gone) for gone in ranking.removals(cut.rule)):
         raise NothingDone("No layer is wide enough to lose a channel at this ratio", action="Raise the pruning ratio")
     judge = Judge(bundle, context)
-    scanned = (yield from _scan(state, bundle, cut, judge)) if schedule.scan else ()
+    scanned = (yield from _scan(state, bundle, context, cut, judge)) if schedule.scan else ()
     teacher = yield from _teacher(bundle, context, schedule)
     rounds: list[Round] = []
     for number in range(schedule.rounds):
@@ -117,13 +119,16 @@ def prune_in_rounds(
             # The ranking is another one by now, and the ratio of before would miss the aim.
             gone = _ratio_after(cut, schedule, number)
             cut, found = yield from _aimed(state, bundle, context, cut, schedule, so_far=gone)
-        state = state.cut(bundle, cut if is_last else replace(cut, ratio=_ratio_after(cut, schedule, number + 1)))
+        with torch_state(context):
+            state = state.cut(bundle, cut if is_last else replace(cut, ratio=_ratio_after(cut, schedule, number + 1)))
         if schedule.renew:
             state = replace(state, network=judge.renewed(state.network))
         tuned = yield from _tuned(state.network, bundle, context, schedule, number=number, teacher=teacher)
-        rounds.append(_round(state, tuned, bundle, judge))
+        with torch_state(context):
+            rounds.append(_round(state, tuned, bundle, judge))
         state = replace(state, network=tuned)
-    report = report_of(bundle, state.network, cut, ranking, state.left)
+    with torch_state(context):
+        report = report_of(bundle, state.network, cut, ranking, state.left)
     return state.network, report.model_copy(update={"scan": scanned, "search": found, "rounds": tuple(rounds)})
 
 
@@ -138,9 +143,8 @@ def _teacher(bundle: ModelBundle, context: Context, schedule: Schedule) -> Steps
 
 
 def _round(state: State, tuned: nn.Module, bundle: ModelBundle, judge: Judge) -> Round:
-    before = sum(group.ranked.before for group in state.ranking.groups)
     return Round(
-        ratio=1 - sum(map(len, state.left.values())) / before,
+        ratio=1 - sum(map(len, state.left.values())) / sum(state.before.values()),
         macs=count_macs(state.network, bundle.contract),
         correct_after_cut=judge.correct(state.network),
         correct_after_tuning=None if tuned is state.network else judge.correct(tuned),
@@ -175,7 +179,7 @@ def _tuned(
         yield event
 
 
-def _scan(state: State, bundle: ModelBundle, cut: Cut, judge: Judge) -> Steps[tuple[RatioPoint, ...]]:
+def _scan(state: State, bundle: ModelBundle, context: Context, cut: Cut, judge: Judge) -> Steps[tuple[RatioPoint, ...]]:
     """The network cut at once at rising ratios, with BatchNorm's statistics taken anew: with the old ones all networks
     look alike useless. Ends where a ratio leaves nothing of a layer.
     """
@@ -186,10 +190,12 @@ def _scan(state: State, bundle: ModelBundle, cut: Cut, judge: Judge) -> Steps[tu
     for number, ratio in enumerate(SCANNED, start=1):
         yield Progress(done=number, total=len(SCANNED), unit="ratios", doing=f"judging a cut of {ratio:.0%}")
         try:
-            network = state.cut(bundle, replace(cut, ratio=ratio)).network
+            with torch_state(context):
+                network = state.cut(bundle, replace(cut, ratio=ratio)).network
+                macs = count_macs(network, bundle.contract)
         except BadInput:
             break
-        macs, correct = count_macs(network, bundle.contract), judge.correct(judge.renewed(network))
+        correct = judge.correct(judge.renewed(network))
         points.append(RatioPoint(ratio=ratio, macs=macs, correct=correct, images=len(judge)))
     return tuple(points)
 
@@ -197,42 +203,80 @@ def _scan(state: State, bundle: ModelBundle, cut: Cut, judge: Judge) -> Steps[tu
 def _aimed(
     state: State, bundle: ModelBundle, context: Context, cut: Cut, schedule: Schedule, so_far: float = 0.0
 ) -> Steps[tuple[Cut, Search | None]]:
-    """The cut with the ratio that reaches the target, and how it was found."""
+    """The cut with the ratio that reaches the target, and how it was found, be it by an attempt that was killed."""
     if schedule.target == "ratio":
         return cut, None
+    _require_serving(context, schedule.target)
+    aim = _aim(schedule)
+    parts = (state.network, cut, schedule.target, aim.wanted, so_far, context.runtime)
+    kept = KeptSearch(context.folder, parts)
+    found = kept.read()
+    if found is None:
+        found = yield from _searched(state, bundle, context, cut, schedule.target, aim, so_far)
+        kept.write(found)
+    else:
+        yield Note(text=f"The ratio of {found.points[-1].ratio:.3f}, found before the interruption, is kept.")
+    taken = found.points[-1]
+    what = "times the speed, as served" if found.target == "latency" else "times fewer multiply-accumulates"
+    is_near = abs(taken.value / aim.wanted - 1) <= aim.tolerance
+    nearer = "" if is_near else " No candidate came nearer; smaller multiples or one ranking for all offer more."
+    yield Note(text=f"{aim.wanted:g} {what}: a ratio of {taken.ratio:.3f} gives {taken.value:.2f}.{nearer}")
+    return replace(cut, ratio=taken.ratio), found
+
+
+def _aim(schedule: Schedule) -> Aim:
     is_timed = schedule.target == "latency"
     tolerance, most = (LATENCY_TOLERANCE, MOST_TIMED) if is_timed else (MACS_TOLERANCE, MOST_COUNTED)
-    aim = Aim(schedule.speed_up, tolerance, most)
-    with _speed_up(bundle, context, schedule.target) as speed_up:
+    return Aim(schedule.speed_up, tolerance, most)
+
+
+def _searched(
+    state: State, bundle: ModelBundle, context: Context, cut: Cut, target: Target, aim: Aim, so_far: float
+) -> Steps[Search]:
+    """Candidates cut and measured until the ratio is found."""
+
+    def candidate(ratio: float) -> nn.Module:
+        with torch_state(context):
+            return state.cut(bundle, replace(cut, ratio=ratio)).network
+
+    with _speed_up(bundle, context, target) as speed_up:
         points = yield from search(
             aim,
-            lambda ratio: speed_up(state.cut(bundle, replace(cut, ratio=ratio)).network),
+            lambda ratio: speed_up(candidate(ratio)),
             highest=_highest(state.ranking, cut),
             widths=lambda ratio: state.ranking.widths(replace(cut, ratio=ratio).rule),
             low=so_far,
         )
-    taken = points[-1]
-    what = "times the speed, as served" if is_timed else "times fewer multiply-accumulates"
-    is_near = abs(taken.value / aim.wanted - 1) <= tolerance
-    nearer = "" if is_near else " No candidate came nearer; smaller multiples or one ranking for all offer more."
-    yield Note(text=f"{aim.wanted:g} {what}: a ratio of {taken.ratio:.3f} gives {taken.value:.2f}.{nearer}")
-    found = Search(target=schedule.target, wanted=aim.wanted, points=points)
-    return replace(cut, ratio=taken.ratio), found
+    return Search(target=target, wanted=aim.wanted, points=points)
 
 
-@contextmanager
-def _speed_up(bundle: ModelBundle, context: Context, target: Target) -> Iterator[SpeedUp]:
-    if target == "macs":
-        yield by_macs(bundle)
-    elif context.serve is None:
+def _require_serving(context: Context, target: Target) -> None:
+    if target == "latency" and context.serve is None:
         raise BadInput(
             "A measured speed-up as the target, where nothing can be served",
             expected="a run with a runtime, which times the candidates",
             action="Aim for a share of the channels or for fewer multiply-accumulates",
         )
-    else:
+
+
+@contextmanager
+def _speed_up(bundle: ModelBundle, context: Context, target: Target) -> Iterator[SpeedUp]:
+    if target == "latency" and context.serve is not None:
         with by_latency(bundle, context.serve) as speed_up:
             yield speed_up
+    else:
+        yield _fewer_macs(bundle, context)
+
+
+def _fewer_macs(bundle: ModelBundle, context: Context) -> SpeedUp:
+    with torch_state(context):
+        counted = by_macs(bundle)
+
+    def speed_up(network: nn.Module) -> float:
+        with torch_state(context):
+            return counted(network)
+
+    return speed_up
 
 
 def _highest(ranking: Ranking, cut: Cut) -> float:

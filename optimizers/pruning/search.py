@@ -54,12 +54,13 @@ def search(
     """Ratios between `low` and `highest` in the order they were tried; the one closest to the aim comes last.
 
     Halving, at places where the logarithm of the speed-up, drawn over that of the share left, would reach the aim. A
-    ratio that leaves the same `widths` as one that is known is not tried. Raises `BadInput` where even `highest` leads
-    nowhere near.
+    ratio that leaves the same `widths` as one that is known is not tried. The network at a `low` above 0 is not the
+    uncut one and is measured first, as a candidate. Raises `BadInput` where even `highest` leads nowhere near.
     """
+    low = min(low, highest)
     points: list[SearchPoint] = []
     below, above = SearchPoint(ratio=low, value=1.0), SearchPoint(ratio=highest, value=math.inf)
-    ratio: float | None = min(max(1 - aim.wanted**-0.5, low), highest)
+    ratio: float | None = low or _guess(below, aim, highest)
     while ratio is not None and len(points) < aim.most:
         point = SearchPoint(ratio=ratio, value=measure(ratio))
         points.append(point)
@@ -70,11 +71,17 @@ def search(
             break
         if point.value > aim.wanted:
             above = point
+            if ratio == low:
+                break
         elif ratio == highest:
             break
         else:
             below = point
-        ratio = _between(below, above, aim, widths)
+        if ratio == low:
+            guess = _guess(below, aim, highest)
+            ratio = guess if widths(guess) != widths(low) else highest
+        else:
+            ratio = _between(below, above, aim, widths)
     best = min(points, key=lambda point: _deviation(point, aim))
     if best.ratio == highest and best.value < aim.wanted * (1 - aim.tolerance):
         raise _out_of_reach(best, aim)
@@ -83,6 +90,11 @@ def search(
 
 def _deviation(point: SearchPoint, aim: Aim) -> float:
     return abs(point.value / aim.wanted - 1)
+
+
+def _guess(below: SearchPoint, aim: Aim, highest: float) -> float:
+    """A first ratio, as if all layers shrank in inputs and outputs alike and time were arithmetic."""
+    return min(1 - (1 - below.ratio) * math.sqrt(below.value / aim.wanted), highest)
 
 
 def _between(

@@ -84,7 +84,8 @@ class School:
             return self.bundle.module
         if choice == "width":
             return narrower(self.bundle, context, width=self.settings.width)
-        return built(f"torchvision:{self.settings.architecture}" if choice == "named" else choice, self.bundle, context)
+        key = f"torchvision:{self.settings.architecture}" if choice == "named" else choice
+        return built(key, self.bundle, context, batch_size=self.settings.batch_size)
 
     @property
     def _original(self) -> nn.Module:

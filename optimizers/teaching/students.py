@@ -19,8 +19,8 @@ _PHOTOGRAPHS = 3
 _IMAGENET = 1000
 
 
-def built(key: str, bundle: ModelBundle, context: Context) -> nn.Module:
-    """An untrained network of that name, for the bundle's images and classes.
+def built(key: str, bundle: ModelBundle, context: Context, *, batch_size: int) -> nn.Module:
+    """An untrained network of that name, for the bundle's images and classes, that can be trained in such batches.
 
     Raises `BadInput` for an unknown name, `CannotCompose` where the network does not take such images.
     """
@@ -28,21 +28,30 @@ def built(key: str, bundle: ModelBundle, context: Context) -> nn.Module:
         network = context.build_network(key)
         if key.startswith("torchvision:"):
             network = adapted(network, channels=bundle.contract.channels, classes=len(bundle.contract.labels))
-    _require_fit(network, bundle, key.rpartition(":")[2])
+    _require_fit(network, bundle, key.rpartition(":")[2], batch_size)
     return network
 
 
 def adapted(network: nn.Module, *, channels: int, classes: int) -> nn.Module:
     """A copy of an untrained ImageNet network for images with so many channels, and for so many classes.
 
-    Its first convolution and its last layer are replaced, and drawn from torch's global generator.
+    Its first convolution and its last layer are replaced, and drawn from torch's global generator. Raises
+    `CannotCompose` where it has no such layers.
     """
     network = copy.deepcopy(network)
     layers = [(name, each) for name, each in network.named_modules() if isinstance(each, nn.Conv2d | nn.Linear)]
-    first = next(
+    readers = (
         (name, each) for name, each in layers if isinstance(each, nn.Conv2d) and each.in_channels == _PHOTOGRAPHS
     )
-    last = next((name, each) for name, each in reversed(layers) if len(each.weight) == _IMAGENET)
+    givers = ((name, each) for name, each in reversed(layers) if len(each.weight) == _IMAGENET)
+    first, last = next(readers, None), next(givers, None)
+    if first is None or last is None:
+        missing = "a convolution that reads colour images" if first is None else "a layer that gives 1,000 classes"
+        raise CannotCompose(
+            f"A student without {missing}",
+            expected="a classifier of photographs, whose first and last layers can be fitted to these images",
+            action="Choose another architecture",
+        )
     if channels != _PHOTOGRAPHS:
         network.set_submodule(first[0], _convolution(first[1], channels_in=channels))
     if isinstance(last[1], nn.Conv2d):
@@ -89,11 +98,13 @@ def redraw(network: nn.Module) -> None:
             parameter.copy_(parameter.mean() + spread * torch.randn_like(parameter))
 
 
-def _require_fit(student: nn.Module, bundle: ModelBundle, name: str) -> None:
-    wanted, reason = (1, len(bundle.contract.labels)), ""
+def _require_fit(student: nn.Module, bundle: ModelBundle, name: str, batch_size: int) -> None:
+    """Raises `CannotCompose`; in training BatchNorm wants more than one value a channel, which one image may not have."""
+    wanted, reason, tried = (1, len(bundle.contract.labels)), "", copy.deepcopy(student)
     try:
-        with torch.inference_mode():
-            shape = tuple(copy.deepcopy(student).eval()(torch.zeros(1, *bundle.contract.shape)).shape)
+        with torch.no_grad(), torch.random.fork_rng():
+            tried.train()(torch.zeros(min(batch_size, 2), *bundle.contract.shape))
+            shape = tuple(tried.eval()(torch.zeros(1, *bundle.contract.shape)).shape)
     except (RuntimeError, AssertionError, ValueError) as error:  # what networks raise for images of another size
         shape, reason = (), f": {str(error).splitlines()[0]}" if str(error) else ""
     if shape != wanted:

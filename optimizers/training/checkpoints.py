@@ -7,6 +7,7 @@ import io
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -30,7 +31,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self._path, self._fingerprint = folder / f"training-{fingerprint[:16]}.pt", fingerprint
-        self._written_at = time.monotonic()
+        self._tried_at, self.has_failed = time.monotonic(), False
 
     @property
     def exists(self) -> bool:
@@ -40,18 +41,28 @@ class Checkpoint:
     @property
     def is_due(self) -> bool:
         """Whether the last one is old enough to be worth another."""
-        return time.monotonic() - self._written_at >= SAVE_EVERY_S
+        return time.monotonic() - self._tried_at >= SAVE_EVERY_S
 
     def write(self, states: list[dict[str, Any]]) -> None:
-        """Keep the states in place of what was kept before, so that a cut in power leaves the one or the other."""
+        """Keep the states in place of what was kept before, so that a cut in power leaves the one or the other.
+
+        Raises `OSError` where there is no room; what was kept before is still there then.
+        """
         content, part = io.BytesIO(), self._path.with_suffix(".part")
         torch.save({"fingerprint": self._fingerprint, "states": states}, content)
-        with part.open("wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, self._path)
-        self._written_at = time.monotonic()
+        try:
+            with part.open("wb") as file:
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, self._path)
+        except OSError:
+            self.has_failed = True
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+        finally:
+            self._tried_at = time.monotonic()
 
     def read(self) -> list[dict[str, Any]]:
         """The states that were kept, their tensors on the CPU. Raises one of `UNUSABLE`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
 import torch
@@ -37,7 +37,7 @@ class Plan:
     batch_size: int = 64
     precision: TrainingPrecision = "fp32"
     keep_zeros: bool = False
-    """Whether weights that are exactly zero at the start are so after every step; biases and norms always move."""
+    """Whether prunable weights that are exactly zero at the start are so after every step; all else always moves."""
     optimizer: OptimizerName = "adamw"
     schedule: ScheduleName = "one_cycle"
     warm_up: float = 0.3
@@ -76,10 +76,12 @@ def train(
     """A trained copy of `network` on the CPU, in float32 and eval mode; the bundle gives images and contract.
 
     Reduced precision is autocast, with scaled gradients for fp16 (Micikevicius et al. 2017,
-    https://arxiv.org/abs/1710.03740). Same seed, device, threads and library versions, same weights, even where the
-    training was killed in between: what it left in the context's folder is where the next one goes on. `on_epoch` is
-    called before each epoch that is still to come with the trainee and the share of the training that is done. Raises
-    `RunFailed` once a loss is not finite.
+    https://arxiv.org/abs/1710.03740). Same seed, device, threads and library versions, same weights (on a GPU only as far
+    as cuDNN computes, whose algorithms are held to deterministic ones), even where the training was killed in between:
+    what it left in the context's folder is where the next one goes on. `on_epoch` is called before each epoch that is
+    still to come with the trainee and the share of the training that is done; its settings are fields of a dataclass, so
+    that they tell checkpoints apart. Raises `RunFailed` once a loss is not finite, `BadInput` where there are neither
+    labels nor guidance.
     """
     with torch_state(context):
         images = _images(bundle, context)
@@ -118,8 +120,8 @@ def _checkpoint(network: nn.Module, bundle: ModelBundle, context: Context, train
     place = (str(torch.__version__), context.device.kind, context.threads, context.seed)
     seen = (data.train.pixels, data.train.labels, data.calibrate.pixels, data.calibrate.labels, bundle.contract)
     masks = [(type(each).__qualname__, each.state_dict()) for each in first.masks]
-    taught = first.guidance.fingerprint() if first.guidance else ""
-    hook = getattr(first.on_epoch, "__qualname__", "")
+    taught = first.guidance.fingerprint()
+    hook = first.on_epoch if is_dataclass(first.on_epoch) else getattr(first.on_epoch, "__qualname__", "")
     plans = [trainer.plan for trainer in trainers]
     return Checkpoint(context.folder, fingerprint_of((plans, place, network, seen, masks, taught, hook)))
 
@@ -135,12 +137,24 @@ def _carried_out(trainers: Sequence[Trainer], bundle: ModelBundle, checkpoint: C
         while first.epoch < first.plan.epochs and not first.has_lost_patience:
             yield from _epoch(trainers, bundle, turns)
             if checkpoint.is_due and first.epoch < first.plan.epochs:
-                checkpoint.write([trainer.state_dict() for trainer in trainers])
+                yield from _kept(trainers, checkpoint)
         for trainer in trainers:
             trainer.settle()
-        checkpoint.write([trainer.state_dict() for trainer in trainers])
+        yield from _kept(trainers, checkpoint)
     yield from _ending(trainers)
     return TrainedTogether(tuple(trainer.finished() for trainer in trainers), turns * first.epoch)
+
+
+def _kept(trainers: Sequence[Trainer], checkpoint: Checkpoint) -> Iterator[Note]:
+    """Write the checkpoint; the first time that this fails it is said, and the training goes on without."""
+    said = checkpoint.has_failed
+    try:
+        checkpoint.write([trainer.state_dict() for trainer in trainers])
+    except OSError as error:
+        if not said:
+            why = error.strerror or type(error).__name__
+            text = f"A checkpoint could not be written ({why}): if this training is cut short, it begins anew."
+            yield Note(text=text, warning=True)
 
 
 def _epoch(trainers: Sequence[Trainer], bundle: ModelBundle, turns: Sequence[int]) -> Steps[None]:

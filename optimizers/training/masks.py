@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from optimizers.sparsity.zeros import prunable
 
 
 class Masks(Protocol):
@@ -27,14 +31,14 @@ class Masks(Protocol):
 
 
 class HeldZeros:
-    """Weights that are exactly zero at the start are so after every step; biases and norms always move."""
+    """Prunable weights that are exactly zero at the start are so after every step; all else always moves."""
 
     def __init__(self) -> None:
         self._held: list[tuple[Tensor, Tensor]] = []
 
     def attach(self, network: nn.Module) -> None:
         """Remember where the zeros are."""
-        weights = [weight.detach() for weight in network.parameters() if weight.ndim > 1]
+        weights = [weight.detach() for weight in _weights(network)]
         self._held = [(weight, weight == 0) for weight in weights if (weight == 0).any()]
 
     def after_backward(self) -> None:
@@ -53,3 +57,11 @@ class HeldZeros:
         """Hold the zeros of another, of the same network."""
         for (_, zeros), others in zip(self._held, state["zeros"], strict=True):
             zeros.copy_(others)
+
+
+def _weights(network: nn.Module) -> Iterator[nn.Parameter]:
+    """Prunable weights, and what stands behind those that are computed from others, as while rounding."""
+    yield from prunable(network).values()
+    for layer in network.modules():
+        if parametrize.is_parametrized(layer, "weight"):
+            yield layer.get_parameter("parametrizations.weight.original")

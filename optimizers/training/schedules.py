@@ -25,28 +25,30 @@ def optimizer_of(parameters: Iterable[nn.Parameter], plan: Plan) -> Optimizer:
 
 
 def schedule_of(optimizer: Optimizer, plan: Plan, steps: int) -> LRScheduler:
-    """What sets the learning rate of each of so many steps.
+    """What sets the learning rate of each of so many steps; at least one of them has the plan's.
 
     One cycle is that of Smith and Topin 2017, https://arxiv.org/abs/1708.07120, with momentum cycled the other way;
     cosine that of Loshchilov and Hutter 2016, https://arxiv.org/abs/1608.03983, without restarts.
     """
     if plan.schedule == "one_cycle":
-        rise = plan.warm_up
-        if math.isclose(rise * steps, 1):  # a rise of one step, which torch divides by its length less one
-            rise = 0.0
-        return OneCycleLR(optimizer, plan.learning_rate, total_steps=steps, pct_start=float(rise))
+        if steps == 1:
+            return LambdaLR(optimizer, lambda step: 1.0)
+        peak = max(0, min(round(plan.warm_up * steps) - 1, steps - 2))
+        # On a step, so that it is reached; or, as torch divides by the length of the rise, just before the first.
+        rise = (peak or -1e-6) + 1
+        return OneCycleLR(optimizer, plan.learning_rate, total_steps=steps, pct_start=rise / steps)
     return LambdaLR(optimizer, _share_of_peak(plan, steps))
 
 
 def _share_of_peak(plan: Plan, steps: int) -> Callable[[int], float]:
     """The learning rate of each step, counted from 0, as a share of the highest."""
-    rise = round(plan.warm_up * steps)
+    rise = min(round(plan.warm_up * steps), steps - 1)
 
     def share(step: int) -> float:
         if step < rise:
             return (step + 1) / (rise + 1)
         if plan.schedule == "constant":
             return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise))) if steps > rise else 0.0
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
 
     return share

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from core.bundle import ModelBundle
-from core.errors import RunFailed
+from core.errors import BadInput, RunFailed
 from core.packed import Packed
 from core.progress import Metric, Progress, Steps
 from core.quantization import TrainingRun
-from optimizers.teaching.guidance import Teaching
+from optimizers.teaching.guidance import LabelsAlone, Teaching
+from optimizers.teaching.losses import UNLABELLED
 from optimizers.training.arithmetic import arithmetic
 from optimizers.training.footprint import StepMemory, Stopwatch
 from optimizers.training.images import Batch, TrainingImages
@@ -37,6 +37,7 @@ OnEpoch = Callable[[nn.Module, float], None]
 
 _REPORT_EVERY_S = 0.25
 _LARGEST_LOSS = 42_949.0
+"""That is stored; divergences that round to just below 0 are stored as 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,9 @@ class Trainer:
         on_epoch: OnEpoch | None = None,
         is_alone: bool = True,
     ) -> None:
-        self.network, self.images, self.plan, self.guidance = network.train(), images, plan, guidance
+        self.network, self.images, self.plan = network.train(), images, plan
+        self.guidance: Teaching = guidance or LabelsAlone()
+        _require_targets(images, self.guidance)
         self.on_epoch, self.is_alone, self.done, self.skipped, self.is_over = on_epoch, is_alone, 0, 0, False
         self.batch_size = min(plan.batch_size, len(images))
         batches = len(images) // self.batch_size
@@ -86,7 +89,7 @@ class Trainer:
         self.masks: list[Masks] = ([HeldZeros()] if plan.keep_zeros else []) + ([masks] if masks else [])
         for each in self.masks:
             each.attach(network)
-        beside = guidance.attach(network) if guidance else ()
+        beside = self.guidance.attach(network)
         self.optimizer = optimizer_of([*network.parameters(), *beside], plan)
         self.schedule = schedule_of(self.optimizer, plan, self.steps)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.precision == "fp16")
@@ -166,7 +169,7 @@ class Trainer:
         with self.memory.counted() if is_first and not self.is_alone else nullcontext():
             with arithmetic(self.device, self.plan.precision):
                 logits = self.network(batch.x.contiguous(memory_format=torch.channels_last)).float()
-            return self.guidance.loss(logits, batch) if self.guidance else cross_entropy(logits, batch.targets)
+            return self.guidance.loss(logits, batch)
 
     def _show_gradients(self) -> None:
         """Let masks see what the optimizer will see, where it will see anything."""
@@ -242,7 +245,7 @@ class Trainer:
         log2_scales = np.log2(self.scales) if self.scaler.is_enabled() else None
         run = TrainingRun(
             precision=self.plan.precision,
-            losses=Packed.of(np.minimum(self.losses, _LARGEST_LOSS), "<u4", 100_000),
+            losses=Packed.of(np.clip(self.losses, 0, _LARGEST_LOSS), "<u4", 100_000),
             log2_scales=None if log2_scales is None else Packed.of(log2_scales, "<i4"),
             step_ms=Packed.of(self.step_ms, "<u4", 1000),
             batch_size=self.batch_size * self.accumulate,
@@ -275,7 +278,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "random": self._random,
             "memory": self.memory.state_dict(),
-            "guidance": self.guidance.state_dict() if self.guidance else {},
+            "guidance": self.guidance.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -297,8 +300,17 @@ class Trainer:
         self.memory.load_state_dict(state["memory"])
         self._random = state["random"]
         _set_random_state(self._random, self.device)
-        if self.guidance:
-            self.guidance.load_state_dict(state["guidance"])
+        self.guidance.load_state_dict(state["guidance"])
+
+
+def _require_targets(images: TrainingImages, guidance: Teaching) -> None:
+    """Raises `BadInput` where there is nothing to learn: labels alone teach, and no image has one."""
+    if isinstance(guidance, LabelsAlone) and not (images.targets != UNLABELLED).any():
+        raise BadInput(
+            f"{len(images)} training images, none of them with a label",
+            expected="labels, or a teacher whose answers take their place",
+            action="Give the training images labels, or give the teacher a weight above 0",
+        )
 
 
 _SERIES = ("losses", "scales", "step_ms")

@@ -91,6 +91,7 @@ def test_the_command_line_resumes_and_frees_the_checkpoints(
     finished(store, TRAINED.model_copy(update={"techniques": (), "runtime": "pytorch"}))
     finished(store, TRAINED.model_copy(update={"techniques": ()}))
     run_id = left_behind(store, "cancelled")
+    (run_folder(run_id) / "1-magnitude_pruning" / "training-0123456789abcdef.part").write_bytes(b"half")
     result = measured(TRAINED, wrong=10, p50_ms=1.0, size_bytes=1000)
     work: list[Event] = [Planned(phases=("Load",)), Finished(result=result.model_dump(mode="json"))]
     monkeypatch.setattr("experiments.run.run", lambda recipe, folder, artifact_of: iter(work))
@@ -100,6 +101,7 @@ def test_the_command_line_resumes_and_frees_the_checkpoints(
     assert record
     assert (record.state, record.error) == ("finished", None)
     assert checkpoints(run_id) == []
+    assert list((run_folder(run_id) / "1-magnitude_pruning").iterdir()) == []
 
 
 def left_behind(store: Store, how: State, *, keeps: bool = True) -> str:

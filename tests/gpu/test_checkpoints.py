@@ -8,7 +8,8 @@ import torch
 
 from core.devices import find_device
 from core.progress import result_of
-from optimizers import Context, checkpoints
+from optimizers.technique import Context
+from optimizers.training import checkpoints
 from optimizers.training.loop import Plan, train, train_together
 from tests.optimizers.conftest import build_network, elsewhere, events_and_result
 from tests.optimizers.training.test_checkpoints import GOES_ON, Fading, abandoned, assert_equal, notes, restless

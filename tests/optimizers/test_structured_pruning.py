@@ -15,9 +15,11 @@ from core.data import DataSplits, Split
 from core.errors import BadInput, CannotCompose, NothingDone
 from core.macs import count_macs
 from core.progress import Note, Progress, result_of
-from optimizers.pruning.channels import widths
+from optimizers.pruning.channels import Cut, rank, widths
+from optimizers.pruning.rounds import State
 from optimizers.structured_pruning import StructuredPruning
 from optimizers.technique import Context
+from optimizers.training import checkpoints
 from optimizers.training.loop import Plan, evaluate, train
 from tests.optimizers.conftest import CLASSES, DATA, TinyNet, bundle_of, events_and_result, images
 
@@ -297,6 +299,63 @@ def test_a_measured_speed_up_is_reached_on_what_is_served(context: Context) -> N
     assert count_macs(result.module, bundle.contract) / whole == pytest.approx(1 / 3, rel=0.13)
     with pytest.raises(BadInput, match="nothing can be served"):
         result_of(technique.apply(bundle, context))
+
+
+class Noisy:
+    """An engine whose timings differ each time by up to a fifth, as in no second attempt."""
+
+    size_bytes = 0
+    random = np.random.default_rng(0)
+
+    def __init__(self, bundle: ModelBundle) -> None:
+        self.ms = count_macs(bundle.module, bundle.contract)
+
+    def run(self, x: Any) -> Any:
+        return x
+
+    def p50_ms(self) -> float:
+        return float(self.ms * self.random.uniform(0.9, 1.1))
+
+
+def test_a_killed_run_goes_on_with_the_ratio_that_was_found(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "SAVE_EVERY_S", 0.0)
+    serving = replace(context, serve=lambda candidate: nullcontext(Noisy(candidate)))
+    settings: dict[str, Any] = {"target": "latency", "speed_up": 3, "scope": "global", "round_to": 1, "scan": False}
+    technique = StructuredPruning(**settings, epochs=4, rounds=2)
+    bundle = bundle_of(TinyNet(64).eval())
+    killed, told = technique.apply(bundle, serving), []
+    for event in killed:  # until the second round trains
+        told.append(event)
+        if isinstance(event, Progress) and event.doing.startswith("round 2, epoch 3"):
+            break
+    killed.close()
+    events, result = events_and_result(technique.apply(bundle, serving))
+    notes = [event.text for event in events if isinstance(event, Note)]
+    found = [event.text for event in told if isinstance(event, Note) and "as served" in event.text]
+    assert found == [text for text in notes if "as served" in text]
+    assert len(found) == len([text for text in notes if "found before the interruption, is kept" in text]) == 2
+    assert "This training of 4 epochs was complete before; a checkpoint has its outcome." in notes
+    assert any(text.startswith("Goes on at epoch") for text in notes)
+    assert not any(isinstance(event, Progress) and event.unit == "candidates" for event in events)
+    assert result.pruning is not None
+    assert result.pruning.search is not None
+    assert found[-1].partition(": ")[2].startswith(f"a ratio of {result.pruning.search.points[-1].ratio:.3f}")
+    for file in context.folder.glob("search-*.json"):
+        file.write_bytes(file.read_bytes()[:-20])
+    anew, _ = events_and_result(technique.apply(bundle, serving))
+    assert any(isinstance(event, Progress) and event.unit == "candidates" for event in anew)
+
+
+def test_layers_that_become_prunable_between_two_cuts_stay_whole() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    wide, cut = bundle_of(network.append(nn.Linear(6, CLASSES)).eval()), Cut(0.5, "l2", True, 1)
+    found = rank(wide.module, wide, cut)
+    known = replace(found, groups=tuple(group for group in found.groups if group.layers[0] == "0"))
+    state = State(wide.module, known, {"0": np.arange(8)}, {"0": 8}).cut(wide, cut)
+    again = state.ranked_anew(state.network, wide, replace(cut, ratio=0.75))
+    assert again.ranking.leads == ("0",)
+    narrow = again.cut(wide, replace(cut, ratio=0.75))
+    assert (widths(narrow.network), len(narrow.left["0"])) == ({"0": 2, "2": 6, "5": CLASSES}, 2)
 
 
 def test_the_scan_judges_real_cuts(context: Context) -> None:

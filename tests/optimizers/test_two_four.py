@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -213,3 +214,14 @@ def test_fours_are_counted_along_the_inputs() -> None:
 def test_no_more_images_are_looked_at_than_there_are(bundle: ModelBundle) -> None:
     assert len(calibration_input(bundle, 10)) == 10
     assert len(calibration_input(bundle, 10_000)) == len(bundle.data.calibrate)
+
+
+def test_without_calibration_images_only_magnitude_has_something_to_go_by(
+    bundle: ModelBundle, context: Context
+) -> None:
+    bare = replace(bundle, data=replace(bundle.data, calibrate=bundle.data.calibrate.take(0)))
+    _, sparse = events_and_result(TwoFour(method="magnitude", epochs=0).apply(bare, context))
+    assert sparse.sparsity
+    assert all(layer.output_error is None for layer in sparse.sparsity.layers)
+    with pytest.raises(BadInput, match="without calibration images"):
+        events_and_result(TwoFour(method="sparsegpt", epochs=0).apply(bare, context))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from core.bundle import ModelBundle
+from core.data import Split
+from core.errors import BadInput
 from optimizers.pruning.channels import Cut, rank
-from tests.optimizers.conftest import CLASSES, bundle_of
+from tests.optimizers.conftest import CLASSES, DATA, bundle_of, images
 
 ByLayer = dict[str, np.ndarray[Any, Any]]
 
@@ -106,6 +109,23 @@ def test_scores_are_the_mean_over_joined_layers_relative_to_the_group(residual: 
     }[importance]()
     for found, expected in zip(scores_of(residual, importance), mean_over_layers(elements), strict=True):
         np.testing.assert_allclose(found, expected / expected.mean(), rtol=2e-4)
+
+
+@pytest.mark.parametrize("importance", ["taylor", "hessian"])
+def test_gradients_are_those_of_labelled_images_however_they_fall_into_batches(importance: str) -> None:
+    """70 labelled images against their gradients in one pass, with unlabelled ones between them."""
+    labelled, network = images(70, seed=5), Residual().eval()
+    alone = bundle_of(network, data=replace(DATA, train=labelled))
+    order = np.random.default_rng(0).permutation(100)
+    labels = np.concatenate([labelled.labels, np.full((30, 1), -1)])[order]
+    mixed = Split(np.concatenate([labelled.pixels, images(30, seed=6).pixels])[order], labels)
+    elements = {"taylor": taylor, "hessian": hessian}[importance](alone)
+    found_of = scores_of(bundle_of(network, data=replace(DATA, train=mixed)), importance)
+    for found, expected in zip(found_of, mean_over_layers(elements), strict=True):
+        np.testing.assert_allclose(found, expected / expected.mean(), rtol=2e-4)
+    unlabelled = Split(mixed.pixels, np.full_like(labels, -1))
+    with pytest.raises(BadInput, match=r"no training image has a label.*Rank by magnitude"):
+        scores_of(bundle_of(network, data=replace(DATA, train=unlabelled)), importance)
 
 
 def test_batchnorm_scales_count_alone(residual: ModelBundle) -> None:

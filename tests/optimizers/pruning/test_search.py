@@ -59,6 +59,13 @@ def test_it_never_tries_more_than_allowed() -> None:
     assert len(found(squared, Aim(3.0, 0.0001, 1))) == 1
 
 
+def test_what_is_left_of_earlier_rounds_is_measured_before_it_counts() -> None:
+    """At 30 % the network is 2.12 times as fast already, which is nearer to 2 than anything narrower."""
+    assert [point.ratio for point in found(squared, Aim(2.0, 0.001, 24), low=0.3)] == [0.3]
+    first, *_, last = sorted(found(squared, Aim(4.0, 0.001, 24), low=0.3), key=lambda point: point.ratio)
+    assert (first.ratio, first.value, last.value) == (0.3, squared(0.3), 4.0)
+
+
 class Drifting:
     """Served on a machine that becomes 5 % slower with every timing."""
 

@@ -70,4 +70,32 @@ def test_an_architecture_for_images_of_another_size_is_refused_with_its_own_word
         return VisionTransformer(image_size=32, patch_size=8, num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=8)
 
     with pytest.raises(CannotCompose, match=r"vit_b_32 does not take images.*Expected 32 but got 12"):
-        built("torchvision:vit_b_32", bundle, replace(context, build_network=build_network))
+        built("torchvision:vit_b_32", bundle, replace(context, build_network=build_network), batch_size=32)
+
+
+class Pooled(nn.Module):
+    """BatchNorm on a map of 1 x 1, which takes no batch of one image in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8), nn.Flatten())
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.stem(x))
+
+
+def test_a_student_that_cannot_be_trained_on_single_images_is_refused_for_them_only(
+    bundle: ModelBundle, context: Context
+) -> None:
+    context = replace(context, build_network=lambda key: Pooled())
+    assert built("pooled", bundle, context, batch_size=2)
+    with pytest.raises(CannotCompose, match="more than 1 value per channel"):
+        built("pooled", bundle, context, batch_size=1)
+
+
+def test_a_network_without_a_layer_of_a_thousand_classes_is_refused() -> None:
+    with pytest.raises(CannotCompose, match="gives 1,000 classes"):
+        adapted(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 10)), channels=1, classes=10)
+    with pytest.raises(CannotCompose, match="reads colour images"):
+        adapted(nn.Sequential(nn.Flatten(), nn.Linear(4, 1000)), channels=1, classes=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from core.bundle import ModelBundle
 from core.progress import Event, Metric, Note, Progress, Steps, result_of
-from optimizers.quantization.fake_quant import fake_quantized, freeze_ranges
+from optimizers.quantization.fake_quant import fake_quantized
+from optimizers.qat import FreezeRanges
 from optimizers.technique import Context
 from optimizers.training import checkpoints
 from optimizers.training.loop import Plan, TrainedTogether, train, train_together
@@ -164,9 +166,7 @@ def test_ranges_of_activations_go_on_in_quantization_aware_training(bundle: Mode
     rounding = fake_quantized(bundle.module, grids_of(bundle.module.eval(), per_channel=True))
 
     def training(place: Context) -> Steps[nn.Module]:
-        return train(
-            rounding, bundle, place, PLAN, on_epoch=lambda trainee, share: share < 0.3 or freeze_ranges(trainee)
-        )
+        return train(rounding, bundle, place, PLAN, on_epoch=FreezeRanges(0.3))
 
     expected = result_of(training(elsewhere(context)))
     abandoned(training(context))
@@ -214,6 +214,35 @@ def test_another_training_begins_at_the_beginning(context: Context, plan: Plan, 
     steps.close()
     assert isinstance(first, Progress)
     assert first.done == 1
+
+
+@pytest.mark.parametrize(("after", "goes_on"), [(0.3, True), (0.5, False)])
+def test_ranges_frozen_at_another_time_are_another_training(context: Context, after: float, goes_on: bool) -> None:
+    bundle = restless()
+    abandoned(train(bundle.module, bundle, context, PLAN, on_epoch=FreezeRanges(0.3)))
+    steps = train(bundle.module, bundle, context, PLAN, on_epoch=FreezeRanges(after))
+    first = next(steps)
+    steps.close()
+    assert isinstance(first, Note) is goes_on
+
+
+def test_a_full_disk_is_said_once_and_costs_nothing_else(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = restless()
+    expected = result_of(train(bundle.module, bundle, elsewhere(context), PLAN))
+    tries = []
+
+    def full(descriptor: int) -> None:
+        tries.append(descriptor)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    events, network = events_and_result(train(bundle.module, bundle, context, PLAN))
+    (note,) = (event for event in events if isinstance(event, Note))
+    assert note.warning
+    assert "No space left on device" in note.text
+    assert len(tries) == 6
+    assert list(context.folder.iterdir()) == []
+    assert_equal(network, expected)
 
 
 def damage(path: Path, how: str) -> None:

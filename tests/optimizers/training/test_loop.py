@@ -11,15 +11,20 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from core.bundle import ModelBundle
-from core.errors import RunFailed
+from core.errors import BadInput, RunFailed
 from core.progress import Event, Metric, Note, Progress, result_of
 from core.quantization import TrainingPrecision
+from optimizers.quantization.fake_quant import fake_quantized, stripped
 from optimizers.state import torch_state
+from optimizers.teaching.guidance import LabelsAlone
 from optimizers.technique import Context
 from optimizers.training.arithmetic import arithmetic
+from optimizers.training.images import Batch, TrainingImages
 from optimizers.training.loop import Plan, TrainedTogether, evaluate, train, train_together
 from optimizers.training.settings import OptimizerName
+from optimizers.training.trainer import Trainer
 from tests.optimizers.conftest import CLASSES, DATA, TinyNet, bundle_of, elsewhere, events_and_result
+from tests.optimizers.quantization.test_fake_quant import grids_of
 
 PLAN = Plan(epochs=3, learning_rate=0.02, batch_size=16)
 
@@ -131,6 +136,80 @@ def test_zeros_are_held_in_every_step_of_the_way(bundle: ModelBundle, context: C
     run(bundle, context, Plan(2, 0.01, batch_size=32, keep_zeros=True))
     assert len(seen) > 8
     assert max(seen) == 0
+
+
+class Anchored(TinyNet):
+    """Adds something that starts at zero, as class tokens and embeddings of positions do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(1, 1, 12, 12))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + self.token)
+
+
+def test_what_starts_at_zero_and_was_not_pruned_learns(context: Context) -> None:
+    torch.manual_seed(0)
+    network = Anchored()
+    with torch.no_grad():
+        network.head.weight[:, ::2] = 0
+    _, trained = run(bundle_of(network), context, Plan(1, 0.01, batch_size=32, keep_zeros=True))
+    assert (trained.token != 0).all()
+    assert (trained.head.weight[:, ::2] == 0).all()
+
+
+def test_zeros_are_held_behind_rounded_weights(bundle: ModelBundle, context: Context) -> None:
+    with torch.no_grad():
+        bundle.module.block[0].weight[:, ::2] = 0
+    rounding = fake_quantized(bundle.module, grids_of(bundle.module.eval(), per_channel=True))
+    steps = train(rounding, bundle, context, Plan(2, 0.01, batch_size=32, keep_zeros=True))
+    weight = stripped(result_of(steps)).get_parameter("block.0.weight")
+    assert (weight[:, ::2] == 0).all()
+    assert (weight[:, 1::2] != bundle.module.block[0].weight[:, 1::2]).any()
+
+
+def with_labels(labels: np.ndarray[Any, Any]) -> ModelBundle:
+    """The same training images in the same order, with these labels[N, 1]."""
+    torch.manual_seed(0)
+    return bundle_of(TinyNet(), data=replace(DATA, train=replace(DATA.train, labels=labels)))
+
+
+def test_images_without_a_label_count_for_nothing(context: Context) -> None:
+    labels = np.where(np.arange(len(DATA.train))[:, None] % 2, DATA.train.labels, -1)
+    bundle = with_labels(labels)
+    plan = Plan(1, 1e-6, batch_size=128, augmentation="none")
+    events, _ = run(bundle, context, plan)
+    (loss,) = (event.value for event in events if isinstance(event, Metric) and event.name == "loss")
+    with torch.no_grad():
+        logits = bundle.module.train()(torch.from_numpy(bundle.contract.prepare(DATA.train.pixels))).double()
+    known = labels[:, 0] >= 0
+    shares = logits.log_softmax(1).numpy()[known, labels[known, 0]]
+    assert loss == pytest.approx(-shares.mean(), rel=1e-4)
+
+
+def test_no_label_at_all_and_no_teacher_is_an_error(context: Context) -> None:
+    bundle = with_labels(np.full_like(DATA.train.labels, -1))
+    with pytest.raises(BadInput, match="none of them with a label"):
+        run(bundle, context, PLAN)
+
+
+class JustBelow(LabelsAlone):
+    """A loss that is 0 but for rounding."""
+
+    def loss(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return logits.sum() * 0 - 1e-3
+
+
+def test_a_loss_just_below_zero_is_kept_as_zero(bundle: ModelBundle, context: Context) -> None:
+    with torch_state(context):
+        images = TrainingImages(DATA.train, bundle.contract, torch.device("cpu"))
+        trainer = Trainer(bundle.module, images, Plan(1, 0.01), guidance=JustBelow())
+        list(trainer.turn(2, among=[trainer]))
+    assert trainer.losses == pytest.approx([-1e-3] * 2)
+    trainer.settle()
+    trainer.right = np.zeros(1, bool)
+    assert trainer.finished().run.losses.array.tolist() == [0, 0]
 
 
 def together(bundle: ModelBundle, context: Context, *plans: Plan) -> tuple[list[Event], TrainedTogether]:
