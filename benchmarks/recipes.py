@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -35,18 +36,22 @@ def recipe(model: str, runtime: str, *techniques: dict[str, Any], seed: int = 0)
 
 
 def main(module: str, doc: str, rows: Mapping[str, Recipe], tables_of: Callable[[Found], str]) -> int:
-    """Measure what is missing, print all. `--only` takes wildcards, `--json` and `--markdown` files."""
+    """Measure what is missing, print all. `--only` takes wildcards, `--json` and `--markdown` files.
+
+    Trainings kept in `--folder` serve the next run of the benchmark too, which then only measures.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="*", help="row with wildcards")
     parser.add_argument("--json", type=Path, default=Path(tempfile.gettempdir()) / f"{module.split('.')[-1]}.json")
     parser.add_argument("--markdown", type=Path, help="where to write the tables")
+    parser.add_argument("--folder", help="where trainings are kept (default: nowhere, once all is measured)")
     parser.add_argument("--row", nargs=2, metavar=("ROW", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
         print(json.dumps(carry_out(rows[options.row[0]], Path(options.row[1]))))
         return 0
     found: Found = json.loads(options.json.read_text()) if options.json.exists() else {}
-    with tempfile.TemporaryDirectory() as folder:
+    with nullcontext(options.folder) if options.folder else tempfile.TemporaryDirectory() as folder:
         for row in rows:
             if row not in found and fnmatchcase(row, options.only):
                 found[row] = in_process_of_its_own(module, row, folder)

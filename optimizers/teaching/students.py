@@ -99,7 +99,7 @@ def redraw(network: nn.Module) -> None:
 
 
 def _require_fit(student: nn.Module, bundle: ModelBundle, name: str, batch_size: int) -> None:
-    """Raises `CannotCompose`; in training BatchNorm wants more than one value a channel, which one image may not have."""
+    """Raises `CannotCompose`; in training BatchNorm wants more values of a channel than one image may have."""
     wanted, reason, tried = (1, len(bundle.contract.labels)), "", copy.deepcopy(student)
     try:
         with torch.no_grad(), torch.random.fork_rng():

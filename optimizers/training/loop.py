@@ -76,12 +76,12 @@ def train(
     """A trained copy of `network` on the CPU, in float32 and eval mode; the bundle gives images and contract.
 
     Reduced precision is autocast, with scaled gradients for fp16 (Micikevicius et al. 2017,
-    https://arxiv.org/abs/1710.03740). Same seed, device, threads and library versions, same weights (on a GPU only as far
-    as cuDNN computes, whose algorithms are held to deterministic ones), even where the training was killed in between:
+    https://arxiv.org/abs/1710.03740). Same seed, device, threads and library versions, same weights (on a GPU only as
+    far as cuDNN computes, which is held to deterministic algorithms), even where the training was killed in between:
     what it left in the context's folder is where the next one goes on. `on_epoch` is called before each epoch that is
-    still to come with the trainee and the share of the training that is done; its settings are fields of a dataclass, so
-    that they tell checkpoints apart. Raises `RunFailed` once a loss is not finite, `BadInput` where there are neither
-    labels nor guidance.
+    still to come with the trainee and the share of the training that is done; settings of its own are fields of a
+    dataclass, so that they tell checkpoints apart. Raises `RunFailed` once a loss is not finite, `BadInput` where there
+    are neither labels nor guidance.
     """
     with torch_state(context):
         images = _images(bundle, context)

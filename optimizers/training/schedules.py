@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from optimizers.training.loop import Plan
 
 _MOMENTUM = 0.9
+_LONG_RISE = 4
+"""Steps of warm-up from which on it does not matter whether the peak lies on a step or between two."""
 
 
 def optimizer_of(parameters: Iterable[nn.Parameter], plan: Plan) -> Optimizer:
@@ -33,8 +35,11 @@ def schedule_of(optimizer: Optimizer, plan: Plan, steps: int) -> LRScheduler:
     if plan.schedule == "one_cycle":
         if steps == 1:
             return LambdaLR(optimizer, lambda step: 1.0)
+        if plan.warm_up * steps >= _LONG_RISE:
+            return OneCycleLR(optimizer, plan.learning_rate, total_steps=steps, pct_start=plan.warm_up)
         peak = max(0, min(round(plan.warm_up * steps) - 1, steps - 2))
-        # On a step, so that it is reached; or, as torch divides by the length of the rise, just before the first.
+        # A short rise ends on a step, so that the peak is reached; without one it ends just before the first, as torch
+        # divides by its length.
         rise = (peak or -1e-6) + 1
         return OneCycleLR(optimizer, plan.learning_rate, total_steps=steps, pct_start=rise / steps)
     return LambdaLR(optimizer, _share_of_peak(plan, steps))

@@ -1,4 +1,4 @@
-"""Techniques one after another, carried out: each report is there at the end, and no later step undoes an earlier one."""
+"""Techniques one after another, carried out: each report is there at the end, no step undoes an earlier one."""
 
 from __future__ import annotations
 
