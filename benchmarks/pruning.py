@@ -81,6 +81,11 @@ def _rows() -> Iterator[tuple[str, Recipe]]:
                 f"latency/{runtime}/{speed_up:g}x",
                 recipe(MODEL, runtime, pruned(target="latency", speed_up=speed_up, epochs=0)),
             )
+    for multiple in (8, 16):
+        yield (
+            f"latency/onnxruntime/1.5x, multiples of {multiple}",
+            recipe(MODEL, "onnxruntime", pruned(target="latency", speed_up=1.5, epochs=0, round_to=multiple)),
+        )
     for name, technique in SPARSE.items():
         yield f"zeros/onnxruntime/{name}", recipe(MODEL, "onnxruntime", technique)
     for runtime in ("pytorch", "torch_compile", "openvino"):
@@ -184,7 +189,7 @@ def _targets(known: dict[str, RunResult]) -> str:
         before = known.get(f"macs/{runtime}/FP32")
         if before and result.pruning and result.pruning.search:
             found = result.pruning.search.points[-1]
-            missed = before.latency.p50_ms / result.latency.p50_ms / float(wanted[:-1]) - 1
+            missed = before.latency.p50_ms / result.latency.p50_ms / float(wanted.partition("x")[0]) - 1
             lines.append(
                 [
                     RUNTIMES[runtime].title, wanted, f"{found.ratio:.3f}", f"{found.value:.2f}", _ratio(before, result),
