@@ -114,6 +114,8 @@ def test_what_the_tab_offers_to_download_is_such_a_file(
     tab.get_by_label("$ per hour of the machine").fill("1.20")
     tab.get_by_label("$ per hour of the machine").press("Enter")
     expect(tab.get_by_text("Cost per million images").first).to_be_visible()
+    # Until the page is drawn to its end, what the button offers belongs to the drawing before.
+    expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     with tab.expect_download() as download:
         tab.get_by_role("button", name="Download report").click()
     assert download.value.suggested_filename == "resnet_fmnist-report.html"
