@@ -57,7 +57,9 @@ class Growing(Engine):
     def run(self, x: Floats) -> Floats:
         if len(x) > self.largest:
             self.kept = None  # or both would be held while the new one is made
-            profiling.memory.return_free_memory()  # some libraries tell the C library to keep what is freed
+            profiling.memory.return_free_memory(
+                find_device("cpu")
+            )  # some libraries tell the C library to keep what is freed
             self.kept = np.ones(40 * MIB * len(x), np.uint8)
         return super().run(x)
 
