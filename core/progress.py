@@ -6,8 +6,10 @@ passes the events on and keeps the value. The worker, the command line and the t
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -117,3 +119,30 @@ def result_of(steps: Steps[T]) -> T:
             next(steps)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+
+
+def reported(work: Callable[[Callable[[Event], None]], T]) -> Steps[T]:
+    """What `work` returns, done in a thread of its own; the events that it reports meanwhile are passed on.
+
+    For work inside a library that calls back instead of yielding. Raises what `work` raises.
+    """
+    events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def carry_out() -> None:
+        try:
+            outcome.append(work(events.put))
+        except BaseException as error:
+            failure.append(error)
+        finally:
+            events.put(None)
+
+    thread = threading.Thread(target=carry_out, name="reported work", daemon=True)
+    thread.start()
+    while (event := events.get()) is not None:
+        yield event
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]

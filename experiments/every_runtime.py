@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.compare import latency_verdict
 from experiments.measures import NO_DIFFERENCE
-from experiments.recipe import Recipe, reference_of, why_refused, with_references
+from experiments.recipe import Recipe, in_runtime, reference_of, why_refused, with_references
 from experiments.result import Summary
 from experiments.store import RunRecord
 from profiling.statistics import wilson_interval
@@ -50,7 +50,7 @@ class Place:
 
 def places(recipe: Recipe, find: Find) -> list[Place]:
     """The recipe in every runtime there is, in their usual order, measured in the same way."""
-    return [_place(recipe.model_copy(update={"runtime": key, "name": ""}), find) for key in RUNTIMES]
+    return [_place(in_runtime(recipe, key), find) for key in RUNTIMES]
 
 
 def _place(recipe: Recipe, find: Find) -> Place:

@@ -14,22 +14,26 @@ from core.devices import Device
 from core.errors import StudioError
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
-from runtimes import RUNTIMES
+from runtimes import Runtime
 from sample_models import contract, find
 
 
-def why_unfit(key: str, model: str, runtime: str, device: Device) -> str | None:
+def why_unfit(key: str, model: str, runtime: Runtime, device: Device) -> str | None:
     """Why the technique fits the untouched model there with no settings, in a sentence; None where some fit.
 
     Tried are its usual settings, every single change to them and every two: another choice, a switch turned, a slider
     at either end.
     """
-    kind, situation = TECHNIQUES[key], untouched(model, runtime, device)
-    reason = _refusal(kind(), situation)
-    if reason is None or any(_refusal(kind(**change), situation) is None for change in _changes(kind)):
+    kind, situation = TECHNIQUES[key], untouched(model, runtime.key, runtime.settings.target(device))
+
+    def refusal(change: dict[str, Any]) -> str | None:
+        return _refusal(kind(**change), situation, runtime)
+
+    reason = refusal({})
+    if reason is None or any(refusal(change) is None for change in _changes(kind)):
         return None
     pairs = (first | second for first, second in combinations(_changes(kind), 2))
-    return None if any(_refusal(kind(**change), situation) is None for change in pairs) else reason
+    return None if any(refusal(change) is None for change in pairs) else reason
 
 
 def untouched(model: str, runtime: str, device: Device) -> Situation:
@@ -38,9 +42,9 @@ def untouched(model: str, runtime: str, device: Device) -> Situation:
     return Situation(sample.family, sample.dataset.train, len(contract(model).labels), device, runtime)
 
 
-def _refusal(technique: Technique, situation: Situation) -> str | None:
+def _refusal(technique: Technique, situation: Situation, runtime: Runtime) -> str | None:
     try:
-        RUNTIMES[situation.runtime].check(technique.check(situation))
+        runtime.check(technique.check(situation))
     except StudioError as error:
         return str(error)
     return None

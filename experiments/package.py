@@ -35,7 +35,9 @@ def artifact_of(record: RunRecord) -> Artifact:
     if record.summary is None:
         raise BadInput(f"The run {record.id} is {record.state}", expected="a finished run", action="Choose another one")
     folder = run_folder(record.id) / "artifact"
-    artifact = Artifact(record.recipe.runtime, record.summary.precision, folder, record.summary.artifact_files)
+    artifact = Artifact(
+        record.recipe.runtime, record.summary.precision, folder, record.summary.artifact_files, record.recipe.engine
+    )
     missing = [name for name in (*artifact.files, *COMPANIONS) if not (folder / name).exists()]
     if missing:
         raise Unavailable(f"The run's files are gone: {', '.join(missing)}", action="Run its recipe again")

@@ -8,15 +8,24 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+)
 
 from core.bundle import Situation
 from core.devices import find_device
 from core.errors import BadInput, CannotCompose, StudioError, Unavailable
+from core.settings import choice, slider
 from experiments.fitting import untouched
 from optimizers import TECHNIQUES
-from optimizers.technique import Technique, choice, slider
-from runtimes import RUNTIMES
+from optimizers.technique import Technique
+from runtimes import RUNTIMES, EngineSettings, Runtime, with_settings
 from sample_models import MODELS
 
 GRAPHABLE = ("pytorch", "tensorrt")
@@ -91,6 +100,8 @@ class Recipe(BaseModel):
     model: str
     techniques: tuple[Technique, ...] = ()
     runtime: str = "pytorch"
+    engine: EngineSettings = Field(EngineSettings(), validate_default=True)
+    """How the runtime builds and opens; of the runtime's own class."""
     device: str = "cpu"
     measurement: MeasurementSettings = MeasurementSettings()
     seed: int = Field(0, ge=0, le=2**31 - 1)
@@ -102,6 +113,21 @@ class Recipe(BaseModel):
             raise ValueError("techniques must be a list of `technique: settings` entries")
         return tuple(entry if isinstance(entry, Technique) else _read_technique(entry) for entry in entries)
 
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _read_engine(cls, given: Any, info: ValidationInfo) -> EngineSettings:
+        runtime = RUNTIMES.get(info.data.get("runtime", ""))
+        if runtime is None:  # is refused by its name, elsewhere
+            return EngineSettings()
+        kind: type[EngineSettings] = type(runtime.settings)
+        if isinstance(given, EngineSettings):
+            return given if type(given) is kind else kind.model_validate(given.model_dump())
+        return kind.model_validate(given or {})
+
+    @field_serializer("engine")
+    def _write_engine(self, engine: EngineSettings) -> dict[str, Any]:
+        return engine.model_dump(mode="json", exclude_defaults=True)
+
     @field_serializer("techniques")
     def _write_techniques(self, techniques: tuple[Technique, ...]) -> list[dict[str, Any]]:
         return [{technique.key: technique.model_dump(mode="json")} for technique in techniques]
@@ -110,12 +136,23 @@ class Recipe(BaseModel):
     def title(self) -> str:
         """The given name, or what was done and where it runs."""
         done = [technique.label() for technique in self.techniques] or ["FP32"]
-        return self.name or " + ".join(done) + " · " + RUNTIMES[self.runtime].title
+        engine = self.engine.label()
+        return self.name or " + ".join(done) + " · " + RUNTIMES[self.runtime].title + (f" {engine}" if engine else "")
 
     @property
     def is_baseline(self) -> bool:
         """Whether this is the untouched model in eager PyTorch, which every other variant is compared with."""
-        return not self.techniques and self.runtime == "pytorch"
+        return not self.techniques and self.runtime == "pytorch" and self.engine == RUNTIMES["pytorch"].settings
+
+    @property
+    def configured_runtime(self) -> Runtime:
+        """Its runtime, with the settings of its engine."""
+        return with_settings(RUNTIMES[self.runtime], self.engine)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether what it makes can be served here, so that it has a latency, a memory and an accuracy."""
+        return not self.is_simulated and not self.engine.builds_ahead
 
     @property
     def is_simulated(self) -> bool:
@@ -137,7 +174,9 @@ class Recipe(BaseModel):
 
         Settings that have their usual value are left out, so that a new one changes no recipe that lacks it.
         """
-        content = self.model_dump(mode="json", exclude={"name", "techniques"}, exclude_defaults=True)
+        content = self.model_dump(mode="json", exclude={"name", "techniques", "engine"}, exclude_defaults=True)
+        if unusual := self._write_engine(self.engine):
+            content["engine"] = unusual
         content["techniques"] = [
             {each.key: each.model_dump(mode="json", exclude_defaults=True)} for each in self.techniques
         ]
@@ -200,16 +239,22 @@ def check(recipe: Recipe) -> Situation:
     Raises `CannotCompose` or `Unavailable` with the reason of the first step that does not fit.
     """
     device = find_device(recipe.device)
-    runtime = RUNTIMES[recipe.runtime]
+    runtime = recipe.configured_runtime
     if reason := runtime.why_unavailable(device):
         raise Unavailable(reason)
-    situation = untouched(recipe.model, recipe.runtime, device)
+    situation = untouched(recipe.model, recipe.runtime, recipe.engine.target(device))
     for technique in recipe.techniques:
         if technique.key in situation.applied:
             raise CannotCompose(f"{technique.title} stands twice in the recipe", action="Keep one of them")
         if any(TECHNIQUES[key].simulates for key in situation.applied):
             raise CannotCompose(f"{technique.title} after a simulation", action="Make the simulation the last step")
         situation = technique.check(situation)
+    if recipe.is_simulated and recipe.engine.builds_ahead:
+        raise CannotCompose(
+            "an engine built ahead from a simulation",
+            expected="a network that computes in the format it has",
+            action="Choose another runtime, or leave out the simulation",
+        )
     runtime.check(situation)
     if recipe.measurement.cuda_graph and (device.kind != "cuda" or recipe.runtime not in GRAPHABLE):
         raise CannotCompose(
@@ -236,7 +281,12 @@ def why_refused(recipe: Recipe, kind: type[StudioError] = StudioError) -> str:
 
 def baseline_of(recipe: Recipe) -> Recipe:
     """The untouched model in eager PyTorch, measured the same way."""
-    return recipe.model_copy(update={"name": "", "techniques": (), "runtime": "pytorch"})
+    return in_runtime(recipe.model_copy(update={"techniques": ()}), "pytorch")
+
+
+def in_runtime(recipe: Recipe, key: str) -> Recipe:
+    """The same work for another runtime, with the settings its engine usually has, and without a name."""
+    return recipe.model_copy(update={"name": "", "runtime": key, "engine": RUNTIMES[key].settings})
 
 
 def reference_of(recipe: Recipe) -> Recipe:
@@ -245,6 +295,8 @@ def reference_of(recipe: Recipe) -> Recipe:
 
 
 def with_references(recipe: Recipe) -> list[Recipe]:
-    """Baseline first, then the recipe, then its reference; each once."""
+    """Baseline first, then the recipe, then its reference; each once. Alone what is built ahead: nothing is timed."""
+    if recipe.engine.builds_ahead:
+        return [recipe]
     recipes = [baseline_of(recipe), recipe, reference_of(recipe)]
     return list({each.digest: each for each in recipes}.values())

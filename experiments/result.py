@@ -43,6 +43,8 @@ class RunResult(BaseModel):
     """Opening the artifact: reading, optimising or compiling it until it can serve."""
     conditions: Conditions
     precision: Precision
+    cold_start_ms: float | None = None
+    """From nothing imported to the first answer for one image, in a fresh process."""
     artifact_files: tuple[str, ...]
     """Names inside the run's artifact folder, the one to open first."""
     surroundings: Surroundings | None = None
@@ -122,6 +124,7 @@ class RunResult(BaseModel):
             memory_bytes=self.memory.headline_bytes,
             build_ms=self.build_ms,
             first_call_ms=latency.first_call_ms,
+            cold_start_ms=self.cold_start_ms,
             is_disturbed=bool(self.disturbances),
             artifact_files=self.artifact_files,
         )
@@ -155,6 +158,7 @@ class Summary(BaseModel):
     memory_bytes: int
     build_ms: float
     first_call_ms: float
+    cold_start_ms: float | None = None
     is_disturbed: bool
     artifact_files: tuple[str, ...]
 

@@ -22,11 +22,13 @@ from core.devices import Device, default_threads, find_device
 from core.errors import Unavailable
 from core.macs import count_macs
 from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps, result_of
+from experiments.ahead import PHASES_AHEAD, build_ahead
+from experiments.exporting import exported
 from experiments.folders import data_folder
 from experiments.peaks import peaks_for
 from experiments.recipe import MeasurementSettings, Recipe, check, to_yaml
 from experiments.result import RunResult
-from experiments.server import ServedArtifact
+from experiments.server import Opened, ServedArtifact
 from experiments.simulation import SimulatedResult, stored_as
 from experiments.training_gain import gain_of
 from optimizers.technique import Context
@@ -35,13 +37,12 @@ from profiling.cuda_graph import Replayed
 from profiling.energy import measure_energy
 from profiling.latency import measure_latency
 from profiling.machine import conditions
-from profiling.memory import Memory
 from profiling.size import measure_size
 from profiling.stages import measure_stages
 from profiling.subject import Subject
 from profiling.surroundings import SurroundingsWatch
 from profiling.sweep import batches_of, engine_errors, measure_sweep
-from runtimes import RUNTIMES
+from runtimes import Aids, runtime_of
 from runtimes.runtime import Artifact, Runtime, Session
 
 SAMPLE_COUNT = 16
@@ -72,13 +73,16 @@ def run(recipe: Recipe, folder: Path, *, artifact_of: ArtifactOf | None = None) 
     check(recipe)
     settings, device = recipe.measurement, find_device(recipe.device)
     yield Planned(phases=_phases(recipe, device))
-    bench = _Bench(RUNTIMES[recipe.runtime], device, settings.threads or default_threads())
+    bench = _Bench(recipe.configured_runtime, device, settings.threads or default_threads())
     yield PhaseStarted(title="Load")
     (folder / "recipe.yaml").write_text(to_yaml(recipe))
     bundle, macs = yield from _transform(sample_models.load(recipe.model), recipe, bench, folder, artifact_of)
-    yield PhaseStarted(title="Export")
     shutil.rmtree(folder / "artifact", ignore_errors=True)
-    artifact = bench.runtime.export(bundle, _new_folder(folder / "artifact"))
+    if recipe.engine.builds_ahead:
+        yield from build_ahead(bundle, _new_folder(folder / "artifact"), recipe, bench.threads)
+        return
+    yield PhaseStarted(title="Export")
+    artifact = yield from exported(bundle, bench.runtime, _new_folder(folder / "artifact"), bench.device)
     if recipe.is_simulated:
         yield from _finish_simulated(bundle, artifact, recipe, bench)
         return
@@ -104,6 +108,8 @@ def run(recipe: Recipe, folder: Path, *, artifact_of: ArtifactOf | None = None) 
 def _phases(recipe: Recipe, device: Device) -> tuple[str, ...]:
     """What is to come, as titles."""
     techniques = tuple(technique.title for technique in recipe.techniques)
+    if recipe.engine.builds_ahead:
+        return ("Load", *techniques, *PHASES_AHEAD)
     if recipe.is_simulated:
         return ("Load", *techniques, "Export", "Accuracy")
     sweep = ("Batch sizes",) if recipe.measurement.sweep_seconds else ()
@@ -127,6 +133,7 @@ def _transform(
         original=partial(sample_models.load, recipe.model),
         finished=artifact_of
         and partial(_opened, artifact_of=artifact_of, bench=bench, x=_input_of(bundle, batch_size)),
+        target=recipe.engine.target(bench.device),
         cache=_new_folder(data_folder() / "cache"),
     )
     for number, technique in enumerate(recipe.techniques, start=1):
@@ -153,7 +160,7 @@ class _Served:
 @contextmanager
 def _served(bundle: ModelBundle, *, bench: _Bench, batch_size: int) -> Iterator[_Served]:
     with tempfile.TemporaryDirectory() as folder:
-        artifact = bench.runtime.export(bundle, Path(folder))
+        artifact = bench.runtime.export(bundle, Path(folder), Aids(bench.device))
         with bench.runtime.open(artifact, bench.device, threads=bench.threads) as session:
             yield _Served(session, artifact.size_bytes, _input_of(bundle, batch_size))
 
@@ -162,7 +169,7 @@ def _served(bundle: ModelBundle, *, bench: _Bench, batch_size: int) -> Iterator[
 def _opened(digest: str, *, artifact_of: ArtifactOf, bench: _Bench, x: Floats) -> Iterator[_Served]:
     """Another variant in the runtime it was made for, on this run's device. Raises `Unavailable` where that cannot."""
     artifact = artifact_of(digest)
-    runtime = RUNTIMES[artifact.runtime]
+    runtime = runtime_of(artifact)
     if why := runtime.why_unavailable(bench.device):
         raise Unavailable(f"A variant that this one learns from needs {runtime.title}: {why}")
     with runtime.open(artifact, bench.device, threads=bench.threads) as session:
@@ -183,12 +190,14 @@ def _measure(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Be
     session = bench.runtime.open(artifact, bench.device, threads=bench.threads)
     build_ms = 1000 * (time.perf_counter() - began)
     with session:
-        memory = _memory_in_fresh_process(artifact, bench, len(x))
+        opened = _opened_in_fresh_process(artifact, bench, len(x))
         yield PhaseStarted(title="Accuracy")
         accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract)
         timed = yield from _time(session, batch_of, recipe.measurement, bench)
     layers = yield from _profile(artifact, x, bench)
-    return {"build_ms": build_ms, "memory": memory, "accuracy": accuracy, **timed, **layers}
+    memory = opened.memory.model_copy(update={"in_fresh_process": True})
+    fresh = {"memory": memory, "cold_start_ms": opened.cold_start_ms}
+    return {"build_ms": build_ms, "accuracy": accuracy, **fresh, **timed, **layers}
 
 
 def _finish_simulated(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Bench) -> Iterator[Event]:
@@ -225,10 +234,10 @@ def _profile(artifact: Artifact, x: Floats, bench: _Bench) -> Steps[dict[str, An
     return {"layers": layers, "peaks": peaks}
 
 
-def _memory_in_fresh_process(artifact: Artifact, bench: _Bench, batch_size: int) -> Memory:
-    """Training and export leave memory behind in this one, and growth hides in it."""
+def _opened_in_fresh_process(artifact: Artifact, bench: _Bench, batch_size: int) -> Opened:
+    """Training and export leave memory behind in this one, and growth hides in it; libraries are imported already."""
     with ServedArtifact(artifact, bench.device, threads=bench.threads, batch_size=batch_size) as served:
-        return served.opened().memory.model_copy(update={"in_fresh_process": True})
+        return served.opened()
 
 
 def _time(

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -33,7 +33,7 @@ from core.devices import Device, find_device
 from core.errors import RunFailed, StudioError
 from profiling.latency import WARMUP_MS, contended_share_between, scheduler_clock
 from profiling.memory import Memory, MemoryWatch, measure_memory
-from runtimes import RUNTIMES
+from runtimes import RUNTIMES, runtime_of
 from runtimes.runtime import Artifact
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +59,8 @@ class Opening(_Message):
     folder: Path
     """With `contract.json` and `samples.npz` beside the artifact's files."""
     files: tuple[str, ...]
+    engine: dict[str, Any]
+    """The settings of the artifact's engine that are not as usual."""
     device: str
     threads: int
     batch_size: int
@@ -71,6 +73,8 @@ class Opened(_Message):
 
     cold_open_ms: float
     """Importing the engine's libraries included."""
+    cold_start_ms: float
+    """Until the first answer, for one image."""
     memory: Memory
     """Of the artifact and those libraries together."""
 
@@ -110,6 +114,7 @@ class ServedArtifact:
             precision=artifact.precision,
             folder=artifact.folder.resolve(),
             files=artifact.files,
+            engine=artifact.engine.model_dump(mode="json", exclude_defaults=True),
             device=device.id,
             threads=threads,
             batch_size=batch_size,
@@ -200,18 +205,21 @@ def main() -> None:
 
 
 def _serve(opening: Opening, requests: queue.SimpleQueue[str], say: Callable[[BaseModel], None]) -> None:
-    artifact = Artifact(opening.runtime, opening.precision, opening.folder, opening.files)
+    engine = type(RUNTIMES[opening.runtime].settings).model_validate(opening.engine)
+    artifact = Artifact(opening.runtime, opening.precision, opening.folder, opening.files, engine)
     device, x = find_device(opening.device), _inputs(opening.folder, opening.batch_size)
     with MemoryWatch(device) as watch:
         began = time.perf_counter()
-        with RUNTIMES[opening.runtime].open(artifact, device, threads=opening.threads) as session:
+        with runtime_of(artifact).open(artifact, device, threads=opening.threads) as session:
             cold_open_ms = 1000 * (time.perf_counter() - began)
+            session.run(x[:1])
+            cold_start_ms = 1000 * (time.perf_counter() - began)
             memory = measure_memory(session, x, watch)
             infer = _slowed(session.bind(x), opening.slowdown)
             _calls_ms(infer, WARMUP_MS)
             gc.collect()
             gc.disable()  # from here on this process does nothing but the calls it times
-            say(Opened(cold_open_ms=cold_open_ms, memory=memory))
+            say(Opened(cold_open_ms=cold_open_ms, cold_start_ms=cold_start_ms, memory=memory))
             while True:
                 say(_timed(infer, Order.model_validate_json(requests.get())))
 

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from core.errors import BadInput
 from core.progress import Event, PhaseStarted, parse_event
+from experiments.ahead import AheadResult, AheadSummary
 from experiments.duel import Duel, DuelResult
 from experiments.folders import data_folder
 from experiments.recipe import Recipe
@@ -55,9 +56,11 @@ class RunRecord:
     slot: int
     """Which of the model's variants it is, in the order they first came; 0 is the baseline. Decides its colour."""
     summary: Summary | None
-    """The headline numbers of a finished run; `Store.result` has everything. None of a simulated one."""
+    """The headline numbers of a finished run; `Store.result` has everything. None of one that could not be timed."""
     simulated: SimulatedSummary | None
     """What a finished run of a simulated number format knows instead."""
+    ahead: AheadSummary | None
+    """What a finished run knows instead that built for a GPU which is not here."""
 
     @property
     def title(self) -> str:
@@ -126,7 +129,7 @@ class Store:
         with self._engine.begin() as connection:
             row = {
                 "id": run_id, "recipe": recipe.model_dump(mode="json"), "digest": recipe.digest, "model": recipe.model,
-                "device": recipe.device, "settings": None if recipe.is_simulated else recipe.settings,
+                "device": recipe.device, "settings": recipe.settings if recipe.is_timed else None,
                 "created_at": time.time(), "cancel_requested": False, "slot": _slot_of(recipe), **values,
             }  # fmt: skip
             connection.execute(RUNS.insert().values(**row))
@@ -137,7 +140,7 @@ class Store:
         values = {"state": "running", "started_at": time.time(), **_identity(pid)}
         return self._move(run_id, ("queued",), values)
 
-    def finish(self, run_id: str, result: RunResult | DuelResult | SimulatedResult) -> bool:
+    def finish(self, run_id: str, result: RunResult | DuelResult | SimulatedResult | AheadResult) -> bool:
         """Record a result."""
         summary = None if isinstance(result, DuelResult) else result.summary().model_dump(mode="json")
         values = {"state": "finished", "ended_at": time.time(), "summary": summary}
@@ -247,7 +250,8 @@ class Store:
     def simulated(self, model: str, *, limit: int = 100) -> list[RunRecord]:
         """The newest finished run of each recipe of a model that simulates a number format, the newest first."""
         untimed = (RUNS.c.model == model, RUNS.c.settings.is_(None), RUNS.c.duel.is_(None))
-        return self._newest_of_each_recipe(*untimed, limit=limit)
+        found = self._newest_of_each_recipe(*untimed, limit=limit)
+        return [record for record in found if record.recipe.is_simulated]
 
     def _newest_of_each_recipe(self, *where: sa.ColumnElement[bool], limit: int) -> list[RunRecord]:
         """Finished runs, baselines first, then the newest."""
@@ -296,6 +300,12 @@ class Store:
         found = self._contents(run_ids, RUNS.c.settings.is_(None), RUNS.c.duel.is_(None))
         return {run_id: SimulatedResult.model_validate(content) for run_id, content in found.items()}
 
+    def ahead_result(self, run_id: str) -> AheadResult | None:
+        """What a finished build for another GPU knows; None for another run."""
+        record = self.run(run_id)
+        found = self._contents([run_id]) if record and record.ahead else {}
+        return AheadResult.model_validate(found[run_id]) if found else None
+
     def _contents(self, run_ids: Sequence[str], *where: sa.ColumnElement[bool]) -> dict[str, Any]:
         joined = sa.select(RESULTS).join(RUNS, RUNS.c.id == RESULTS.c.run_id)
         joined = joined.where(RESULTS.c.run_id.in_(run_ids), *where)
@@ -325,6 +335,10 @@ class Store:
             connection.execute(RUNS.delete().where(RUNS.c.id.in_(ended)))
 
 
+_PARTS = (("duel", Duel), ("summary", Summary), ("simulated", SimulatedSummary), ("ahead", AheadSummary))
+"""What a row holds beside the recipe, as plain data; a row has one summary of one kind."""
+
+
 def _relax_sync(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
@@ -347,7 +361,8 @@ def _record(row: sa.Row[Any]) -> RunRecord:
     for unused in ("digest", "model", "device", "settings"):
         values.pop(unused)
     values["recipe"] = Recipe.model_validate(values["recipe"])
-    values["simulated"] = values.pop("summary") if values["recipe"].is_simulated else None
-    for name, kind in (("duel", Duel), ("summary", Summary), ("simulated", SimulatedSummary)):
-        values[name] = values.get(name) and kind.model_validate(values[name])
+    recipe, summary = values["recipe"], values.pop("summary")
+    values["ahead" if recipe.engine.builds_ahead else "simulated" if recipe.is_simulated else "summary"] = summary
+    for name, kind in _PARTS:
+        values[name] = kind.model_validate(values[name]) if values.get(name) else None
     return RunRecord(**values)

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from core.devices import default_threads, find_device
 from core.errors import BadInput, StudioError
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Planned
+from experiments.ahead import AheadResult
 from experiments.duel import PHASES, Duel, DuelResult, run_duel
 from experiments.folders import data_folder, run_folder
 from experiments.package import artifact_of
@@ -70,9 +71,11 @@ def execute(store: Store, record: RunRecord, on_event: Callable[[Event], None] =
     return last
 
 
-def _kind_of_result(record: RunRecord) -> type[RunResult | DuelResult | SimulatedResult]:
+def _kind_of_result(record: RunRecord) -> type[RunResult | DuelResult | SimulatedResult | AheadResult]:
     if record.duel:
         return DuelResult
+    if record.recipe.engine.builds_ahead:
+        return AheadResult
     return SimulatedResult if record.recipe.is_simulated else RunResult
 
 

@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 from core.bundle import Family, ModelBundle, Situation
 from core.errors import CannotCompose
 from core.progress import Steps
+from core.settings import choice, slider, text, variants
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
-from optimizers.technique import Context, Technique, choice, slider, text, variants
+from optimizers.technique import Context, Technique
 from optimizers.training.settings import FineTuning
 
 LossName = Literal["soft", "dkd"]

@@ -9,10 +9,11 @@ from core.bundle import ModelBundle, Situation
 from core.devices import Device
 from core.errors import CannotCompose
 from core.progress import Note, Steps
+from core.settings import choice, names, slider
 from optimizers.fit import refuse_repetition, require_float
 from optimizers.quantization.engines import FORMS, static_quantizer, static_refusal
 from optimizers.quantization.quantizer import Method, StaticGrid
-from optimizers.technique import Context, Technique, choice, names, slider
+from optimizers.technique import Context, Technique
 
 if TYPE_CHECKING:
     from optimizers.quantization.pipeline import Wishes

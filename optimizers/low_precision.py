@@ -10,11 +10,12 @@ from core.devices import Device
 from core.errors import CannotCompose, Unavailable
 from core.formats import why_not_multiplied
 from core.progress import Steps
+from core.settings import choice, names, slider
 from optimizers.fit import refuse_repetition, require_float
 from optimizers.quantization.engines import FORMS
 from optimizers.quantization.modelopt_ import ModelOpt, why_refused
 from optimizers.quantization.quantizer import Quantizer, StaticGrid
-from optimizers.technique import Context, Technique, choice, names, slider
+from optimizers.technique import Context, Technique
 
 _NAMES = {"fp8": "FP8", "nvfp4": "NVFP4"}
 _BITS = {"fp8": 8, "nvfp4": 4}
@@ -86,7 +87,7 @@ class Fp8(Technique):
         """The network in that format. Raises `CannotCompose` without such a GPU, and `NothingDone`."""
         from optimizers.quantization.pipeline import Wishes, quantized_bundle
 
-        self._require_gpu(context.device)
+        self._require_gpu(context.target or context.device)
         wishes = Wishes(
             key=self.key,
             title=self.title,

@@ -10,8 +10,9 @@ from core.bundle import ModelBundle, Situation
 from core.errors import CannotCompose, NothingDone
 from core.low_rank import FactorisedLayer, LowRankReport, cumulative_energy, largest_saving_rank
 from core.progress import Note, Progress, Steps
+from core.settings import choice, names, slider
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
-from optimizers.technique import Context, Technique, choice, names, slider
+from optimizers.technique import Context, Technique
 from optimizers.training.settings import FineTuning
 
 _ZEROS = ("magnitude_pruning", "two_four")

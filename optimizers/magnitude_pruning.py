@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from core.bundle import ModelBundle, Situation
 from core.errors import CannotCompose, NothingDone
 from core.progress import Note, Progress, Steps
+from core.settings import choice, slider
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
-from optimizers.technique import Context, Technique, choice, slider
+from optimizers.technique import Context, Technique
 from optimizers.training.settings import FineTuning
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from core.bundle import ModelBundle, Situation
 from core.errors import CannotCompose, NothingDone
 from core.progress import Steps
 from core.quantization import TrainingPrecision
+from core.settings import choice, slider
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
-from optimizers.technique import Context, Technique, choice, slider
+from optimizers.technique import Context, Technique
 from optimizers.training.settings import TrainingSettings
 
 if TYPE_CHECKING:

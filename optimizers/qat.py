@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from core.bundle import ModelBundle, Situation
 from core.progress import Steps
+from core.settings import slider
 from optimizers.fit import require_arithmetic, require_training_images
 from optimizers.int8 import Int8
-from optimizers.technique import Context, slider
+from optimizers.technique import Context
 from optimizers.training.settings import FineTuning
 
 if TYPE_CHECKING:

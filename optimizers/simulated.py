@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from core.bundle import ModelBundle, Situation
 from core.errors import CannotCompose
 from core.progress import Note, Steps
+from core.settings import choice, names, slider
 from optimizers.fit import refuse_repetition, require_float
-from optimizers.technique import Context, Technique, choice, names, slider
+from optimizers.technique import Context, Technique
 
 if TYPE_CHECKING:
     from optimizers.quantization.simulation import Format

@@ -8,10 +8,11 @@ from typing import ClassVar, Literal
 from core.bundle import ModelBundle, Precision, Situation
 from core.errors import CannotCompose
 from core.progress import Steps
+from core.settings import choice, names, slider
 from optimizers.fit import refuse_repetition, require_float
 from optimizers.quantization.engines import FORMS, weight_quantizer, weight_refusal
 from optimizers.quantization.quantizer import WeightGrid
-from optimizers.technique import Context, Technique, choice, names, slider
+from optimizers.technique import Context, Technique
 
 
 class WeightOnly(Technique):

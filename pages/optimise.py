@@ -8,7 +8,7 @@ from experiments.fitting import why_unfit
 from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml, why_refused
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
-from runtimes import EXTRAS, RUNTIMES
+from runtimes import EXTRAS, RUNTIMES, Runtime, with_settings
 from sample_models import MODELS
 from ui import tables, text
 from ui.queue import enqueue
@@ -82,7 +82,7 @@ def pick_device() -> Device:
 
 def pick_runtime(device: Device) -> str:
     """The runtime to export for; what is not here is shown with its reason."""
-    reasons = {key: runtime.why_unavailable(device) for key, runtime in RUNTIMES.items()}
+    reasons = {key: as_usual(key, device).why_unavailable(device) for key in RUNTIMES}
     here = [key for key, reason in reasons.items() if reason is None]
     start = STATE["optimise.start"].runtime
     chosen = st.segmented_control(
@@ -98,6 +98,25 @@ def pick_runtime(device: Device) -> str:
     st.caption(RUNTIMES[chosen].summary)
     draw_absent({RUNTIMES[key].title: reason for key, reason in reasons.items() if reason})
     return chosen
+
+
+def as_usual(key: str, device: Device) -> Runtime:
+    """A runtime with the settings to begin with on that device."""
+    runtime = RUNTIMES[key]
+    return with_settings(runtime, runtime.settings.usual(device))
+
+
+def set_engine(key: str, device: Device) -> Runtime:
+    """The chosen runtime with its settings as they are set on screen; as they were, with the reason, if unfit."""
+    start, usual = STATE["optimise.start"], as_usual(key, device).settings
+    begin = start.engine if start.runtime == key and start.device == device.id else usual
+    with st.expander("Engine", key=f"engine-{key}"):
+        try:
+            engine = controls(begin, key=key_of(f"engine.{key}.{device.kind}"))
+        except BadInput as error:
+            misfits.append(f"Engine: {error}")
+            engine = begin
+    return with_settings(RUNTIMES[key], engine)
 
 
 def draw_absent(reasons: dict[str, str]) -> None:
@@ -127,7 +146,7 @@ def apply_earlier(key: str) -> None:
     STATE["optimise.order"] = tuple(swapped.get(each, each) for each in STATE["optimise.order"])
 
 
-def draw_group(title: str, keys: tuple[str, ...], device: Device, runtime: str) -> dict[str, Technique]:
+def draw_group(title: str, keys: tuple[str, ...], device: Device, runtime: Runtime) -> dict[str, Technique]:
     """The techniques of a group, in the order they apply; the settings of those that are on."""
     with st.container(border=True, gap="xsmall", key=f"group-{title}"):
         st.markdown(f":small[:gray[**{title}**]]")
@@ -221,7 +240,9 @@ def draw_summary(recipe: Recipe) -> None:
         f"Start from the **{model.title}** on {model.dataset.title}",
         *(f"**{text.escape(technique.label())}**" for technique in recipe.techniques),
         f"Export for **{RUNTIMES[recipe.runtime].title}**",
-        f"Measure accuracy only on **{text.escape(place.name)}**"
+        f"Build for **{recipe.engine.target(place).name}**; nothing is run or measured here"
+        if recipe.engine.builds_ahead
+        else f"Measure accuracy only on **{text.escape(place.name)}**"
         if recipe.is_simulated
         else f"Measure on **{text.escape(place.name)}**, batch size {recipe.measurement.batch_size}",
     ]
@@ -281,7 +302,6 @@ st.title("Optimise")
 st.caption("Switch techniques on, move their sliders, and run. Every variant is compared with the untouched model.")
 if setting := st.query_params.get("look"):
     draw_pointer(setting)
-misfits: list[str] = []
 left, right = st.columns([5, 3], gap="large")
 with left:
     st.subheader("Model and place")
@@ -296,7 +316,8 @@ with left:
     )
     with device_column:
         device = pick_device()
-    runtime = pick_runtime(device)
+    misfits: list[str] = []
+    runtime = set_engine(pick_runtime(device), device)
     st.subheader("Techniques")
     settings: dict[str, Technique] = {}
     for title, keys in GROUPS.items():
@@ -317,7 +338,8 @@ with right, st.container(key="recipe"):
     recipe = Recipe(
         model=STATE["model"],
         techniques=tuple(settings[key] for key in active()),
-        runtime=runtime,
+        runtime=runtime.key,
+        engine=runtime.settings,
         device=device.id,
         measurement=measurement,
         seed=seed,

@@ -1,18 +1,27 @@
 """The formats a model can ship in and the engines that serve them, one file each."""
 
 from runtimes.extras import EXTRAS, Extra
-from runtimes.onnxruntime_ import OnnxRuntime
-from runtimes.openvino_ import OpenVino
-from runtimes.pytorch import PyTorch
-from runtimes.runtime import Artifact, Runtime, Session
-from runtimes.tensorrt_ import TensorRt
+from runtimes.onnxruntime_ import OnnxRuntime, OnnxRuntimeSettings
+from runtimes.openvino_ import OpenVino, OpenVinoSettings
+from runtimes.pytorch import CompileSettings, PyTorch, PyTorchSettings
+from runtimes.runtime import Aids, Artifact, EngineSettings, Runtime, Session, with_settings
+from runtimes.tensorrt_ import TensorRt, TensorRtSettings
 
 RUNTIMES: dict[str, Runtime] = {
-    "pytorch": PyTorch(compiles=False),
-    "torch_compile": PyTorch(compiles=True),
-    "onnxruntime": OnnxRuntime(),
-    "openvino": OpenVino(),
-    "tensorrt": TensorRt(),
+    "pytorch": PyTorch(PyTorchSettings()),
+    "torch_compile": PyTorch(CompileSettings()),
+    "onnxruntime": OnnxRuntime(OnnxRuntimeSettings()),
+    "openvino": OpenVino(OpenVinoSettings()),
+    "tensorrt": TensorRt(TensorRtSettings()),
 }
 
-__all__ = ["EXTRAS", "RUNTIMES", "Artifact", "Extra", "Runtime", "Session"]
+
+def runtime_of(artifact: Artifact) -> Runtime:
+    """The engine that opens the artifact, with the settings it was made for."""
+    return with_settings(RUNTIMES[artifact.runtime], artifact.engine)
+
+
+__all__ = [
+    "EXTRAS", "RUNTIMES", "Aids", "Artifact", "EngineSettings", "Extra", "Runtime", "Session", "runtime_of",
+    "with_settings",
+]  # fmt: skip

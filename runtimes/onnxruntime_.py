@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from core.bundle import ModelBundle, Situation
 from core.data import Floats
 from core.devices import Device
 from core.errors import CannotCompose, Unavailable
 from core.layers import LayerProfile
+from core.settings import choice
 from runtimes.fit import refuse_fp16_on_cpu, why_not_installed
 from runtimes.onnx_file import write_onnx
-from runtimes.runtime import Artifact, Session
+from runtimes.runtime import NO_AIDS, Aids, Artifact, EngineSettings, Session
 from runtimes.sample_code import sample_code
 
 _CUDA = "CUDAExecutionProvider"
@@ -27,8 +29,30 @@ def logits(x):
 """
 
 
+class OnnxRuntimeSettings(EngineSettings):
+    """Which of its providers computes, and how far it may rewrite the graph."""
+
+    provider: Literal["device", "tensorrt"] = choice(
+        "device",
+        title="Execution provider",
+        help="What computes inside ONNX Runtime: its own kernels for the chosen device (CPU or CUDA), or, on an NVIDIA "
+        "GPU, TensorRT, which builds an engine when the file is opened.",
+        labels={"device": "The device's own", "tensorrt": "TensorRT"},
+    )
+    rewriting: Literal["all", "extended", "basic", "none"] = choice(
+        "all",
+        title="Graph rewriting",
+        help="How far the graph is rewritten when it is opened: fused operations and layouts for this processor (all), "
+        "without the layouts (extended), only what is redundant removed (basic), or left as it is (none).",
+        labels={"all": "All", "extended": "Extended", "basic": "Basic", "none": "None"},
+    )
+
+
+@dataclass(frozen=True)
 class OnnxRuntime:
     """Microsoft's engine for ONNX files."""
+
+    settings: OnnxRuntimeSettings
 
     key = "onnxruntime"
     title = "ONNX Runtime"
@@ -75,9 +99,9 @@ class OnnxRuntime:
                 action="Choose the CPU as the device",
             )
 
-    def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
+    def export(self, bundle: ModelBundle, folder: Path, aids: Aids = NO_AIDS) -> Artifact:
         """Write `model.onnx`, for any batch size."""
-        return Artifact(self.key, bundle.precision, folder, (write_onnx(bundle, folder),))
+        return Artifact(self.key, bundle.precision, folder, (write_onnx(bundle, folder),), self.settings)
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
         """A session. Raises `Unavailable` where the GPU provider fails to load."""

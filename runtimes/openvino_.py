@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from core.bundle import ModelBundle, OnnxGraph, OpenVinoModel, Situation
 from core.data import Floats
 from core.devices import Device
 from core.errors import CannotCompose
 from core.layers import LayerProfile
+from core.settings import choice, slider
 from runtimes.fit import refuse_fp16_on_cpu, why_not_installed
 from runtimes.onnx_file import onnx_bytes
-from runtimes.runtime import Artifact, Session
+from runtimes.runtime import NO_AIDS, Aids, Artifact, EngineSettings, Session
 from runtimes.sample_code import sample_code
 
 _FILES = ("model.xml", "model.bin")
@@ -29,8 +31,52 @@ def logits(x):
 """
 
 
+class OpenVinoSettings(EngineSettings):
+    """What it is tuned for, and where it runs."""
+
+    hint: Literal["latency", "throughput"] = choice(
+        "latency",
+        title="Tuned for",
+        help="Latency answers one request as fast as it can. Throughput shares the cores out among several requests "
+        "at once: more images a second, each of which waits longer.",
+        labels={"latency": "Latency", "throughput": "Throughput"},
+    )
+    streams: int = slider(
+        0,
+        low=0,
+        high=64,
+        step=1,
+        title="Streams",
+        unit="streams",
+        help="Requests that are computed at the same time. 0 lets OpenVINO decide.",
+        only_if=("hint", ("throughput",)),
+    )
+    place: Literal["CPU", "GPU", "NPU"] = choice(
+        "CPU",
+        title="Runs on",
+        help="Intel's integrated or discrete GPU, or its NPU, where this machine has one with its driver.",
+        labels={"CPU": "CPU", "GPU": "Intel GPU", "NPU": "Intel NPU"},
+    )
+    file: Literal["ir", "onnx"] = choice(
+        "ir",
+        title="File",
+        help="OpenVINO's own format (an .xml graph and a .bin of weights), or one .onnx file, which it reads as well.",
+        labels={"ir": "OpenVINO IR", "onnx": "ONNX"},
+    )
+    weights: Literal["fp32", "fp16"] = choice(
+        "fp32",
+        title="Weights in the file",
+        help="FP16 halves the file of a network in float. Computed is as before, with weights rounded to 11 bits.",
+        labels={"fp32": "FP32", "fp16": "FP16"},
+        only_if=("file", ("ir",)),
+    )
+
+
+@dataclass(frozen=True)
 class OpenVino:
     """Intel's engine."""
+
+    settings: OpenVinoSettings
 
     key = "openvino"
     title = "OpenVINO"
@@ -53,7 +99,7 @@ class OpenVino:
                 action="Choose fp32 or INT8",
             )
 
-    def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
+    def export(self, bundle: ModelBundle, folder: Path, aids: Aids = NO_AIDS) -> Artifact:
         """Write `model.xml` and `model.bin`, for any batch size; weights stay fp32, bf16 is chosen when opened.
 
         An OpenVINO model is written as it is, with the options for the engine that it carries.
@@ -67,7 +113,7 @@ class OpenVino:
 
             # The default would round every weight to fp16.
             openvino.save_model(_converted(bundle), xml, compress_to_fp16=False)
-        return Artifact(self.key, bundle.precision, folder, _FILES)
+        return Artifact(self.key, bundle.precision, folder, _FILES, self.settings)
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
         """A session that answers one request at a time."""

@@ -8,22 +8,24 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from core.bundle import Form, ModelBundle, Precision, Situation
 from core.data import Floats
 from core.devices import Device
 from core.errors import CannotCompose
 from core.layers import LayerProfile
+from core.settings import choice
 from core.torchao_import import import_torchao, import_x86_quantizer
 from runtimes.compiling import QUANTIZED, compiling, has_fixed_shapes
 from runtimes.cuda import graphed, no_graph_on_cpu, staged
 from runtimes.fit import refuse_bf16_before_ampere, refuse_fp16_on_cpu, why_not_installed
-from runtimes.runtime import Artifact, Session
+from runtimes.runtime import NO_AIDS, Aids, Artifact, EngineSettings, Session
 from runtimes.sample_code import sample_code
 
 if TYPE_CHECKING:
@@ -32,19 +34,69 @@ if TYPE_CHECKING:
 _FILE = "model.pt2"
 
 
-class PyTorch:
-    """The exported program run by PyTorch itself, as it is or compiled."""
+class PyTorchSettings(EngineSettings):
+    """How images and weights lie in memory."""
 
-    def __init__(self, *, compiles: bool) -> None:
-        self.compiles = compiles
-        self.key = "torch_compile" if compiles else "pytorch"
-        self.title = "torch.compile" if compiles else "PyTorch"
-        self.summary = (
+    layout: Literal["channels_last", "contiguous"] = choice(
+        "channels_last",
+        title="Memory layout",
+        help="Channels last keeps the channels of a pixel together, which suits the fast kernels of convolutions; "
+        "contiguous keeps each channel together, as PyTorch does unasked.",
+        labels={"channels_last": "Channels last", "contiguous": "Contiguous"},
+    )
+
+
+class CompileSettings(PyTorchSettings):
+    """What the compiler is asked to try."""
+
+    mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = choice(
+        "default",
+        title="Compile mode",
+        help="Default compiles fastest. Reduce overhead records CUDA graphs on a GPU, so that the host launches one "
+        "thing per call. Max autotune times several kernels for each product and keeps the fastest: minutes.",
+        labels={
+            "default": "Default",
+            "reduce-overhead": "Reduce overhead",
+            "max-autotune": "Max autotune",
+            "max-autotune-no-cudagraphs": "Max autotune, no CUDA graphs",
+        },
+    )
+
+
+@dataclass(frozen=True)
+class PyTorch:
+    """The exported program run by PyTorch itself."""
+
+    settings: PyTorchSettings
+
+    @property
+    def compiles(self) -> bool:
+        """Whether its compiler makes kernels of the program when it is opened."""
+        return isinstance(self.settings, CompileSettings)
+
+    @property
+    def key(self) -> str:
+        """Its place in the registry."""
+        return "torch_compile" if self.compiles else "pytorch"
+
+    @property
+    def title(self) -> str:
+        """Its name on screen."""
+        return "torch.compile" if self.compiles else "PyTorch"
+
+    @property
+    def summary(self) -> str:
+        """One line: what it is and when to choose it."""
+        return (
             "PyTorch's compiler fuses operations into generated code: faster calls after a build of seconds to minutes."
-            if compiles
+            if self.compiles
             else "The exported program, one operation at a time: works everywhere, the usual point of reference."
         )
-        self.requirements: tuple[str, ...] = ("torch", "torchao", "numpy", "pillow")
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """Distributions that the sample code needs."""
+        return ("torch", "torchao", "numpy", "pillow")
 
     def why_unavailable(self, device: Device) -> str | None:
         """One sentence on why it cannot run on that device, or None."""
@@ -72,7 +124,7 @@ class PyTorch:
         refuse_fp16_on_cpu(situation)
         refuse_bf16_before_ampere(situation)
 
-    def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
+    def export(self, bundle: ModelBundle, folder: Path, aids: Aids = NO_AIDS) -> Artifact:
         """Write `model.pt2`, for any batch size, and beside it the linear layers that a GPU can serve as 2:4 sparse."""
         import torch
 
@@ -92,7 +144,7 @@ class PyTorch:
         with torch.no_grad():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
         save_program(program, folder / _FILE)
-        return Artifact(self.key, bundle.precision, folder, (_FILE, *beside))
+        return Artifact(self.key, bundle.precision, folder, (_FILE, *beside), self.settings)
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
         """A session; with torch.compile, already compiled for a batch of one and for any of 16 or more.

@@ -2,16 +2,63 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict
 
 from core.bundle import ModelBundle, Precision, Situation
 from core.data import Floats
 from core.devices import Device
 from core.layers import LayerProfile
+from core.progress import Event
+
+
+class EngineSettings(BaseModel):
+    """How an engine is built and opened; each engine has its own, made of the fields of `core.settings`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def label(self) -> str:
+        """A few words on what is not as usual, for titles and legends; empty where all is."""
+        return ""
+
+    @classmethod
+    def usual(cls, device: Device) -> Self:
+        """The settings to begin with on that device."""
+        return cls()
+
+    @property
+    def builds_ahead(self) -> bool:
+        """Whether it only builds, for a device that is not here, so that nothing of it can be run or measured."""
+        return False
+
+    def target(self, device: Device) -> Device:
+        """The device that it builds for: the one it builds on, unless it builds ahead."""
+        return device
+
+
+USUAL = EngineSettings()
+"""Stands for the settings that an engine has unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Aids:
+    """What an export may use; each may be missing."""
+
+    device: Device | None = None
+    """Where it is built, for engines that build for the device at hand; None for the first that fits."""
+    cache: Path | None = None
+    """An existing folder that outlives the run, for what makes the next build faster and nothing else."""
+    report: Callable[[Event], None] = lambda _event: None
+    """Takes events while it works. It may be called from another thread."""
+
+
+NO_AIDS = Aids()
 
 
 @dataclass(frozen=True)
@@ -23,6 +70,8 @@ class Artifact:
     folder: Path
     files: tuple[str, ...]
     """Names inside `folder`, the one to open first."""
+    engine: EngineSettings = USUAL
+    """How it is to be opened."""
 
     @property
     def main_file(self) -> Path:
@@ -52,14 +101,30 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """One format and its engine. Stateless; heavy libraries are imported inside the methods."""
+    """One format and its engine, as a frozen dataclass whose one field are its settings.
 
-    key: str
-    title: str
-    summary: str
-    """One line: what it is and when to choose it."""
-    requirements: tuple[str, ...]
-    """Distributions that the sample code needs."""
+    Heavy libraries are imported inside the methods.
+    """
+
+    @property
+    def key(self) -> str:
+        """Its place in the registry."""
+
+    @property
+    def title(self) -> str:
+        """Its name on screen."""
+
+    @property
+    def summary(self) -> str:
+        """One line: what it is and when to choose it."""
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """Distributions that the sample code needs."""
+
+    @property
+    def settings(self) -> Any:
+        """How it builds and opens: a subclass of `EngineSettings`."""
 
     def why_unavailable(self, device: Device) -> str | None:
         """One sentence on why it cannot run on that device, or None."""
@@ -67,7 +132,7 @@ class Runtime(Protocol):
     def check(self, situation: Situation) -> None:
         """Raises `CannotCompose` with the reason when the techniques' outcome cannot run here."""
 
-    def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
+    def export(self, bundle: ModelBundle, folder: Path, aids: Aids = NO_AIDS) -> Artifact:
         """Write the bundle's network, on the CPU and in eval mode, into an existing folder."""
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
@@ -81,3 +146,11 @@ class Runtime(Protocol):
 
     def sample_code(self, artifact: Artifact) -> str:
         """At most 40 lines of Python: open the artifact beside it, read `contract.json`, print predictions."""
+
+
+def with_settings(runtime: Runtime, settings: EngineSettings) -> Runtime:
+    """The same engine with these settings; with `USUAL` ones, as it is."""
+    if settings == USUAL:
+        return runtime
+    configured: Any = dataclasses.replace(runtime, settings=settings)  # type: ignore[type-var]
+    return configured  # type: ignore[no-any-return]

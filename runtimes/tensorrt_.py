@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.bundle import Form, ModelBundle, Precision, Situation
 from core.data import Floats, InputContract
@@ -19,10 +20,11 @@ from core.devices import Device
 from core.errors import CannotCompose, RunFailed, Unavailable
 from core.formats import why_not_multiplied
 from core.layers import LayerProfile
+from core.settings import choice, slider
 from runtimes.cuda import graphed, staged
 from runtimes.extras import EXTRAS
 from runtimes.onnx_file import onnx_bytes
-from runtimes.runtime import Artifact, Session
+from runtimes.runtime import NO_AIDS, Aids, Artifact, EngineSettings, Session
 from runtimes.sample_code import sample_code
 
 if TYPE_CHECKING:
@@ -53,8 +55,95 @@ def logits(x):
 """
 
 
+GENERATIONS: Mapping[str, tuple[tuple[int, int], str]] = {
+    "SM75": ((7, 5), "Turing"),
+    "SM80": ((8, 0), "Ampere, data centre"),
+    "SM86": ((8, 6), "Ampere"),
+    "SM89": ((8, 9), "Ada"),
+    "SM120": ((12, 0), "Blackwell"),
+}
+"""Compute capability and name of the generations that engines can be built for ahead of time."""
+
+
+class TensorRtSettings(EngineSettings):
+    """For which GPU the engine is built, and how hard the builder tries."""
+
+    build_for: Literal["here", "SM75", "SM80", "SM86", "SM89", "SM120"] = choice(
+        "here",
+        title="Build for",
+        help="The GPU of this machine, or a generation of NVIDIA GPUs that need not be here: then the engine is built "
+        "ahead of time, and neither run nor measured. Needs TensorRT for RTX.",
+        labels={"here": "The GPU here"}
+        | {key: f"{name} ({major}.{minor})" for key, ((major, minor), name) in GENERATIONS.items()},
+    )
+    effort: int = slider(
+        3,
+        low=0,
+        high=5,
+        step=1,
+        title="Optimisation level",
+        help="How many ways to compute each layer the builder tries. Higher levels build longer and may run faster.",
+    )
+    workspace_mib: int = slider(
+        0,
+        low=0,
+        high=16384,
+        step=64,
+        title="Workspace",
+        unit="MiB",
+        help="The most memory that a layer may use for intermediate results. 0 allows all of the GPU's memory.",
+    )
+    usual_batch: int = slider(
+        16,
+        low=1,
+        high=256,
+        step=1,
+        title="Usual batch",
+        unit="images",
+        help="The batch size that the engine is tuned for; it takes others up to the largest.",
+    )
+    largest_batch: int = slider(
+        256,
+        low=1,
+        high=1024,
+        step=1,
+        title="Largest batch",
+        unit="images",
+        help="The largest batch that the engine takes. A smaller one saves memory.",
+    )
+
+    def label(self) -> str:
+        """Which generation it is built for, where that is not the GPU here."""
+        return f"for {GENERATIONS[self.build_for][1]}" if self.builds_ahead else ""
+
+    @classmethod
+    def usual(cls, device: Device) -> TensorRtSettings:
+        """Where there is no GPU, built ahead for Ada."""
+        return cls(build_for="SM89") if device.kind == "cpu" else cls()
+
+    @property
+    def capability(self) -> str | None:
+        """Of the named generation; None for the GPU at hand."""
+        return self.build_for if self.builds_ahead else None
+
+    @property
+    def builds_ahead(self) -> bool:
+        """Whether it is built for a named generation."""
+        return self.build_for != "here"
+
+    def target(self, device: Device) -> Device:
+        """A GPU of the named generation, or the one at hand."""
+        if not self.builds_ahead:
+            return device
+        capability, name = GENERATIONS[self.build_for]
+        return Device("cuda:0", "cuda", f"a GPU of the {name} generation", 0, capability)
+
+
+@dataclass(frozen=True)
 class TensorRt:
     """NVIDIA's engine builder."""
+
+    settings: TensorRtSettings
 
     key = "tensorrt"
     title = "TensorRT"
@@ -66,6 +155,8 @@ class TensorRt:
         extra = EXTRAS[self.key]
         if not extra.is_installed:
             return f"{extra.adds} Install: `{extra.command}`"
+        if self.settings.builds_ahead:
+            return None
         return "Its engines run on NVIDIA GPUs only" if device.kind == "cpu" else None
 
     def check(self, situation: Situation) -> None:
@@ -85,12 +176,14 @@ class TensorRt:
         if reason := why_not_multiplied(situation.precision, situation.device):
             raise CannotCompose(reason[0], expected=reason[1], action="Choose INT8 quantization or fp16")
 
-    def export(self, bundle: ModelBundle, folder: Path) -> Artifact:
+    def export(self, bundle: ModelBundle, folder: Path, aids: Aids = NO_AIDS) -> Artifact:
         """Write `model.engine` for the GPU at hand."""
         skips = bundle.sparsity is not None and bundle.sparsity.pattern == "2:4"
         onnx = onnx_bytes(bundle, bundle.precision)
-        (folder / _FILE).write_bytes(build_engine(onnx, bundle.contract, skips_fours=skips))
-        return Artifact(self.key, bundle.precision, folder, (_FILE,))
+        (folder / _FILE).write_bytes(
+            build_engine(onnx, bundle.contract, capability=self.settings.capability, skips_fours=skips)
+        )
+        return Artifact(self.key, bundle.precision, folder, (_FILE,), self.settings)
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
         """A session. Raises `Unavailable` for an engine of another GPU or version."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from core.quantization import TrainingPrecision
-from optimizers.technique import choice, slider
+from core.settings import choice, slider
 
 if TYPE_CHECKING:
     from optimizers.training.loop import Plan

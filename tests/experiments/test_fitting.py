@@ -10,12 +10,13 @@ from core.bundle import Situation
 from core.devices import Device
 from core.errors import CannotCompose
 from core.progress import Steps
-from experiments import fitting
+from core.settings import choice, slider
 from experiments.fitting import why_unfit
 from experiments.recipe import Recipe, check
 from optimizers import TECHNIQUES
-from optimizers.technique import Context, Technique, choice, slider
+from optimizers.technique import Context, Technique
 from runtimes import RUNTIMES
+from runtimes.pytorch import PyTorch
 from sample_models import MODELS
 
 CPU = Device("cpu", "cpu", "A CPU", 2**30, cpu_flags=frozenset({"avx2"}))
@@ -50,33 +51,31 @@ class Picky(Technique):
 def test_one_setting_that_fits_is_enough(wants: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TECHNIQUES, "picky", Picky)
     monkeypatch.setattr(Picky, "wants", wants)
-    assert why_unfit("picky", MODEL, "pytorch", CPU) is None
+    assert why_unfit("picky", MODEL, RUNTIMES["pytorch"], CPU) is None
 
 
 def test_where_none_fits_the_reason_is_that_of_the_usual_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TECHNIQUES, "picky", Picky)
     monkeypatch.setattr(Picky, "wants", "c")
-    assert why_unfit("picky", MODEL, "pytorch", CPU) == "Picky with a."
+    assert why_unfit("picky", MODEL, RUNTIMES["pytorch"], CPU) == "Picky with a."
 
 
 def test_the_runtime_has_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TECHNIQUES, "picky", Picky)
     monkeypatch.setattr(Picky, "wants", "a")
 
-    class Runtime:
-        @staticmethod
-        def check(situation: Situation) -> None:
-            raise CannotCompose("the engine says no")
+    def refuse(runtime: object, situation: Situation) -> None:
+        raise CannotCompose("the engine says no")
 
-    monkeypatch.setitem(fitting.RUNTIMES, "pytorch", Runtime)  # type: ignore[arg-type]
-    assert why_unfit("picky", MODEL, "pytorch", CPU) == "the engine says no."
+    monkeypatch.setattr(PyTorch, "check", refuse)
+    assert why_unfit("picky", MODEL, RUNTIMES["pytorch"], CPU) == "the engine says no."
 
 
 def test_what_only_another_runtime_or_a_gpu_can_do_is_unfit_with_the_reason() -> None:
-    assert "eager PyTorch" in str(why_unfit("int8", MODEL, "pytorch", CPU))
-    assert "PyTorch as the runtime" in str(why_unfit("simulated", MODEL, "onnxruntime", CPU))
-    assert "bf16" in str(why_unfit("mixed_precision", "efficientnet_lite0", "pytorch", CPU))
-    assert why_unfit("mixed_precision", MODEL, "pytorch", CPU) is None, "it can be fine-tuned in FP32"
+    assert "eager PyTorch" in str(why_unfit("int8", MODEL, RUNTIMES["pytorch"], CPU))
+    assert "PyTorch as the runtime" in str(why_unfit("simulated", MODEL, RUNTIMES["onnxruntime"], CPU))
+    assert "bf16" in str(why_unfit("mixed_precision", "efficientnet_lite0", RUNTIMES["pytorch"], CPU))
+    assert why_unfit("mixed_precision", MODEL, RUNTIMES["pytorch"], CPU) is None, "it can be fine-tuned in FP32"
 
 
 @pytest.mark.parametrize("key", list(TECHNIQUES))
@@ -92,12 +91,12 @@ def test_what_a_recipe_takes_as_it_is_is_never_unfit(key: str, model: str) -> No
             check(Recipe(model=model, techniques=(TECHNIQUES[key](),), runtime=runtime))
         except CannotCompose:
             continue
-        assert why_unfit(key, model, runtime, device) is None
+        assert why_unfit(key, model, RUNTIMES[runtime], device) is None
 
 
 def test_without_training_images_pruning_still_fits_and_distillation_does_not() -> None:
     models = [key for key, model in MODELS.items() if not model.dataset.train]
     for model in models:
-        assert why_unfit("structured_pruning", model, "onnxruntime", CPU) is None
-        assert "training images" in str(why_unfit("distillation", model, "onnxruntime", CPU))
+        assert why_unfit("structured_pruning", model, RUNTIMES["onnxruntime"], CPU) is None
+        assert "training images" in str(why_unfit("distillation", model, RUNTIMES["onnxruntime"], CPU))
     assert models

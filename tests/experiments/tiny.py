@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from core.data import Floats
 from core.devices import Device
-from runtimes.runtime import Artifact
+from runtimes.runtime import Artifact, EngineSettings
 
 SHAPE, MEAN, STD = (1, 4, 4), (100.0,), (50.0,)
 
@@ -57,6 +57,8 @@ def odd_artifact(folder: Path, habit: str) -> Artifact:
 
 class OddRuntime:
     """An engine that prints, hangs, crashes or is killed."""
+
+    settings = EngineSettings()
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> OddSession:
         if artifact.files[0] == "hangs":

@@ -16,7 +16,7 @@ from optimizers import TECHNIQUES, Context
 from optimizers.overflow import find_overflows, repaired
 from optimizers.training.arithmetic import arithmetic
 from optimizers.training.loop import Plan, evaluate, train, train_together
-from runtimes.pytorch import PyTorch
+from runtimes import RUNTIMES
 from tests.optimizers.conftest import DATA, TinyNet, build_network, bundle_of, elsewhere, events_and_result, images
 from tests.optimizers.overflowing import Overflowing
 
@@ -102,7 +102,7 @@ def test_a_module_kept_in_float32_stays_so_in_the_exported_program(context: Cont
     torch.manual_seed(0)
     bundle = bundle_of(Overflowing().eval())
     mended = result_of(TECHNIQUES["mixed_precision"](precision="fp16").apply(bundle, context))  # type: ignore[call-arg]
-    runtime, x = PyTorch(compiles=False), bundle.contract.prepare(bundle.data.test.pixels)
+    runtime, x = RUNTIMES["pytorch"], bundle.contract.prepare(bundle.data.test.pixels)
     with runtime.open(runtime.export(mended, tmp_path), context.device, threads=1) as session:
         logits = session.run(x)
     with torch.inference_mode():

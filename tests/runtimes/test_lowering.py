@@ -16,9 +16,9 @@ import torch
 from core.bundle import ModelBundle
 from core.devices import find_device
 from core.reduced import in_float32
+from runtimes import RUNTIMES
 from runtimes.lowering import lowered
 from runtimes.onnx_file import onnx_bytes
-from runtimes.pytorch import PyTorch
 from tests.optimizers.conftest import bundle_of
 from tests.optimizers.overflowing import Overflowing
 
@@ -81,7 +81,7 @@ def test_the_onnx_file_has_casts_around_them_and_their_weights_in_float32(kept: 
 def test_the_exported_program_computes_them_in_float32(
     bundle: ModelBundle, kept: ModelBundle, precision: str, tmp_path: Path
 ) -> None:
-    runtime, device = PyTorch(compiles=False), find_device("cpu")
+    runtime, device = RUNTIMES["pytorch"], find_device("cpu")
     artifact = runtime.export(replace(kept, precision=precision), tmp_path)  # type: ignore[arg-type]
     with runtime.open(artifact, device, threads=1) as session:
         logits = session.run(batch(bundle))

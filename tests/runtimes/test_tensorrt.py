@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from runtimes import RUNTIMES
 from runtimes.extras import EXTRAS
 from runtimes.onnx_file import onnx_bytes
 from runtimes.runtime import Artifact
-from runtimes.tensorrt_ import build_engine
+from runtimes.tensorrt_ import TensorRt, TensorRtSettings, build_engine
 from sample_models.architectures import VisionTransformer
 from tests.optimizers.conftest import CLASSES, TinyNet, TinyTransformer, bundle_of
 
@@ -50,13 +49,13 @@ def test_an_engine_is_built_for_a_named_gpu_without_one(bundle: ModelBundle, pre
 def test_an_engine_may_be_built_to_skip_the_zeros_of_fours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which kernels it takes, the builder decides and does not say; that it was asked can be seen."""
     asked: list[bool] = []
-    build = partial(build_engine, capability="SM89")
 
-    def build_and_note(onnx: bytes, contract: InputContract, *, skips_fours: bool) -> bytes:
+    def build_and_note(onnx: bytes, contract: InputContract, *, capability: str, skips_fours: bool) -> bytes:
         asked.append(skips_fours)
-        return build(onnx, contract, skips_fours=skips_fours)
+        return build_engine(onnx, contract, capability=capability, skips_fours=skips_fours)
 
     monkeypatch.setattr("runtimes.tensorrt_.build_engine", build_and_note)
+    runtime = TensorRt(TensorRtSettings(build_for="SM89"))
     torch.manual_seed(0)
     dense = bundle_of(Wide().eval())
     sparse = with_pattern(dense.module, ("second", "head"), torch.zeros(1, 1, 12, 12), by_error=False)
@@ -65,7 +64,7 @@ def test_an_engine_may_be_built_to_skip_the_zeros_of_fours(tmp_path: Path, monke
     for number, bundle in enumerate(bundles):
         folder = tmp_path / str(number)
         folder.mkdir()
-        assert RUNTIMES["tensorrt"].export(bundle, folder).size_bytes > 1000
+        assert runtime.export(bundle, folder).size_bytes > 1000
     assert asked == [False, True]
 
 

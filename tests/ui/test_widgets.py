@@ -16,7 +16,7 @@ def page(**start: object) -> None:
     from pydantic import BaseModel, ConfigDict
 
     from core.errors import BadInput
-    from optimizers.technique import choice, names, slider, text, variants
+    from core.settings import choice, names, slider, text, variants
     from ui.widgets import controls
 
     class Settings(BaseModel):
