@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import sample_models
 from core.bundle import ModelBundle, Precision
@@ -23,6 +20,7 @@ from core.errors import Unavailable
 from core.macs import count_macs
 from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps, result_of
 from experiments.ahead import PHASES_AHEAD, build_ahead
+from experiments.companions import write_companions
 from experiments.exporting import exported
 from experiments.folders import data_folder
 from experiments.peaks import peaks_for
@@ -44,9 +42,6 @@ from profiling.surroundings import SurroundingsWatch
 from profiling.sweep import batches_of, engine_errors, measure_sweep
 from runtimes import Aids, runtime_of
 from runtimes.runtime import Artifact, Runtime, Session
-
-SAMPLE_COUNT = 16
-"""Test images that travel with an artifact, so that its sample code has something to run on."""
 
 ArtifactOf = Callable[[str], Artifact]
 """The artifact of the newest finished run of the recipe with that digest; raises `BadInput` or `Unavailable`."""
@@ -259,16 +254,6 @@ def _time(
         yield PhaseStarted(title="Energy", timed=True)
     timed["energy"] = yield from measure_energy(subject, x, device)
     return timed
-
-
-def write_companions(bundle: ModelBundle, folder: Path) -> None:
-    """What an artifact needs beside it to be used: its input contract and a few real images."""
-    contract = {"shape": bundle.contract.shape, **asdict(bundle.contract)}
-    for part_of_shape in ("channels", "height", "width"):
-        del contract[part_of_shape]
-    (folder / "contract.json").write_text(json.dumps(contract, indent=1))
-    samples = bundle.data.test.take(SAMPLE_COUNT)
-    np.savez_compressed(folder / "samples.npz", pixels=samples.pixels, labels=samples.targets)
 
 
 def _new_folder(folder: Path) -> Path:
