@@ -1,6 +1,5 @@
 """What this machine offers and what is installed."""
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
@@ -10,19 +9,7 @@ from experiments.folders import data_folder
 from runtimes import EXTRAS, RUNTIMES
 from ui import text
 from ui.state import devices, gpu_absence
-
-LIBRARIES = (
-    "streamlit", "torch", "torchvision", "torch-pruning", "onnx", "onnxruntime", "openvino",
-    "numpy", "scipy", "pandas", "plotly", "pydantic", "sqlalchemy", "nvidia-ml-py",
-)  # fmt: skip
-
-
-def installed(distribution: str) -> str:
-    """The installed version, or a dash."""
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "–"
+from ui.whats_new_view import draw_generations, draw_libraries, draw_newest, draw_unlocked
 
 
 @st.cache_data(ttl=30, show_spinner="Adding up the data folder")
@@ -59,7 +46,8 @@ if reason := gpu_absence():
 
 st.subheader("Runtimes")
 for runtime in RUNTIMES.values():
-    absence = runtime.why_unavailable(devices()[0])
+    absences = [runtime.why_unavailable(device) for device in devices()]
+    absence = None if None in absences else absences[-1]
     badge = ":gray-badge[Not here]" if absence else ":green-badge[Ready]"
     st.markdown(f"{badge} **{runtime.title}** · {absence or runtime.summary}")
 for extra in (extra for extra in EXTRAS.values() if extra.key not in RUNTIMES):
@@ -67,20 +55,20 @@ for extra in (extra for extra in EXTRAS.values() if extra.key not in RUNTIMES):
     how = "" if extra.is_installed else f" Install: `{extra.command}`"
     st.markdown(f"{badge} **{extra.title}** · {extra.adds}{how}")
 
-libraries, data = st.columns(2)
-with libraries:
-    st.subheader("Libraries")
-    st.dataframe(
-        pd.DataFrame({"Library": LIBRARIES, "Version": [installed(name) for name in LIBRARIES]}),
-        hide_index=True,
-        height="content",
-    )
-with data:
-    st.subheader("Data folder")
-    st.code(data_folder(), language=None)
-    by_name = sizes(data_folder())
-    st.metric("In total", text.data_size(sum(by_name.values())))
-    st.dataframe(
-        pd.DataFrame({"Entry": by_name.keys(), "Size": [text.data_size(size) for size in by_name.values()]}),
-        hide_index=True,
-    )
+st.subheader("What this machine unlocks")
+draw_unlocked(devices())
+st.markdown("**What NVIDIA's generations unlock**")
+draw_generations(devices())
+
+st.subheader("Libraries")
+draw_libraries(devices())
+draw_newest()
+
+st.subheader("Data folder")
+st.code(data_folder(), language=None)
+by_name = sizes(data_folder())
+st.metric("In total", text.data_size(sum(by_name.values())))
+st.dataframe(
+    pd.DataFrame({"Entry": by_name.keys(), "Size": [text.data_size(size) for size in by_name.values()]}),
+    hide_index=True,
+)
