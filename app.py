@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from ui import errors, headers  # noqa: E402
+from ui import downloads, errors, headers  # noqa: E402
 
 
 @asynccontextmanager
@@ -35,6 +35,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
 app = st.App(
     ROOT / "ui" / "main.py",
     lifespan=lifespan,
+    routes=[downloads.PACKAGES],
     middleware=[Middleware(headers.SecurityHeaders)],
     on_script_error=errors.show,
 )

@@ -12,15 +12,20 @@ import pandas as pd
 
 from core.errors import BadInput, StudioError
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Progress
+from experiments.ahead import describe_ahead
 from experiments.compare import against_baseline, describe, describe_simulations, simulations, variants
 from experiments.cost import Currency, Price
 from experiments.folders import data_folder
+from experiments.package import Options, artifact_of, build_package
+from experiments.package_texts import unpacking
 from experiments.recipe import Recipe, check, from_yaml, with_references
 from experiments.report import Wishes, compose
 from experiments.resuming import can_resume
 from experiments.scheduler import bury_if_dead
 from experiments.store import RunRecord, Store, open_store
+from experiments.truth import Sources, matrix, variants_of
 from experiments.worker import execute
+from profiling.fidelity import Fidelity
 from sample_models import MODELS, card
 
 BAR_WIDTH = 30
@@ -38,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     _add_report_options(
         commands.add_parser("report", help="write the comparison of a model's variants as one HTML file")
     )
+    _add_package_options(commands.add_parser("package", help="write a finished run as one zip that runs elsewhere"))
+    _add_truth_options(commands.add_parser("truth", help="print every variant in every runtime, beside its source"))
     commands.add_parser("models", help="list the bundled models")
     commands.add_parser("runs", help="list the runs so far")
     options = parser.parse_args(arguments)
@@ -48,6 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
             return resume(options.run)
         if options.command == "report":
             return report(options)
+        if options.command == "package":
+            return package(options)
+        if options.command == "truth":
+            return truth(options)
         return list_models() if options.command == "models" else list_runs()
     except StudioError as error:
         print(error, file=sys.stderr)
@@ -78,12 +89,24 @@ def _compare(store: Store, recipe: Recipe, *, again: bool = False, resumed: RunR
         if record.state != "finished":
             return _explain(record)
         records.append(record)
+    if recipe.engine.builds_ahead:
+        return _tell_ahead(store, records[0])
     print("\n" + describe(against_baseline(variants(records), store.results([record.id for record in records]))))
     if recipe.is_simulated:
         print("\n" + describe_simulations(_simulations(store, records)))
         return 0
     print(f"\nArtifact: {data_folder() / 'runs' / records[1 % len(records)].id / 'artifact'}")
     return 0
+
+
+def _tell_ahead(store: Store, record: RunRecord) -> int:
+    """Print what the parser says of every operator and, where there is an engine, where it lies."""
+    result = store.ahead_result(record.id)
+    assert result, "a finished build has a result"
+    print("\n" + describe_ahead(result))
+    if result.artifact_files:
+        print(f"\nEngine: {data_folder() / 'runs' / record.id / 'artifact' / result.artifact_files[0]}")
+    return 0 if result.artifact_files else 1
 
 
 def _explain(record: RunRecord) -> int:
@@ -198,6 +221,53 @@ def _settings(store: Store, options: argparse.Namespace) -> str:
         offered = " or ".join(each.replace("|", ",") for each in measured)
         raise BadInput(f"Nothing was measured with {options.settings}", expected=offered)
     return str(wanted)
+
+
+def _add_package_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="id of the run, as `runs` lists it")
+    parser.add_argument("out", type=Path, help="the file to write, such as model.zip")
+    parser.add_argument("--server", action="store_true", help="with an HTTP server and a Dockerfile")
+    parser.add_argument("--triton", action="store_true", help="with a model repository for NVIDIA Triton")
+
+
+def package(options: argparse.Namespace) -> int:
+    """Write what the Export page offers, and print how to use it."""
+    store = open_store()
+    record, result = store.run(options.run), store.result(options.run)
+    if record is None:
+        raise BadInput(f"There is no run {options.run}", action="List them with: python3 studio.py runs")
+    artifact_of(record)
+    assert result, "a run with a summary has a result"
+    made = build_package(record, result, Options(options.server, options.triton), options.out)
+    print(f"Package: {made.path.resolve()}\nSHA-256: {made.sha256}\n\n{unpacking(made.path.name, made.folder)}")
+    for usage in made.usages:
+        print(f"{usage.title}\n\n{usage.commands}" + (f"\n{usage.note}\n" if usage.note else ""))
+    return 0
+
+
+def _add_truth_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="key of the model, as `models` lists it")
+    parser.add_argument(
+        "--settings", help="device, batch size and threads, such as cpu,1,0 (default: of the newest run)"
+    )
+    parser.add_argument("--show", default="agreement", help="agreement, accuracy, latency, size, build or cold_start")
+
+
+def truth(options: argparse.Namespace) -> int:
+    """Print the matrix of the Truth page."""
+    from ui.truth_texts import ASPECTS, as_text
+
+    if options.show not in ASPECTS:
+        raise BadInput(f"--show is {options.show}", expected=" or ".join(ASPECTS))
+    store = open_store()
+
+    def fidelity(run_id: str) -> Fidelity | None:
+        result = store.result(run_id)
+        return result.fidelity if result else None
+
+    found = variants_of(store, options.model, _settings(store, options))
+    print(as_text(matrix(found, Sources(fidelity, store.ahead_result)), ASPECTS[options.show]))
+    return 0
 
 
 def list_models() -> int:

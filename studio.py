@@ -6,8 +6,10 @@ python3 studio.py test [PYTEST ARGUMENTS]    install what is missing, then lint,
 python3 studio.py optimize RECIPE.yaml       carry out a recipe and print the comparison
 python3 studio.py resume RUN                 go on with a run that ended before its result
 python3 studio.py report MODEL OUT.html      write the comparison of a model's variants as one file
+python3 studio.py package RUN OUT.zip        write a finished run as one zip (--server, --triton)
+python3 studio.py truth MODEL                print every variant in every runtime, beside its source
 python3 studio.py models | runs              list the bundled models, or the runs so far
-python3 studio.py install tensorrt           add an optional part (or: tensorflow)
+python3 studio.py install tensorrt           add an optional part (or: tensorrt-rtx, tensorflow)
 """
 
 import sys
@@ -35,6 +37,7 @@ ROOT = Path(__file__).resolve().parent
 MAIN_ENVIRONMENT = ROOT / ".venv"
 EXTRAS = {
     "tensorrt": (MAIN_ENVIRONMENT, "requirements-tensorrt.txt"),
+    "tensorrt-rtx": (MAIN_ENVIRONMENT, "requirements-tensorrt-rtx.txt"),
     "tensorflow": (ROOT / ".venv-tensorflow", "requirements-tensorflow.txt"),
 }
 CHECKS = (
@@ -56,7 +59,7 @@ def main(arguments: list[str]) -> int:
         install(*EXTRAS[rest[0]])
         print(f"{rest[0]} is installed. Restart the dashboard to use it.")
         return 0
-    if command in ("optimize", "resume", "report", "models", "runs"):
+    if command in ("optimize", "resume", "report", "package", "truth", "models", "runs"):
         return call(install(MAIN_ENVIRONMENT, "requirements.txt"), ["-m", "cli", *arguments])
     print(__doc__)
     return 0 if command in ("", "help", "-h", "--help") else 2

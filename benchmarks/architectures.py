@@ -38,7 +38,7 @@ from core.data import DataSplits, InputContract, Split
 from core.devices import find_device
 from core.macs import count_macs
 from optimizers.pruning.channels import Cut, narrowed, rank
-from runtimes.onnxruntime_ import OnnxRuntime
+from runtimes.onnxruntime_ import OnnxRuntime, OnnxRuntimeSettings
 
 CUT = Cut(ratio=0.3, importance="l2", everywhere_alike=True, round_to=8)
 IMAGES, CLASSES = 4, 10
@@ -189,7 +189,7 @@ def carry_out(row: Row, tell: Callable[[Row], None]) -> Row:
         row = replace(row, cut=_difference(silenced(before, after)(x).numpy(), answer))
     tell(replace(row, problem="exporting"))
     with tempfile.TemporaryDirectory() as folder:
-        runtime, device = OnnxRuntime(), find_device("cpu")
+        runtime, device = OnnxRuntime(OnnxRuntimeSettings()), find_device("cpu")
         artifact = runtime.export(replace(bundle, network=after), Path(folder))
         tell(replace(row, problem="running in ONNX Runtime"))
         with runtime.open(artifact, device, threads=1) as session:

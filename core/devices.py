@@ -12,7 +12,8 @@ import psutil
 
 from core.errors import Unavailable
 
-DeviceKind = Literal["cpu", "cuda"]
+DeviceKind = Literal["cpu", "cuda", "intel"]
+"""`intel` are the processors beside an Intel CPU that OpenVINO drives; a recipe names them as its engine's place."""
 
 
 @dataclass(frozen=True)

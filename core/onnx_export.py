@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from core.data import InputContract
+from core.unsupported import naming_the_operator
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.onnx import ONNXProgram
 
 OPSET = 18
 
@@ -31,12 +33,29 @@ def export_onnx(module: nn.Module, contract: InputContract, *, name_layers: bool
     that name with a number, `blocks.0.attn/0`. The module is exported in eval mode from a copy on the CPU and stays as
     it is. Never call it from two threads at once: the exporter keeps global state.
     """
+    program = onnx_program(module, contract)
+    model = program.model_proto
+    if name_layers:
+        _name_layers(model, {name for name, each in module.named_modules() if hasattr(each, "weight")})
+    _drop_notes(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def onnx_program(module: nn.Module, contract: InputContract) -> ONNXProgram:
+    """What `export_onnx` writes, as the exporter returns it: the graph, and the program of torch it was made from.
+
+    Raises `RunFailed` with the name of an operator that has no translation.
+    """
     import torch
 
     network = copy.deepcopy(module).cpu().eval()
     example = torch.zeros(2, *contract.shape)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    with _quiet(), torch.no_grad():
+    untranslated = naming_the_operator(
+        "PyTorch's exporter to ONNX", (torch.onnx.OnnxExporterError,), action="Choose PyTorch or torch.compile instead"
+    )
+    with _quiet(), untranslated, torch.no_grad():
         program = torch.onnx.export(
             network,
             (example,),
@@ -48,13 +67,8 @@ def export_onnx(module: nn.Module, contract: InputContract, *, name_layers: bool
             dynamic_shapes=({0: batch},),
             verbose=False,
         )
-        assert program is not None
-        model = program.model_proto
-        if name_layers:
-            _name_layers(model, {name for name, each in network.named_modules() if hasattr(each, "weight")})
-        _drop_notes(model)
-        content: bytes = model.SerializeToString()
-    return content
+    assert program is not None
+    return program
 
 
 def _drop_notes(model: Any) -> None:

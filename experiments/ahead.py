@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from core.bundle import ModelBundle, Precision
+from core.bundle import ModelBundle, OnnxGraph, Precision
 from core.compatibility import Compatibility
 from core.devices import find_device
 from core.errors import RunFailed
-from core.progress import Event, Finished, Note, PhaseStarted
+from core.progress import Event, Finished, PhaseStarted
 from core.quantization import QuantizationReport
+from experiments.companions import write_companions
 from experiments.exporting import exported
 from experiments.recipe import Recipe
 from profiling.machine import Conditions, conditions
-from runtimes.tensorrt_compatible import compatibility_of
+from runtimes.tensorrt_compatible import compatibility
+from runtimes.tensorrt_facts import EngineFacts, read_facts
+from runtimes.tensorrt_graph import graph_of
 
 PHASES_AHEAD = ("Compatible?", "Build")
 
@@ -47,9 +51,14 @@ class AheadResult(BaseModel):
     compatibility: Compatibility
     conditions: Conditions
     """Of the build, on this machine."""
+    graph_bytes: int
+    """Of the ONNX graph that the builder was given."""
     size_bytes: int | None = None
+    """Of the engine and what it says of itself."""
     build_ms: float | None = None
-    """Exporting the network and building its engine."""
+    """Parsing the graph, building and writing."""
+    facts: EngineFacts | None = None
+    """How it was built; None where it was not."""
     why_no_engine: str = ""
     """One sentence where none was built."""
     artifact_files: tuple[str, ...] = ()
@@ -71,22 +80,44 @@ def build_ahead(bundle: ModelBundle, folder: Path, recipe: Recipe, threads: int)
     """Ask the parser, build in `folder`; the last event is `Finished` with an `AheadResult`."""
     device = find_device(recipe.device)
     yield PhaseStarted(title=PHASES_AHEAD[0])
+    graph = graph_of(bundle)
     found = AheadResult(
         precision=bundle.precision,
         target=recipe.engine.target(device).name,
-        compatibility=compatibility_of(bundle),
+        compatibility=compatibility(graph),
         conditions=conditions(device, threads=threads, seed=recipe.seed),
+        graph_bytes=len(graph),
         quantization=bundle.quantization,
     )
     yield PhaseStarted(title=PHASES_AHEAD[1])
+    write_companions(bundle, folder)
     began = time.perf_counter()
     try:
-        artifact = yield from exported(bundle, recipe.configured_runtime, folder, device)
+        as_graph = replace(bundle, network=OnnxGraph(graph))
+        artifact = yield from exported(as_graph, recipe.configured_runtime, folder, device)
     except RunFailed as reason:  # what the parser said is worth having without an engine
-        yield Note(text=str(reason), warning=True)
         found = found.model_copy(update={"why_no_engine": str(reason)})
     else:
         build_ms = 1000 * (time.perf_counter() - began)
         built = {"size_bytes": artifact.size_bytes, "build_ms": build_ms, "artifact_files": artifact.files}
-        found = found.model_copy(update=built)
+        found = found.model_copy(update=built | {"facts": read_facts(folder)})
     yield Finished(result=found.model_dump(mode="json"))
+
+
+def describe_ahead(result: AheadResult) -> str:
+    """The build as text: what the parser refuses, what it takes, and what was built. It ends without a newline."""
+    lines = [f"{result.compatibility.parser} on {result.precision} for {result.target}:"]
+    for each in result.compatibility.operators:
+        refused = f"  {len(each.refused)} refused: {each.reason} ({', '.join(each.refused)})" if each.refused else ""
+        lines.append(f"  {each.op:<28} {each.count:>5}{refused}")
+    if result.why_no_engine or result.size_bytes is None or result.build_ms is None:
+        return "\n".join([*lines, "", f"No engine was built. {result.why_no_engine}"])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"The engine has {result.size_bytes:,} bytes ({result.size_bytes / result.graph_bytes:.2f} times its ONNX "
+            f"graph) and took {result.build_ms / 1000:.1f} s. It was built for {result.target} and has not been run "
+            "here: there is no accuracy, latency or memory.",
+        ]
+    )

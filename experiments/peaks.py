@@ -26,8 +26,8 @@ from core.progress import Progress, Steps, result_of
 from experiments.folders import data_folder
 from optimizers import TECHNIQUES, Context, Technique
 from profiling.machine import conditions
-from runtimes import RUNTIMES
-from runtimes.pytorch import torch_threads
+from runtimes import RUNTIMES, Aids
+from runtimes.torch_session import torch_threads
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,8 +41,8 @@ WORKING_SETS = {
     "cuda": (4 * 2**20, 64 * 2**20, 512 * 2**20),
 }
 """Bytes read and written together: of each cache level, and of memory."""
-_SAME_KERNELS = {"torch_compile": "pytorch"}
-"""Its convolutions and matrix products are PyTorch's own, and it would compile the probe for minutes."""
+_SAME_KERNELS = {"torch_compile": "pytorch", "aotinductor": "pytorch"}
+"""Their convolutions and matrix products are PyTorch's own, and they would compile the probe for minutes."""
 
 _ENGINES = {("pytorch", "int8"): "torch_compile"}
 """Where the probe runs in another engine: PyTorch's INT8 convolutions exist only compiled."""
@@ -177,7 +177,7 @@ def _macs_per_s(runtime: str, device: Device, threads: int, precision: Precision
         if technique := _technique(precision):
             context = Context(device, threads, 0, folders[0], _no_student, runtime=runtime)
             bundle = result_of(technique.apply(bundle, context))
-        artifact = RUNTIMES[runtime].export(bundle, folders[1])
+        artifact = RUNTIMES[runtime].export(bundle, folders[1], Aids(device))
         with RUNTIMES[runtime].open(artifact, device, threads=threads) as session:
             x = bundle.contract.prepare(np.resize(bundle.data.test.pixels, (batch, *bundle.contract.shape)))
             return macs / _fastest_s(session.bind(x))

@@ -256,6 +256,13 @@ def check(recipe: Recipe) -> Situation:
             action="Choose another runtime, or leave out the simulation",
         )
     runtime.check(situation)
+    most = getattr(recipe.engine, "largest_batch", None)
+    if recipe.is_timed and most and recipe.measurement.batch_size > most:
+        raise CannotCompose(
+            f"measuring batches of {recipe.measurement.batch_size} images with an engine built for at most {most}",
+            expected="a batch that it takes",
+            action="Raise the largest batch of the engine, or measure a smaller one",
+        )
     if recipe.measurement.cuda_graph and (device.kind != "cuda" or recipe.runtime not in GRAPHABLE):
         raise CannotCompose(
             f"a CUDA graph in {runtime.title} on {device.id}",

@@ -19,9 +19,11 @@ from experiments.recipe import Recipe
 from experiments.sparsity import may_skip
 from profiling.accuracy import Accuracy
 from profiling.energy import Energy, NotMeasured
+from profiling.fidelity import Fidelity
 from profiling.latency import Latency
 from profiling.machine import Conditions
 from profiling.memory import Memory
+from profiling.parallel import Parallel
 from profiling.size import Size
 from profiling.stages import Stages
 from profiling.statistics import wilson_interval
@@ -47,10 +49,14 @@ class RunResult(BaseModel):
     """From nothing imported to the first answer for one image, in a fresh process."""
     artifact_files: tuple[str, ...]
     """Names inside the run's artifact folder, the one to open first."""
+    fidelity: Fidelity | None = None
+    """How its answers differ from those of the network that it was exported or quantized from."""
     surroundings: Surroundings | None = None
     """What else went on while latency was timed; None in results of version 0.1, as are the figures below."""
     sweep: Sweep | None = None
     """Batch sizes up to the one with the highest throughput; None where it was left out."""
+    parallel: Parallel | None = None
+    """Several requests at once; None where the engine is tuned to answer one at a time."""
     stages: Stages | None = None
     """Transfers and computation apart; None on a CPU."""
     energy: Energy | NotMeasured | None = None

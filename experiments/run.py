@@ -22,6 +22,8 @@ from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps, r
 from experiments.ahead import PHASES_AHEAD, build_ahead
 from experiments.companions import write_companions
 from experiments.exporting import exported
+from experiments.fidelity import PHASE as FIDELITY
+from experiments.fidelity import compare_with_source
 from experiments.folders import data_folder
 from experiments.peaks import peaks_for
 from experiments.recipe import MeasurementSettings, Recipe, check, to_yaml
@@ -35,6 +37,7 @@ from profiling.cuda_graph import Replayed
 from profiling.energy import measure_energy
 from profiling.latency import measure_latency
 from profiling.machine import conditions
+from profiling.parallel import Concurrent, measure_parallel
 from profiling.size import measure_size
 from profiling.stages import measure_stages
 from profiling.subject import Subject
@@ -46,6 +49,8 @@ from runtimes.runtime import Artifact, Runtime, Session
 ArtifactOf = Callable[[str], Artifact]
 """The artifact of the newest finished run of the recipe with that digest; raises `BadInput` or `Unavailable`."""
 
+SEVERAL = "Several at once"
+"""The phase in which requests are kept in flight together."""
 _GLANCE_SECONDS = 0.5
 """For timing one of many candidates inside a technique; what ships is timed for as long as the recipe says."""
 
@@ -57,6 +62,17 @@ class _Bench:
     runtime: Runtime
     device: Device
     threads: int
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What became of the model."""
+
+    bundle: ModelBundle
+    source: ModelBundle
+    """The same before it was quantized: what the artifact is compared with."""
+    macs: int
+    """Multiply-accumulates per image, counted while it was still in float."""
 
 
 def run(recipe: Recipe, folder: Path, *, artifact_of: ArtifactOf | None = None) -> Iterator[Event]:
@@ -71,7 +87,8 @@ def run(recipe: Recipe, folder: Path, *, artifact_of: ArtifactOf | None = None) 
     bench = _Bench(recipe.configured_runtime, device, settings.threads or default_threads())
     yield PhaseStarted(title="Load")
     (folder / "recipe.yaml").write_text(to_yaml(recipe))
-    bundle, macs = yield from _transform(sample_models.load(recipe.model), recipe, bench, folder, artifact_of)
+    made = yield from _transform(sample_models.load(recipe.model), recipe, bench, folder, artifact_of)
+    bundle = made.bundle
     shutil.rmtree(folder / "artifact", ignore_errors=True)
     if recipe.engine.builds_ahead:
         yield from build_ahead(bundle, _new_folder(folder / "artifact"), recipe, bench.threads)
@@ -82,12 +99,11 @@ def run(recipe: Recipe, folder: Path, *, artifact_of: ArtifactOf | None = None) 
         yield from _finish_simulated(bundle, artifact, recipe, bench)
         return
     write_companions(bundle, artifact.folder)
-    size = measure_size(bundle, artifact, macs=macs)
-    measured = yield from _measure(bundle, artifact, recipe, bench)
+    size = measure_size(bundle, artifact, macs=made.macs)
+    measured = yield from _measure(made, artifact, recipe, bench)
     result = RunResult(
         **measured,
         size=size,
-        conditions=conditions(device, threads=bench.threads, seed=recipe.seed),
         precision=artifact.precision,
         artifact_files=artifact.files,
         quantization=bundle.quantization,
@@ -108,15 +124,16 @@ def _phases(recipe: Recipe, device: Device) -> tuple[str, ...]:
     if recipe.is_simulated:
         return ("Load", *techniques, "Export", "Accuracy")
     sweep = ("Batch sizes",) if recipe.measurement.sweep_seconds else ()
+    sweep = (*sweep, SEVERAL) if getattr(recipe.engine, "hint", "") == "throughput" else sweep
     on_gpu = ("Transfers", "Energy") if device.kind == "cuda" else ()
-    return ("Load", *techniques, "Export", "Memory", "Accuracy", "Latency", *sweep, *on_gpu, "Layers")
+    return ("Load", *techniques, "Export", "Memory", "Accuracy", FIDELITY, "Latency", *sweep, *on_gpu, "Layers")
 
 
 def _transform(
     bundle: ModelBundle, recipe: Recipe, bench: _Bench, folder: Path, artifact_of: ArtifactOf | None
-) -> Steps[tuple[ModelBundle, int]]:
-    """The bundle after every technique, and its multiply-accumulates per image, counted while it is still in float."""
-    macs, batch_size = count_macs(bundle.module, bundle.contract), recipe.measurement.batch_size
+) -> Steps[_Made]:
+    """The bundle after every technique."""
+    made, batch_size = _Made(bundle, bundle, count_macs(bundle.module, bundle.contract)), recipe.measurement.batch_size
     context = Context(
         bench.device,
         bench.threads,
@@ -124,7 +141,7 @@ def _transform(
         folder,
         sample_models.build_student,
         runtime=recipe.runtime,
-        serve=partial(_served, bench=bench, batch_size=batch_size),
+        serve=None if recipe.engine.builds_ahead else partial(_served, bench=bench, batch_size=batch_size),
         original=partial(sample_models.load, recipe.model),
         finished=artifact_of
         and partial(_opened, artifact_of=artifact_of, bench=bench, x=_input_of(bundle, batch_size)),
@@ -137,8 +154,10 @@ def _transform(
         before, bundle = bundle, (yield from technique.apply(bundle, replace(context, folder=scratch)))
         if bundle.training and bundle.training is not before.training:
             yield Note(text=gain_of(bundle.training).sentence)
-        macs = macs if bundle.quantization else count_macs(bundle.module, bundle.contract)
-    return bundle, macs
+        made = replace(made, bundle=bundle)
+        if not bundle.quantization:
+            made = _Made(bundle, bundle, count_macs(bundle.module, bundle.contract))
+    return made
 
 
 class _Served:
@@ -176,8 +195,9 @@ def _input_of(bundle: ModelBundle, batch_size: int) -> Floats:
     return batches_of(bundle.data.test.pixels, bundle.contract)(batch_size)
 
 
-def _measure(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Bench) -> Steps[dict[str, Any]]:
+def _measure(made: _Made, artifact: Artifact, recipe: Recipe, bench: _Bench) -> Steps[dict[str, Any]]:
     """What serving the artifact shows, by field of `RunResult`."""
+    bundle = made.bundle
     batch_of = batches_of(bundle.data.test.pixels, bundle.contract)
     x = batch_of(recipe.measurement.batch_size)
     yield PhaseStarted(title="Memory")
@@ -188,11 +208,17 @@ def _measure(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Be
         opened = _opened_in_fresh_process(artifact, bench, len(x))
         yield PhaseStarted(title="Accuracy")
         accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract)
+        fidelity = yield from compare_with_source(
+            session, made.source, artifact, bench.device, threads=bench.threads, retrained="qat" in bundle.applied
+        )
         timed = yield from _time(session, batch_of, recipe.measurement, bench)
+        here = conditions(bench.device, threads=bench.threads, seed=recipe.seed)
+        if recipe.engine.target(bench.device) != bench.device:
+            here = here.model_copy(update={"device_name": getattr(session, "device_name", here.device_name)})
     layers = yield from _profile(artifact, x, bench)
     memory = opened.memory.model_copy(update={"in_fresh_process": True})
-    fresh = {"memory": memory, "cold_start_ms": opened.cold_start_ms}
-    return {"build_ms": build_ms, "accuracy": accuracy, **fresh, **timed, **layers}
+    fresh = {"memory": memory, "cold_start_ms": opened.cold_start_ms, "conditions": here}
+    return {"build_ms": build_ms, "accuracy": accuracy, "fidelity": fidelity, **fresh, **timed, **layers}
 
 
 def _finish_simulated(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Bench) -> Iterator[Event]:
@@ -220,6 +246,8 @@ def _profile(artifact: Artifact, x: Floats, bench: _Bench) -> Steps[dict[str, An
     except failures as reason:  # what was measured so far is worth more than the profile
         yield Note(text=f"No profile of the layers: {reason}", warning=not isinstance(reason, Unavailable))
         return {"why_no_layers": str(reason)}
+    if runtime.settings.target(device) != device:
+        return {"layers": layers}  # what is probed is the CPU
     precisions: tuple[Precision, ...] = ("fp32", artifact.precision)
     try:
         peaks = yield from peaks_for(runtime.key, device, threads=bench.threads, precisions=precisions)
@@ -248,6 +276,9 @@ def _time(
     if settings.sweep_seconds:
         yield PhaseStarted(title="Batch sizes", timed=True)
         timed["sweep"] = yield from measure_sweep(session, batch_of, device, seconds=settings.sweep_seconds)
+    if isinstance(session, Concurrent):
+        yield PhaseStarted(title=SEVERAL, timed=True)
+        timed["parallel"] = yield from measure_parallel(session, x)
     if device.kind == "cuda":
         yield PhaseStarted(title="Transfers", timed=True)
         timed["stages"] = measure_stages(session, x)

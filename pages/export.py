@@ -1,25 +1,12 @@
 """A finished variant as one zip: the file that ships, how it was made, what was measured, and code that runs it."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from core.errors import StudioError
-from experiments.package import Package, build_package, sample_code
+from experiments.package import Options, Package, build_package
 from experiments.store import RunRecord
-from ui import tables, text
+from ui import export_view, tables, text
 from ui.state import open_page, store
-
-WHAT = {
-    "recipe.yaml": "how it was made; replay it with `python3 studio.py optimize recipe.yaml`",
-    "result.json": "what was measured on this very file, with the conditions",
-    "contract.json": "input size, normalisation and the names of the classes",
-    "samples.npz": "test images to try it on",
-    "run.py": "the code shown here",
-    "requirements.txt": "what the code needs",
-    "README.txt": "how to use all this",
-    "SHA256SUMS": "checks the files: `sha256sum -c SHA256SUMS`",
-}
 
 
 def choose(finished: list[RunRecord]) -> RunRecord:
@@ -39,65 +26,28 @@ def choose(finished: list[RunRecord]) -> RunRecord:
 
 
 @st.cache_data(show_spinner="Packing …", max_entries=100)
-def package_of(run_id: str) -> Package:
-    """The zip of a finished run, written once."""
+def package_of(run_id: str, options: Options) -> Package:
+    """The zip of a finished run, written once for each choice of options."""
     record, result = store().run(run_id), store().result(run_id)
     assert record
     assert result
-    return build_package(record, result)
+    return build_package(record, result, options)
 
 
 def draw(record: RunRecord) -> None:
     """What the zip holds, the code in it, and the button."""
-    package = package_of(record.id)
+    options = export_view.choose_options()
+    package = package_of(record.id, options)
     if not package.path.exists():
         package_of.clear()
-        package = package_of(record.id)
+        package = package_of(record.id, options)
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        draw_download(package)
-        draw_contents(package)
+        export_view.draw_download(package, record.id)
+        export_view.draw_contents(package)
     with right:
-        st.subheader("How to run it")
-        st.code(how_to_run(package.path), language="bash")
-        st.subheader("Sample code: run.py")
-        st.code(sample_code(record), language="python", height=460)
-
-
-def draw_download(package: Package) -> None:
-    """The button, with the size and the fingerprint of what it gives."""
-    st.download_button(
-        f"Download {text.data_size(package.path.stat().st_size)}",
-        package.path.read_bytes,
-        package.path.name,
-        "application/zip",
-        type="primary",
-        icon=":material/download:",
-        width="stretch",
-        key="download",
-        on_click="ignore",
-    )
-    st.caption(f"`{package.path.name}`")
-    st.caption("SHA-256")
-    st.code(package.sha256, language=None, wrap_lines=True)
-
-
-def draw_contents(package: Package) -> None:
-    """A line for each file in the zip."""
-    st.subheader("What it holds")
-    for name in package.contents:
-        st.markdown(f"`{name}` {WHAT.get(name, '**the network that was measured**')}")
-
-
-def how_to_run(path: Path) -> str:
-    """The commands from the download to the first prediction, the same on every system."""
-    return (
-        f"python -m zipfile -e {path.name} .\n"
-        f"cd {path.stem}\n"
-        "python -m pip install -r requirements.txt\n"
-        "python run.py                  # classifies the images in samples.npz\n"
-        "python run.py photo.png        # classifies your own"
-    )
+        export_view.draw_usages(package)
+        export_view.draw_code(package)
 
 
 st.title("Export")

@@ -110,11 +110,11 @@ def set_engine(key: str, device: Device) -> Runtime:
     """The chosen runtime with its settings as they are set on screen; as they were, with the reason, if unfit."""
     start, usual = STATE["optimise.start"], as_usual(key, device).settings
     begin = start.engine if start.runtime == key and start.device == device.id else usual
-    with st.expander("Engine", key=f"engine-{key}"):
+    with st.expander("Engine settings", key=f"engine-{key}"):
         try:
             engine = controls(begin, key=key_of(f"engine.{key}.{device.kind}"))
         except BadInput as error:
-            misfits.append(f"Engine: {error}")
+            misfits.append(f"Engine settings: {error}")
             engine = begin
     return with_settings(RUNTIMES[key], engine)
 

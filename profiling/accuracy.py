@@ -77,7 +77,7 @@ def measure_accuracy(
     session: Subject, split: Split, contract: InputContract, *, batch_size: int = 256
 ) -> Steps[Accuracy]:
     """Predict every labelled image of the split. Raises `RunFailed` on logits that are not finite."""
-    split = _labelled(split)
+    split, batch_size = _labelled(split), min(batch_size, getattr(session, "largest_batch", batch_size))
     logits: list[Floats] = []
     reported = time.monotonic()
     for start in range(0, len(split), batch_size):

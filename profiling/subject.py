@@ -10,7 +10,10 @@ from core.data import Floats
 
 
 class Subject(Protocol):
-    """An opened session. One whose engine takes GPU memory past PyTorch says so: `allocates_past_torch = True`."""
+    """An opened session. One whose engine takes GPU memory past PyTorch says so: `allocates_past_torch = True`.
+
+    One whose engine takes only so many images at once says how many: `largest_batch = 64`.
+    """
 
     def run(self, x: Floats) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]."""

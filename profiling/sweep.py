@@ -88,8 +88,8 @@ def measure_sweep(
     A batch that runs out of memory ends the sweep, and the session goes on serving; at a batch of 1 it is an error.
     """
     points: list[BatchPoint] = []
-    began, room = time.monotonic(), _Room(device)
-    while not (stopped := _why_stop(points, room.free_bytes, began + seconds - time.monotonic())):
+    began, room, largest = time.monotonic(), _Room(device), getattr(session, "largest_batch", LARGEST_BATCH)
+    while not (stopped := _why_stop(points, room.free_bytes, began + seconds - time.monotonic(), largest)):
         size = 2 ** len(points)
         try:
             points.append(_measure_point(session, batch_of(size), room))
@@ -144,13 +144,17 @@ def _measure_point(session: Subject, x: Floats, room: _Room) -> BatchPoint:
     )
 
 
-def _why_stop(points: Sequence[BatchPoint], free_bytes: int | None, seconds_left: float) -> str | None:
+def _why_stop(
+    points: Sequence[BatchPoint], free_bytes: int | None, seconds_left: float, largest: int = LARGEST_BATCH
+) -> str | None:
     if not points:
         return None
     size, p50_s = points[-1].batch_size, points[-1].p50_ms / 1000
     needed_bytes = _predicted_bytes(points)
     if size >= LARGEST_BATCH:
         return f"{size} is the largest batch that is tried"
+    if 2 * size > largest:
+        return f"The engine takes no more than {largest} images at once"
     if _is_flat(points):
         return "Doubling the batch twice brought less than 5 % more throughput"
     if needed_bytes is not None and free_bytes is not None and needed_bytes > SAFE_SHARE * free_bytes:

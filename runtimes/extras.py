@@ -39,6 +39,12 @@ EXTRAS: dict[str, Extra] = {
         ("tensorrt", "tensorrt_rtx"),
         "NVIDIA's engine builder: usually the fastest way to serve FP16, INT8 and FP8 models on an NVIDIA GPU.",
     ),
+    "tensorrt-rtx": Extra(
+        "tensorrt-rtx",
+        "TensorRT for RTX",
+        ("tensorrt_rtx",),
+        "Builds engines for NVIDIA GPUs that need not be here, and tells without one which operators TensorRT takes.",
+    ),
     "tensorflow": Extra(
         "tensorflow",
         "TensorFlow and LiteRT",

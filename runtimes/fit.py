@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+import sysconfig
+from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 
 from core.bundle import Situation
+from core.devices import Device
 from core.errors import CannotCompose
 
 _AMPERE = (8, 0)
@@ -34,3 +41,22 @@ def refuse_bf16_before_ampere(situation: Situation) -> None:
             expected="8.0 (Ampere) or newer for bf16",
             action="Choose fp16 as the precision",
         )
+
+
+def why_no_cuda() -> str | None:
+    """One sentence where PyTorch is built without GPUs, else None."""
+    build = version("torch")
+    return f"The installed torch {build} is built for CPUs only" if build.endswith("+cpu") else None
+
+
+def why_no_compiler(device: Device, title: str) -> str | None:
+    """One sentence on what PyTorch's compiler lacks to make kernels for that device, or None."""
+    if sys.platform == "win32":
+        return f"{title} is offered on Linux and macOS only; on Windows use WSL2"
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "c++")):
+        return f"{title} needs a C++ compiler: install g++ (Debian, Ubuntu: apt install g++)"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        return f"{title} needs Python's headers: install them (Debian, Ubuntu: apt install python3-dev)"
+    if device.kind == "cuda" and find_spec("triton") is None:
+        return f"{title} on a GPU needs Triton: pip install triton"
+    return None

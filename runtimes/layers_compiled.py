@@ -44,15 +44,18 @@ _PRECISIONS = {"float": "fp32", "c10::BFloat16": "bf16", "c10::Half": "fp16", "d
 )
 
 
-def profile_compiled(network: fx.GraphModule, device: torch.device, x: Floats, *, fixed: bool = False) -> LayerProfile:
+def profile_compiled(
+    network: fx.GraphModule, device: torch.device, x: Floats, *, fixed: bool = False, mode: str | None = None
+) -> LayerProfile:
     """Each kernel's median on x[N, C, H, W]. Compiles anew, so that generated CPU kernels show in the profile.
 
-    With `fixed`, for exactly that batch size.
+    With `fixed`, for exactly that batch size; in the compiler's `mode`, or its default one.
     The profiler slows down every call, by as much for each event as a profiled call is longer than a plain one; that
     is subtracted. Raises `Unavailable` where the compiled graph does not show what it calls.
     """
     is_gpu = device.type == "cuda"
-    options: dict[str, Any] = {} if is_gpu else {"cpp.enable_kernel_profile": True}
+    options: dict[str, Any] = dict(torch._inductor.list_mode_options(mode or "default"))
+    options |= {} if is_gpu else {"cpp.enable_kernel_profile": True}
     compiled = torch.compile(network, dynamic=False if fixed else None, options=options)
     with torch.inference_mode():
         bound = torch.tensor(x, device=device)

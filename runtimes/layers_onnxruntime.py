@@ -62,13 +62,16 @@ _INT8_ACTIVATIONS = 4
 _SUFFIX = "_kernel_time"
 
 
-def profile_onnx(path: Path, *, threads: int, x: Floats) -> LayerProfile:
-    """Each node's typical time over some 100 calls on x[N, C, H, W], on the CPU; profiled and plain calls in turn."""
+def profile_onnx(path: Path, *, threads: int, x: Floats, level: str = "ORT_ENABLE_ALL") -> LayerProfile:
+    """Each node's typical time over some 100 calls on x[N, C, H, W], on the CPU; profiled and plain calls in turn.
+
+    `level` is how far the graph is rewritten, by the name of a `GraphOptimizationLevel`.
+    """
     exported = _with_names(onnx.load(path))
     with tempfile.TemporaryDirectory() as folder:
-        plain, _ = _open(path, threads, x)
+        plain, _ = _open(path, _options(threads, level), x)
         onnx.save(exported, Path(folder) / "exported.onnx")
-        profiled, options = _open(Path(folder) / "exported.onnx", threads, x, folder=Path(folder))
+        profiled, options = _open(Path(folder) / "exported.onnx", _options(threads, level), x, folder=Path(folder))
         warm_up(plain.infer)
         warming = warm_up(profiled.infer)
         whole_ms: list[float] = []
@@ -117,11 +120,16 @@ class _Opened:
     infer: Callable[[], None]
 
 
-def _open(path: Path, threads: int, x: Floats, folder: Path | None = None) -> tuple[_Opened, Any]:
-    """A session as it serves; with a folder, one that writes its profile and its optimised graph there."""
+def _options(threads: int, level: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    return options
+
+
+def _open(path: Path, options: Any, x: Floats, folder: Path | None = None) -> tuple[_Opened, Any]:
+    """A session as it serves; with a folder, one that writes its profile and its optimised graph there."""
     if folder:
         options.enable_profiling = True
         options.profile_file_prefix = str(folder / "profile")

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -21,6 +20,7 @@ from openvino import passes
 from core.data import Floats
 from core.layers import FUSED, Layer, LayerKind, LayerProfile
 from runtimes.layers_shared import call_repeatedly, convolution_macs, matmul_macs, module_of, warm_up
+from runtimes.openvino_file import arranged
 
 WINDOWS = 3
 
@@ -31,11 +31,11 @@ _SMALL_WEIGHTS = {"i8": "w8", "u8": "w8", "i4": "w4", "u4": "w4"}
 _FACTS = ("layerType", "primitiveType", "runtimePrecision", "originalLayersNames")
 
 
-def profile_openvino(path: Path, config: Mapping[str, Any], *, x: Floats) -> LayerProfile:
-    """Each node's mean over the calmest of three windows of calls on x[N, C, H, W]."""
-    core = openvino.Core()
-    calmest = min((_window(core, path, config, x) for _ in range(WINDOWS)), key=lambda window: window.call_ms)
-    layers = tuple(_layers(calmest, _ModelFile(core, path, x)))
+def profile_openvino(model: Any, config: Mapping[str, Any], *, x: Floats) -> LayerProfile:
+    """Each node's mean over the calmest of three windows of calls on x[N, C, H, W], on the CPU."""
+    given = arranged(x, model.input(0))
+    calmest = min((_window(model, config, given) for _ in range(WINDOWS)), key=lambda window: window.call_ms)
+    layers = tuple(_layers(calmest, _ModelFile(model, given)))
     return LayerProfile(
         batch_size=len(x), calls=calmest.calls, call_ms=calmest.call_ms, layers=layers, resolution_ms=0.001
     )
@@ -69,8 +69,9 @@ class _Window:
     """Whether float activations are rounded to INT8 where they meet weights in few bits."""
 
 
-def _window(core: Any, path: Path, config: Mapping[str, Any], x: Floats) -> _Window:
-    compiled = core.compile_model(path, "CPU", {**config, "PERF_COUNT": True})
+def _window(model: Any, config: Mapping[str, Any], x: Floats) -> _Window:
+    """Calls on x, arranged as the model wants it."""
+    compiled = openvino.Core().compile_model(model, "CPU", {**config, "PERF_COUNT": True})
     request = compiled.create_infer_request()
     request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
     warming = warm_up(request.infer)
@@ -103,10 +104,10 @@ class _Multiplication:
 class _ModelFile:
     """What is multiplied, by the names of the model's operations; each can be taken once."""
 
-    def __init__(self, core: Any, path: Path, x: Floats) -> None:
-        model = core.read_model(path)
-        model.reshape({model.input(0): list(x.shape)})
-        self._operations = {operation.get_friendly_name(): operation for operation in model.get_ordered_ops()}
+    def __init__(self, model: Any, x: Floats) -> None:
+        fixed = model.clone()
+        fixed.reshape({fixed.input(0): list(x.shape)})
+        self._operations = {operation.get_friendly_name(): operation for operation in fixed.get_ordered_ops()}
         self._left = {
             name: _READERS[operation.get_type_name()](operation)
             for name, operation in self._operations.items()

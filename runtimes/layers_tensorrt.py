@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from core.data import Floats
+from core.devices import Device
 from core.layers import FUSED, Layer, LayerKind, LayerProfile, sum_ms
 from runtimes.layers_shared import call_repeatedly, convolution_macs, matmul_macs, warm_up
 
@@ -32,8 +33,17 @@ _PRECISIONS = {
 _BYTES = {"bf16": 2, "fp16": 2, "fp8": 1, "int8": 1, "fp32": 4}
 
 
-def profile_engine(trt: Any, engine: Any, device: torch.device, x: Floats) -> LayerProfile:
-    """Each layer's median on x[N, C, H, W]; the whole call is timed without the profiler, which serialises layers."""
+def profile_engine(trt: Any, engine: Any, gpu: Device, x: Floats) -> tuple[LayerProfile, str]:
+    """Each layer's median on x[N, C, H, W], and the inspector's own JSON.
+
+    The whole call is timed without the profiler, which serialises layers.
+    """
+    device = torch.device(gpu.id)
+    with torch.cuda.device(device):
+        return _profile(trt, engine, device, x)
+
+
+def _profile(trt: Any, engine: Any, device: torch.device, x: Floats) -> tuple[LayerProfile, str]:
     context, stream = engine.create_execution_context(), torch.cuda.current_stream(device)
     bound = torch.tensor(x, device=device)
     context.set_input_shape("input", tuple(bound.shape))
@@ -51,10 +61,12 @@ def profile_engine(trt: Any, engine: Any, device: torch.device, x: Floats) -> La
     calls = call_repeatedly(infer)
     inspector = engine.create_engine_inspector()
     inspector.execution_context = context
-    facts = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+    inspected: str = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    facts = json.loads(inspected)
     layers = tuple(read_layers(facts["Layers"], {name: median(times) for name, times in stopwatch.times.items()}))
     beyond_ms = whole_ms - sum_ms(layers)
-    return LayerProfile(batch_size=len(x), calls=len(calls), call_ms=sum_ms(layers) + beyond_ms, layers=layers)
+    profile = LayerProfile(batch_size=len(x), calls=len(calls), call_ms=sum_ms(layers) + beyond_ms, layers=layers)
+    return profile, inspected
 
 
 def _stopwatch(trt: Any) -> Any:

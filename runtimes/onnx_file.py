@@ -24,7 +24,7 @@ def onnx_bytes(bundle: ModelBundle, precision: Precision) -> bytes:
     return export_onnx(lowered(bundle.network, precision), bundle.contract)
 
 
-def write_onnx(bundle: ModelBundle, folder: Path) -> str:
-    """Write the bundle as `model.onnx` into the folder; the file's name."""
-    (folder / _FILE).write_bytes(onnx_bytes(bundle, bundle.precision))
+def write_onnx(bundle: ModelBundle, folder: Path, precision: Precision) -> str:
+    """Write the bundle as `onnx_bytes` has it into the folder, as `model.onnx`; the file's name."""
+    (folder / _FILE).write_bytes(onnx_bytes(bundle, precision))
     return _FILE

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from core.bundle import ModelBundle, Situation
+from core.bundle import ModelBundle, OnnxGraph, Situation
 from core.data import Floats
 from core.devices import Device
 from core.errors import CannotCompose, Unavailable
 from core.layers import LayerProfile
 from core.settings import choice
+from core.unsupported import naming_the_operator
 from runtimes.fit import refuse_fp16_on_cpu, why_not_installed
 from runtimes.onnx_file import write_onnx
+from runtimes.onnxruntime_providers import (
+    CUDA,
+    TENSORRT,
+    own_providers,
+    own_providers_in_words,
+    refuse_zero_points,
+    tensorrt_in_words,
+    tensorrt_providers,
+)
 from runtimes.runtime import NO_AIDS, Aids, Artifact, EngineSettings, Session
-from runtimes.sample_code import sample_code
+from runtimes.sample_code import THREADS, sample_code
 
-_CUDA = "CUDAExecutionProvider"
 _ENGINE = """
-session = onnxruntime.InferenceSession(HERE / "{file}", providers=onnxruntime.get_available_providers())
-
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = {threads}{level}
+{providers}
+session = onnxruntime.InferenceSession(HERE / "{file}", options, providers)
 
 def logits(x):
     return session.run(["logits"], {{"input": x}})[0]
@@ -47,6 +59,17 @@ class OnnxRuntimeSettings(EngineSettings):
         labels={"all": "All", "extended": "Extended", "basic": "Basic", "none": "None"},
     )
 
+    def label(self) -> str:
+        """What is not as usual: `with TensorRT, basic rewriting`."""
+        rewriting = "no" if self.rewriting == "none" else self.rewriting
+        parts = {"with TensorRT": self.provider == "tensorrt", f"{rewriting} rewriting": self.rewriting != "all"}
+        return ", ".join(part for part, is_unusual in parts.items() if is_unusual)
+
+    @property
+    def level(self) -> str:
+        """ONNX Runtime's name of the level of rewriting."""
+        return "ORT_DISABLE_ALL" if self.rewriting == "none" else f"ORT_ENABLE_{self.rewriting.upper()}"
+
 
 @dataclass(frozen=True)
 class OnnxRuntime:
@@ -57,22 +80,25 @@ class OnnxRuntime:
     key = "onnxruntime"
     title = "ONNX Runtime"
     summary = "One portable .onnx file without PyTorch: fast on any CPU, and fastest there in INT8."
-    requirements: tuple[str, ...] = ("onnxruntime", "numpy", "pillow")
 
     def why_unavailable(self, device: Device) -> str | None:
         """One sentence on why it cannot run on that device, or None."""
         if missing := why_not_installed("onnxruntime", self.title):
             return missing
         if device.kind == "cpu":
-            return None
+            needs = "TensorRT runs on NVIDIA GPUs only: choose the device's own execution provider"
+            return needs if self.settings.provider == "tensorrt" else None
         import onnxruntime
 
-        if _CUDA in onnxruntime.get_available_providers():
-            return None
-        return "The installed ONNX Runtime is the CPU build: onnxruntime-gpu in its place would serve NVIDIA GPUs"
+        there = onnxruntime.get_available_providers()
+        if CUDA not in there:
+            return "The installed ONNX Runtime is the CPU build: onnxruntime-gpu in its place would serve NVIDIA GPUs"
+        if self.settings.provider == "tensorrt" and TENSORRT not in there:
+            return f"The installed ONNX Runtime has no TensorRT provider, only {' and '.join(there)}"
+        return None
 
     def check(self, situation: Situation) -> None:
-        """Raises `CannotCompose` where it has no kernels: bf16, fp8, fp16 on a CPU, quantized graphs on a GPU."""
+        """Raises `CannotCompose` where it has no kernels: bf16, fp8, fp16 on a CPU, quantized graphs with CUDA."""
         refuse_fp16_on_cpu(situation)
         if situation.form == "openvino":
             raise CannotCompose(
@@ -93,33 +119,26 @@ class OnnxRuntime:
                 action="Choose TensorRT as the runtime",
             )
         if situation.form == "onnx" and situation.device.kind == "cuda":
+            self._check_quantized_on_gpu(situation)
+
+    def _check_quantized_on_gpu(self, situation: Situation) -> None:
+        if self.settings.provider != "tensorrt" or situation.precision != "int8":
             raise CannotCompose(
                 "a quantized graph for ONNX Runtime on a GPU",
                 expected="a CPU, because its CUDA kernels compute these graphs in float",
-                action="Choose the CPU as the device",
+                action="Choose the CPU as the device, or static INT8 with TensorRT as the execution provider",
             )
 
     def export(self, bundle: ModelBundle, folder: Path, aids: Aids = NO_AIDS) -> Artifact:
-        """Write `model.onnx`, for any batch size."""
-        return Artifact(self.key, bundle.precision, folder, (write_onnx(bundle, folder),), self.settings)
+        """Write `model.onnx`, for any batch size. Raises `CannotCompose` for grids that TensorRT would not take."""
+        if self.settings.provider == "tensorrt" and isinstance(bundle.network, OnnxGraph):
+            refuse_zero_points(bundle.network)
+        file = write_onnx(bundle, folder, bundle.precision)
+        return Artifact(self.key, bundle.precision, folder, (file,), self.settings)
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
-        """A session. Raises `Unavailable` where the GPU provider fails to load."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        cuda: list[Any] = [(_CUDA, {"device_id": device.index})] if device.kind == "cuda" else []
-        session = onnxruntime.InferenceSession(artifact.main_file, options, [*cuda, "CPUExecutionProvider"])
-        # ONNX Runtime falls back to the CPU with no more than a log line.
-        if cuda and session.get_providers()[0] != _CUDA:
-            raise Unavailable(
-                "ONNX Runtime could not load its CUDA provider",
-                expected="CUDA and cuDNN libraries of the versions it was built for",
-                action="Reinstall onnxruntime-gpu, or choose the CPU as the device",
-            )
-        return _OnnxSession(session, device)
+        """A session. Raises `Unavailable` where the GPU provider fails to load, `RunFailed` for an unknown operator."""
+        return _OnnxSession(_opened(artifact.main_file, artifact, device, threads=threads), device)
 
     def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
         """Each node's time on x[N, C, H, W]. Raises `Unavailable` on a GPU."""
@@ -130,11 +149,72 @@ class OnnxRuntime:
             )
         from runtimes.layers_onnxruntime import profile_onnx
 
-        return profile_onnx(artifact.main_file, threads=threads, x=x)
+        return profile_onnx(artifact.main_file, threads=threads, x=x, level=_settings(artifact).level)
+
+    def tensors(self, artifact: Artifact) -> tuple[str, ...]:
+        """Names of the intermediate results of `model.onnx`, in order."""
+        from runtimes.tensors_onnx import onnx_tensors
+
+        return onnx_tensors(artifact.main_file.read_bytes())
+
+    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Floats, name: str) -> Floats:
+        """One of them for x[N, C, H, W], as one more output of the graph."""
+        from runtimes.tensors_onnx import probe_onnx
+
+        opened = partial(_opened, artifact=artifact, device=device, threads=threads)
+        return probe_onnx(artifact.main_file.read_bytes(), opened, x=x, name=name)
 
     def sample_code(self, artifact: Artifact) -> str:
-        """A program that classifies images with `model.onnx`."""
-        return sample_code(artifact, imports="import onnxruntime", engine=_ENGINE.format(file=artifact.files[0]))
+        """A program that classifies images with `model.onnx`, served as it was measured."""
+        settings = _settings(artifact)
+        in_words = tensorrt_in_words if settings.provider == "tensorrt" else own_providers_in_words
+        level = f"\noptions.graph_optimization_level = onnxruntime.GraphOptimizationLevel.{settings.level}"
+        engine = _ENGINE.format(
+            threads=THREADS,
+            level="" if settings.rewriting == "all" else level,
+            providers=in_words(artifact.precision),
+            file=artifact.files[0],
+        )
+        return sample_code(artifact, imports="import onnxruntime", engine=engine)
+
+
+def _opened(model: Path | bytes, artifact: Artifact, device: Device, *, threads: int) -> Any:
+    """ONNX Runtime's session of a file or a serialised graph, opened as the artifact is for serving."""
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, Fail, InvalidGraph, NotImplemented
+
+    settings, providers = _settings(artifact), own_providers(device)
+    if settings.provider == "tensorrt":
+        providers = tensorrt_providers(artifact.main_file, artifact.precision, device)
+    unsupported = (EPFail, Fail, InvalidGraph, NotImplemented)
+    with naming_the_operator("ONNX Runtime", unsupported, action="Choose another runtime"):
+        session = onnxruntime.InferenceSession(model, _options(settings, threads), providers)
+    _refuse_fallback(session.get_providers()[0], providers[0][0])
+    return session
+
+
+def _options(settings: OnnxRuntimeSettings, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings.level)
+    return options
+
+
+def _refuse_fallback(given: str, wanted: str) -> None:
+    """ONNX Runtime falls back to the next provider with no more than a log line."""
+    if given != wanted:
+        raise Unavailable(
+            f"ONNX Runtime could not load its {wanted}",
+            expected="the CUDA, cuDNN and, for TensorRT, TensorRT libraries of the versions it was built for",
+            action="Reinstall onnxruntime-gpu, or choose the CPU as the device",
+        )
+
+
+def _settings(artifact: Artifact) -> OnnxRuntimeSettings:
+    return artifact.engine if isinstance(artifact.engine, OnnxRuntimeSettings) else OnnxRuntimeSettings()
 
 
 class _OnnxSession:

@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-import sysconfig
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from core.bundle import Form, ModelBundle, Precision, Situation
 from core.data import Floats
 from core.devices import Device
 from core.errors import CannotCompose
 from core.layers import LayerProfile
-from core.settings import choice
 from core.torchao_import import import_torchao, import_x86_quantizer
 from runtimes.compiling import QUANTIZED, compiling, has_fixed_shapes
-from runtimes.cuda import graphed, no_graph_on_cpu, staged
-from runtimes.fit import refuse_bf16_before_ampere, refuse_fp16_on_cpu, why_not_installed
-from runtimes.runtime import NO_AIDS, Aids, Artifact, EngineSettings, Session
+from runtimes.fit import refuse_bf16_before_ampere, refuse_fp16_on_cpu, why_no_compiler, why_no_cuda, why_not_installed
+from runtimes.runtime import NO_AIDS, Aids, Artifact, Session
 from runtimes.sample_code import sample_code
+from runtimes.torch_session import FixedShapeSession, TorchSession, compile_now, torch_threads
+from runtimes.torch_settings import CompileSettings, PyTorchSettings
 
 if TYPE_CHECKING:
     import torch
 
 _FILE = "model.pt2"
-
-
-class PyTorchSettings(EngineSettings):
-    """How images and weights lie in memory."""
-
-    layout: Literal["channels_last", "contiguous"] = choice(
-        "channels_last",
-        title="Memory layout",
-        help="Channels last keeps the channels of a pixel together, which suits the fast kernels of convolutions; "
-        "contiguous keeps each channel together, as PyTorch does unasked.",
-        labels={"channels_last": "Channels last", "contiguous": "Contiguous"},
-    )
-
-
-class CompileSettings(PyTorchSettings):
-    """What the compiler is asked to try."""
-
-    mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = choice(
-        "default",
-        title="Compile mode",
-        help="Default compiles fastest. Reduce overhead records CUDA graphs on a GPU, so that the host launches one "
-        "thing per call. Max autotune times several kernels for each product and keeps the fastest: minutes.",
-        labels={
-            "default": "Default",
-            "reduce-overhead": "Reduce overhead",
-            "max-autotune": "Max autotune",
-            "max-autotune-no-cudagraphs": "Max autotune, no CUDA graphs",
-        },
-    )
 
 
 @dataclass(frozen=True)
@@ -72,7 +35,7 @@ class PyTorch:
     @property
     def compiles(self) -> bool:
         """Whether its compiler makes kernels of the program when it is opened."""
-        return isinstance(self.settings, CompileSettings)
+        return self.settings.compile_mode is not None
 
     @property
     def key(self) -> str:
@@ -93,21 +56,22 @@ class PyTorch:
             else "The exported program, one operation at a time: works everywhere, the usual point of reference."
         )
 
-    @property
-    def requirements(self) -> tuple[str, ...]:
-        """Distributions that the sample code needs."""
-        return ("torch", "torchao", "numpy", "pillow")
-
     def why_unavailable(self, device: Device) -> str | None:
         """One sentence on why it cannot run on that device, or None."""
         return (
             why_not_installed("torch", "PyTorch")
-            or (_why_no_cuda() if device.kind == "cuda" else None)
-            or (_why_no_compiler(device) if self.compiles else None)
+            or (why_no_cuda() if device.kind == "cuda" else None)
+            or (why_no_compiler(device, self.title) if self.compiles else None)
         )
 
     def check(self, situation: Situation) -> None:
         """Raises `CannotCompose` for another form than PyTorch's, and for a precision that it would not compute in."""
+        if self.settings.compile_mode == "reduce-overhead" and situation.device.kind == "cpu":
+            raise CannotCompose(
+                "the compile mode Reduce overhead on a CPU",
+                expected="an NVIDIA GPU, because it records CUDA graphs and does nothing else",
+                action="Choose another compile mode",
+            )
         if situation.form != "torch":
             raise CannotCompose(
                 f"a graph in {_FORMS[situation.form]} form for {self.title}",
@@ -157,14 +121,16 @@ class PyTorch:
         program, network = _load(artifact, device)
         place = torch.device(device.id)
         if not self.compiles:
-            return _TorchSession(network, place, threads)
+            return TorchSession(network, place, threads)
         _, *shape = program.example_inputs[0][0].shape
+        mode = _settings(artifact).compile_mode
         if has_fixed_shapes(artifact.precision, device):
-            session: _TorchSession = _FixedShapeSession(torch.compile(network, dynamic=False), place, threads)
+            compiled = torch.compile(network, dynamic=False, mode=mode)
+            session: TorchSession = FixedShapeSession(compiled, place, threads)
             sizes: tuple[int, ...] = (1,)
         else:
-            session, sizes = _TorchSession(torch.compile(network), place, threads), (1, 16)
-        _compile_now(session, shape, sizes, artifact.precision)
+            session, sizes = TorchSession(torch.compile(network, mode=mode), place, threads), (1, 16)
+        compile_now(session, shape, sizes, artifact.precision)
         return session
 
     def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
@@ -180,17 +146,56 @@ class PyTorch:
             if not self.compiles:
                 return profile_eager(network, place, x)
             with compiling(artifact.precision, device.kind):
-                return profile_compiled(network, place, x, fixed=has_fixed_shapes(artifact.precision, device))
+                fixed = has_fixed_shapes(artifact.precision, device)
+                return profile_compiled(network, place, x, fixed=fixed, mode=_settings(artifact).compile_mode)
+
+    def tensors(self, artifact: Artifact) -> tuple[str, ...]:
+        """Names of what the operations of the program make, in order."""
+        from runtimes.tensors_pytorch import program_tensors
+
+        return program_tensors(_program(artifact).module())
+
+    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Floats, name: str) -> Floats:
+        """One of them for x[N, C, H, W]; what comes after it is left out, and the rest compiled anew where it is."""
+        import torch
+
+        from runtimes.tensors_pytorch import probe_program
+
+        def compiled(network: torch.fx.GraphModule) -> Callable[[torch.Tensor], torch.Tensor]:
+            kept: Callable[[torch.Tensor], torch.Tensor] = torch.compile(
+                network, dynamic=False, mode=_settings(artifact).compile_mode
+            )
+            return kept
+
+        _, network = _load(artifact, device)
+        with torch_threads(threads), compiling(artifact.precision, device.kind):
+            prepare = compiled if self.compiles else None
+            return probe_program(network, torch.device(device.id), x=x, name=name, prepare=prepare)
 
     def sample_code(self, artifact: Artifact) -> str:
         """A program that classifies images with `model.pt2`."""
-        return sample_code(artifact, imports=_imports(artifact.precision), engine=_engine(self.compiles, artifact))
+        return sample_code(artifact, imports=_imports(artifact.precision), engine=_engine(self.settings, artifact))
+
+
+def _settings(artifact: Artifact) -> PyTorchSettings:
+    return artifact.engine if isinstance(artifact.engine, PyTorchSettings) else PyTorchSettings()
 
 
 def _prepare_fours(module: torch.nn.Module, folder: Path) -> tuple[str, ...]:
     from runtimes.semi_structured import prepare, write_names
 
     return write_names(prepare(module), folder)
+
+
+def _program(artifact: Artifact) -> torch.export.ExportedProgram:
+    """As it lies in the file. Loading can run code that it contains."""
+    import torch
+
+    if artifact.precision in QUANTIZED:
+        import_torchao()
+        if artifact.precision == "int8":
+            import_x86_quantizer()  # knows the operators that an INT8 program consists of
+    return torch.export.load(artifact.main_file)
 
 
 def _load(artifact: Artifact, device: Device) -> tuple[torch.export.ExportedProgram, torch.fx.GraphModule]:
@@ -200,182 +205,57 @@ def _load(artifact: Artifact, device: Device) -> tuple[torch.export.ExportedProg
 
     from runtimes.semi_structured import pack
 
-    if artifact.precision in QUANTIZED:
-        import_torchao()
-        if artifact.precision == "int8":
-            import_x86_quantizer()  # knows the operators that an INT8 program consists of
-    program = move_to_device_pass(torch.export.load(artifact.main_file), device.id)
+    program = move_to_device_pass(_program(artifact), device.id)
     # Convolutions with channels-last weights ran 1.1 to 1.7 times faster on a CPU; the file keeps the plain layout.
-    network = program.module().to(memory_format=torch.channels_last)
+    network = program.module()
+    if _settings(artifact).layout == "channels_last":
+        network = network.to(memory_format=torch.channels_last)
     pack(network, artifact, device)
     return program, network
-
-
-class _TorchSession:
-    def __init__(self, network: Callable[[torch.Tensor], torch.Tensor], device: torch.device, threads: int) -> None:
-        self._network, self._device, self._threads = network, device, threads
-        self._stack = ExitStack()
-
-    @property
-    def device_kind(self) -> str:
-        """`cpu` or `cuda`."""
-        return self._device.type
-
-    def run(self, x: Floats) -> Floats:
-        """float32 logits[N, classes] for x[N, C, H, W]."""
-        import torch
-
-        with torch.inference_mode():
-            logits: Floats = self._network(torch.tensor(x, device=self._device)).cpu().numpy()
-        return logits
-
-    def bind(self, x: Floats) -> Callable[[], None]:
-        """One inference on x, which lies on the device already; returns once the device has finished."""
-        import torch
-
-        with torch.inference_mode():  # a tensor made outside it would be compiled for anew
-            bound = torch.tensor(x, device=self._device)
-        is_cuda = self._device.type == "cuda"
-
-        def infer() -> None:
-            with torch.inference_mode():
-                self._network(bound)
-            if is_cuda:
-                torch.cuda.synchronize(self._device)
-
-        return infer
-
-    def stages(self, x: Floats) -> Callable[[], tuple[float, float, float, float]] | None:
-        """ms to the device, computing, back, and launching, of one inference on x; None on a CPU."""
-        return staged(self._network, x, self._device) if self._device.type == "cuda" else None
-
-    def bind_graph(self, x: Floats) -> Callable[[], None]:
-        """Like `bind`, replayed as a CUDA graph. Raises `Unavailable` on a CPU or for what cannot be recorded."""
-        if self._device.type != "cuda":
-            raise no_graph_on_cpu()
-        return graphed(self._network, x, self._device)
-
-    def __enter__(self) -> _TorchSession:
-        self._stack.enter_context(torch_threads(self._threads))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """PyTorch's CPU threads inside the block; before and after it, as they were."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-class _FixedShapeSession(_TorchSession):
-    """Compiles for each batch size by itself: compiled for any, convolutions get the wrong memory layout."""
-
-    def __init__(self, network: Callable[[torch.Tensor], torch.Tensor], device: torch.device, threads: int) -> None:
-        super().__init__(network, device, threads)
-        self._sizes: set[int] = set()
-
-    def run(self, x: Floats) -> Floats:
-        """float32 logits[N, classes] for x[N, C, H, W]; a smaller batch than one seen is filled up with zeros."""
-        import numpy as np
-
-        size = min((size for size in self._sizes if size >= len(x)), default=len(x))
-        self._get_ready(size, x.shape[1:])
-        filled = np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)])
-        return super().run(filled)[: len(x)]
-
-    def bind(self, x: Floats) -> Callable[[], None]:
-        """One inference on x, compiled for."""
-        self._get_ready(len(x), x.shape[1:])
-        return super().bind(x)
-
-    def _get_ready(self, size: int, shape: Sequence[int]) -> None:
-        import numpy as np
-
-        if size not in self._sizes:
-            with compiling("int8", "cpu"):
-                super().run(np.zeros((size, *shape), np.float32))
-            self._sizes.add(size)
-
-
-def _compile_now(session: _TorchSession, shape: Sequence[int], sizes: Sequence[int], precision: Precision) -> None:
-    """Compile inside `open`, for these batch sizes: PyTorch keeps different code for one image and for several."""
-    import numpy as np
-
-    with session, compiling(precision, session.device_kind):
-        for size in sizes:
-            session.run(np.zeros((size, *shape), np.float32))
-
-
-def _why_no_cuda() -> str | None:
-    build = version("torch")
-    return f"The installed torch {build} is built for CPUs only" if build.endswith("+cpu") else None
-
-
-def _why_no_compiler(device: Device) -> str | None:
-    if sys.platform == "win32":
-        return "torch.compile is offered on Linux and macOS only; on Windows use WSL2"
-    if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "c++")):
-        return "torch.compile needs a C++ compiler: install g++ (Debian, Ubuntu: apt install g++)"
-    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
-        return "torch.compile needs Python's headers: install them (Debian, Ubuntu: apt install python3-dev)"
-    if device.kind == "cuda" and find_spec("triton") is None:
-        return "torch.compile on a GPU needs Triton: pip install triton"
-    return None
 
 
 _FORMS: dict[Form, str] = {"onnx": "ONNX", "openvino": "OpenVINO's"}
 
 
 def _imports(precision: Precision) -> str:
-    needs = {"int8": ", torchao.quantization.pt2e.quantizer.x86_inductor_quantizer"}
-    return "import torch.export.passes" + needs.get(precision, ", torchao" if precision in QUANTIZED else "")
+    if precision not in QUANTIZED:
+        return "import torch.export.passes"
+    module = "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer" if precision == "int8" else "torchao"
+    return f"import torch.export.passes\nimport {module}  # knows what the file consists of"
 
 
-def _engine(compiles: bool, artifact: Artifact) -> str:
-    if compiles and artifact.precision == "int8":
+def _engine(settings: PyTorchSettings, artifact: Artifact) -> str:
+    """Source that opens the program as `PyTorch.open` does, and defines `logits`."""
+    mode = settings.mode if isinstance(settings, CompileSettings) else None
+    options = "" if mode in (None, "default") else f', mode="{mode}"'
+    if mode and artifact.precision == "int8":
         return _LOGITS.format(
             f"""
 DEVICE = "cpu"  # GPUs have no such kernels
 torch._inductor.config.freezing = True  # else it computes in float
 program = torch.export.load(HERE / "{_FILE}")  # runs code from the file: open only files you trust
-network = torch.compile(program.module(), dynamic=False)
+network = torch.compile(program.module(), dynamic=False{options})
 """
         )
-    network = "program.module().to(memory_format=torch.channels_last)"
-    if len(artifact.files) > 1:
-        network += f"\n{_PACKING}" + ("network = torch.compile(network)" if compiles else "")
-    elif compiles:
-        network = f"torch.compile({network})"
+    layout = ".to(memory_format=torch.channels_last)" if settings.layout == "channels_last" else ""
     return _LOGITS.format(
         f"""
 DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
 program = torch.export.load(HERE / "{_FILE}")  # runs code from the file: open only files you trust
-program = torch.export.passes.move_to_device_pass(program, DEVICE)
-network = {network.rstrip()}
+network = torch.export.passes.move_to_device_pass(program, DEVICE).module(){layout}
 """
+        + (_PACKING if len(artifact.files) > 1 else "")
+        + (f"network = torch.compile(network{options})\n" if mode else "")
     )
 
 
 _PACKING = """skips_zeros = DEVICE != "cpu" and torch.cuda.get_device_capability(DEVICE) >= (8, 0)
-for name in json.loads((HERE / "two_four.json").read_text()) if skips_zeros else ():
-    layer = network.get_submodule(name)
+for layer in map(network.get_submodule, json.loads((HERE / "two_four.json").read_text()) if skips_zeros else ()):
     layer.weight = torch.nn.Parameter(torch.sparse.to_sparse_semi_structured(layer.weight), requires_grad=False)
 """
 """Before anything is compiled."""
 
 _LOGITS = """{}
-
 def logits(x):
     with torch.inference_mode():
         return network(torch.from_numpy(x).to(DEVICE)).cpu().numpy()

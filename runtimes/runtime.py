@@ -33,6 +33,11 @@ class EngineSettings(BaseModel):
         return cls()
 
     @property
+    def rounds_weights(self) -> bool:
+        """Whether weights of a network in float are rounded to FP16 in the file."""
+        return False
+
+    @property
     def builds_ahead(self) -> bool:
         """Whether it only builds, for a device that is not here, so that nothing of it can be run or measured."""
         return False
@@ -119,10 +124,6 @@ class Runtime(Protocol):
         """One line: what it is and when to choose it."""
 
     @property
-    def requirements(self) -> tuple[str, ...]:
-        """Distributions that the sample code needs."""
-
-    @property
     def settings(self) -> Any:
         """How it builds and opens: a subclass of `EngineSettings`."""
 
@@ -143,6 +144,12 @@ class Runtime(Protocol):
 
         Takes a few seconds. Raises `Unavailable` with the reason where the engine cannot tell.
         """
+
+    def tensors(self, artifact: Artifact) -> tuple[str, ...]:
+        """Names of the intermediate results that it can show, in order, as the network's exporter called them."""
+
+    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Floats, name: str) -> Floats:
+        """One of them for x[N, C, H, W], computed as when serving."""
 
     def sample_code(self, artifact: Artifact) -> str:
         """At most 40 lines of Python: open the artifact beside it, read `contract.json`, print predictions."""

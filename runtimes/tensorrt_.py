@@ -1,53 +1,50 @@
 """TensorRT: an engine built for one NVIDIA GPU, from the module `tensorrt` or else `tensorrt_rtx`.
 
-Networks are strongly typed: their precision is that of the ONNX graph. Building with `tensorrt_rtx` needs no GPU when a
-compute capability is named; everything else here needs one.
+Building for a named generation needs no GPU; opening and running an engine does.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from core.bundle import Form, ModelBundle, Precision, Situation
-from core.data import Floats, InputContract
-from core.devices import Device
-from core.errors import CannotCompose, RunFailed, Unavailable
+from core.data import Floats
+from core.devices import Device, list_devices
+from core.errors import CannotCompose, Unavailable
 from core.formats import why_not_multiplied
 from core.layers import LayerProfile
 from core.settings import choice, slider
-from runtimes.cuda import graphed, staged
-from runtimes.extras import EXTRAS
-from runtimes.onnx_file import onnx_bytes
 from runtimes.runtime import NO_AIDS, Aids, Artifact, EngineSettings, Session
 from runtimes.sample_code import sample_code
-
-if TYPE_CHECKING:
-    import torch
+from runtimes.tensorrt_build import Order, build_engine
+from runtimes.tensorrt_facts import read_facts, write_facts
+from runtimes.tensorrt_graph import graph_of, why_no_bf16
+from runtimes.tensorrt_module import EXTRA_OF, FULL, RTX, RTX_CAPABILITIES, load, module_name, on_gpu
+from runtimes.tensorrt_session import TensorRtSession, open_engine
 
 _FILE = "model.engine"
+GRAPH_FILE = "engine-graph.onnx"
+"""What the engine was built from, left beside the artifact so that its intermediate results can be asked for."""
+LAYERS_FILE = "engine-layers.json"
+"""What the engine's inspector says of it, left beside the artifact by a profile."""
 _PRECISIONS: Mapping[Form, tuple[Precision, ...]] = {
-    "torch": ("fp32", "fp16"),
+    "torch": ("fp32", "fp16", "bf16"),
     "onnx": ("int8", "w8", "w4", "fp8", "nvfp4"),
 }
 """What it is given, by form: networks to export, and graphs that were quantized for it."""
-_BATCHES = (1, 16, 256)
-"""Smallest, preferred and largest batch the engine is built for."""
+_FIRST_WITH_BF16 = (8, 0)
 _ENGINE = """
-trt = tensorrt
-engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine((HERE / "{file}").read_bytes())
-context = engine.create_execution_context()
-
+runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
+context = runtime.deserialize_cuda_engine((HERE / "{file}").read_bytes()).create_execution_context()
 
 def logits(x):
-    x = torch.from_numpy(x).cuda()
+    x, y = torch.tensor(x, device="cuda"), torch.empty(len(x), len(CONTRACT["labels"]), device="cuda")
     context.set_input_shape("input", tuple(x.shape))
-    y = torch.empty(tuple(context.get_tensor_shape("logits")), device="cuda")
     context.set_tensor_address("input", x.data_ptr())
     context.set_tensor_address("logits", y.data_ptr())
     context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
@@ -112,6 +109,14 @@ class TensorRtSettings(EngineSettings):
         help="The largest batch that the engine takes. A smaller one saves memory.",
     )
 
+    @model_validator(mode="after")
+    def _order_batches(self) -> Self:
+        if self.usual_batch > self.largest_batch:
+            raise ValueError(
+                f"the usual batch of {self.usual_batch} images is larger than the largest of {self.largest_batch}"
+            )
+        return self
+
     def label(self) -> str:
         """Which generation it is built for, where that is not the GPU here."""
         return f"for {GENERATIONS[self.build_for][1]}" if self.builds_ahead else ""
@@ -120,11 +125,6 @@ class TensorRtSettings(EngineSettings):
     def usual(cls, device: Device) -> TensorRtSettings:
         """Where there is no GPU, built ahead for Ada."""
         return cls(build_for="SM89") if device.kind == "cpu" else cls()
-
-    @property
-    def capability(self) -> str | None:
-        """Of the named generation; None for the GPU at hand."""
-        return self.build_for if self.builds_ahead else None
 
     @property
     def builds_ahead(self) -> bool:
@@ -147,26 +147,27 @@ class TensorRt:
 
     key = "tensorrt"
     title = "TensorRT"
-    summary = "An engine built for this very GPU: usually its fastest. Building takes seconds to minutes."
-    requirements: tuple[str, ...] = ("tensorrt", "torch", "numpy", "pillow")
+    summary = "An engine built for one kind of GPU: usually its fastest. Building takes seconds to minutes."
 
     def why_unavailable(self, device: Device) -> str | None:
-        """One sentence on why it cannot run on that device, or None."""
-        extra = EXTRAS[self.key]
-        if not extra.is_installed:
+        """One sentence on why it can neither run on that device nor build there, or None."""
+        ahead = self.settings.builds_ahead
+        if module_name() is None or (ahead and module_name(ahead=True) is None):
+            extra = EXTRA_OF[RTX if ahead else FULL]
             return f"{extra.adds} Install: `{extra.command}`"
-        if self.settings.builds_ahead:
+        if ahead:
             return None
-        return "Its engines run on NVIDIA GPUs only" if device.kind == "cpu" else None
+        if device.kind == "cpu":
+            return "Its engines run on NVIDIA GPUs only. Without one, “Build for” builds for a GPU elsewhere."
+        if module_name() == RTX and device.compute_capability not in RTX_CAPABILITIES:
+            return f"TensorRT for RTX does not build for {device.name}. Install: `{EXTRA_OF[FULL].command}`"
+        return None
 
     def check(self, situation: Situation) -> None:
-        """Raises `CannotCompose` for bf16, for what its own quantizer did not make, and for what the GPU lacks."""
-        if situation.precision == "bf16":
-            raise CannotCompose(
-                "bf16 for TensorRT",
-                expected="fp32 or fp16, because the exported graph keeps some weights in float, which it does not mix",
-                action="Choose fp16 as the precision",
-            )
+        """Raises `CannotCompose` for what its own quantizer did not make and for what the GPU lacks.
+
+        Raises `Unavailable` where nothing makes a graph in bf16.
+        """
         if situation.precision not in _PRECISIONS.get(situation.form, ()):
             raise CannotCompose(
                 f"a network in {situation.precision} that was not quantized for TensorRT",
@@ -175,141 +176,105 @@ class TensorRt:
             )
         if reason := why_not_multiplied(situation.precision, situation.device):
             raise CannotCompose(reason[0], expected=reason[1], action="Choose INT8 quantization or fp16")
+        if situation.precision == "bf16":
+            _require_bf16(situation.device)
 
     def export(self, bundle: ModelBundle, folder: Path, aids: Aids = NO_AIDS) -> Artifact:
-        """Write `model.engine` for the GPU at hand."""
-        skips = bundle.sparsity is not None and bundle.sparsity.pattern == "2:4"
-        onnx = onnx_bytes(bundle, bundle.precision)
-        (folder / _FILE).write_bytes(
-            build_engine(onnx, bundle.contract, capability=self.settings.capability, skips_fours=skips)
+        """Write `model.engine` for the aids' device, else the first GPU, or for the chosen generation, with its facts.
+
+        Raises `RunFailed` with the operator that the parser refuses, or why the builder made nothing.
+        """
+        contract, skips = bundle.contract, bundle.sparsity is not None and bundle.sparsity.pattern == "2:4"
+        shape = contract.channels, contract.height, contract.width
+        target = self.settings.target(aids.device or _first_gpu())
+        order = self._order(graph_of(bundle), shape, target, precision=bundle.precision, skips_fours=skips)
+        engine = build_engine(order, aids)
+        (folder / _FILE).write_bytes(engine.content)
+        if not self.settings.builds_ahead:
+            (folder / GRAPH_FILE).write_bytes(order.onnx)
+        return Artifact(self.key, bundle.precision, folder, (_FILE, write_facts(engine.facts, folder)), self.settings)
+
+    def _order(
+        self, onnx: bytes, shape: tuple[int, int, int], target: Device, *, precision: Precision, skips_fours: bool
+    ) -> Order:
+        settings = self.settings
+        return Order(
+            onnx,
+            shape,
+            target,
+            is_ahead=settings.builds_ahead,
+            precision=precision,
+            batches=(1, settings.usual_batch, settings.largest_batch),
+            effort=settings.effort,
+            workspace_mib=settings.workspace_mib,
+            skips_fours=skips_fours,
         )
-        return Artifact(self.key, bundle.precision, folder, (_FILE,), self.settings)
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
         """A session. Raises `Unavailable` for an engine of another GPU or version."""
-        return _TensorRtSession(_engine(artifact, device), device.id)
+        return TensorRtSession(open_engine(artifact, device)[1], device)
 
     def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
-        """Each layer's time on x[N, C, H, W]. Raises `Unavailable` for an engine of another GPU or version."""
-        import torch
+        """Each layer's time on x[N, C, H, W]; the inspector's own words are left in `engine-layers.json`.
 
+        Raises `Unavailable` for an engine of another GPU or version.
+        """
         from runtimes.layers_tensorrt import profile_engine
 
-        return profile_engine(_module(), _engine(artifact, device), torch.device(device.id), x)
+        trt, engine = open_engine(artifact, device)
+        profile, inspected = profile_engine(trt, engine, device, x)
+        (artifact.folder / LAYERS_FILE).write_text(inspected)
+        return profile
+
+    def tensors(self, artifact: Artifact) -> tuple[str, ...]:
+        """Names of the intermediate results of the graph that the engine was built from; none where it is gone."""
+        from runtimes.tensors_onnx import onnx_tensors
+
+        graph = artifact.folder / GRAPH_FILE
+        return onnx_tensors(graph.read_bytes()) if graph.exists() else ()
+
+    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Floats, name: str) -> Floats:
+        """One of them for x[N, C, H, W], from an engine built in the same way with one output more."""
+        import torch
+
+        from runtimes.tensors_tensorrt import probe_tensorrt
+
+        facts = read_facts(artifact.folder)
+        _, channels, height, width = x.shape
+        order = self._order(
+            (artifact.folder / GRAPH_FILE).read_bytes(),
+            (channels, height, width),
+            device,
+            precision=artifact.precision,
+            skips_fours=facts is not None and facts.skips_fours,
+        )
+
+        def build(onnx: bytes) -> bytes:
+            return build_engine(replace(order, onnx=onnx)).content
+
+        with on_gpu(device):
+            return probe_tensorrt(load(module_name()), order.onnx, build, torch.device(device.id), x=x, name=name)
 
     def sample_code(self, artifact: Artifact) -> str:
         """A program that classifies images with `model.engine`."""
-        imports = f"import {_module().__name__} as tensorrt\nimport torch"
+        facts = read_facts(artifact.folder)
+        module = facts.module if facts else module_name() or FULL
+        imports = ("import tensorrt" if module == FULL else f"import {module} as tensorrt") + "\nimport torch"
         return sample_code(artifact, imports=imports, engine=_ENGINE.format(file=artifact.files[0]))
 
 
-def _engine(artifact: Artifact, device: Device) -> Any:
-    trt = _module()
-    engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(artifact.main_file.read_bytes())
-    if engine is None:
-        raise Unavailable(
-            f"{artifact.main_file.name} does not open on {device.name}",
-            expected=f"an engine built there by {trt.__name__} {trt.__version__}",
-            action="Run the recipe again on this GPU",
+def _require_bf16(device: Device) -> None:
+    capability = device.compute_capability
+    if capability is None or capability < _FIRST_WITH_BF16:
+        has = f", whose compute capability is {capability[0]}.{capability[1]}" if capability else ""
+        raise CannotCompose(
+            f"bf16 on {device.name}{has}", expected="8.0 (Ampere) or newer", action="Choose fp16 as the precision"
         )
-    return engine
+    if reason := why_no_bf16():
+        raise Unavailable(reason, action="Install it, or choose fp16 as the precision")
 
 
-def build_engine(
-    onnx: bytes, contract: InputContract, *, capability: str | None = None, skips_fours: bool = False
-) -> bytes:
-    """The serialised engine of an ONNX graph, for the GPU at hand or for a named capability such as `SM89`.
-
-    With `skips_fours` the builder may take kernels that skip zeros in the 2:4 pattern, where it finds it and they are
-    faster. Naming a capability needs the module `tensorrt_rtx`. Raises `RunFailed` with the parser's words or the
-    builder's silence.
-    """
-    trt = _module()
-    log = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse(onnx):
-        first = parser.get_error(0)
-        raise RunFailed(
-            f"TensorRT cannot read the operator {first.node_operator()}: {first.desc()}",
-            action="Choose ONNX Runtime as the runtime",
-        )
-    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
-    profile.set_shape("input", *((batch, *contract.shape) for batch in _BATCHES))
-    config.add_optimization_profile(profile)
-    # Without it an engine cannot say what its layers are; it does not change how they run.
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if skips_fours:
-        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
-    if capability:
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
-    engine = builder.build_serialized_network(network, config)
-    if engine is None:
-        raise RunFailed("TensorRT built no engine from the graph", action="Choose ONNX Runtime as the runtime")
-    return bytes(engine)
-
-
-def _module() -> Any:
-    name = next(name for name in EXTRAS["tensorrt"].modules if find_spec(name))
-    return importlib.import_module(name)
-
-
-class _TensorRtSession:
-    allocates_past_torch = True
-    """The engine's weights and scratch memory; only inputs and outputs are torch's."""
-
-    def __init__(self, engine: Any, device_id: str) -> None:
-        self._engine, self._context, self._device_id = engine, engine.create_execution_context(), device_id
-
-    def run(self, x: Floats) -> Floats:
-        """float32 logits[N, classes] for x[N, C, H, W]."""
-        import torch
-
-        bound = torch.tensor(x, device=self._device_id)
-        logits: Floats = self._infer(bound).cpu().numpy()
-        return logits
-
-    def bind(self, x: Floats) -> Callable[[], None]:
-        """One inference on x, which lies on the device already; returns once the device has finished."""
-        import torch
-
-        bound = torch.tensor(x, device=self._device_id)
-
-        def infer() -> None:
-            self._infer(bound)
-            torch.cuda.synchronize(self._device_id)
-
-        return infer
-
-    def stages(self, x: Floats) -> Callable[[], tuple[float, float, float, float]]:
-        """ms to the device, computing, back, and launching, of one inference on x."""
-        import torch
-
-        return staged(self._infer, x, torch.device(self._device_id))
-
-    def bind_graph(self, x: Floats) -> Callable[[], None]:
-        """Like `bind`, replayed as a CUDA graph; until the session serves another batch size."""
-        import torch
-
-        return graphed(self._infer, x, torch.device(self._device_id))
-
-    def _infer(self, x: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        self._context.set_input_shape("input", tuple(x.shape))
-        y = torch.empty(tuple(self._context.get_tensor_shape("logits")), device=x.device)
-        self._context.set_tensor_address("input", x.data_ptr())
-        self._context.set_tensor_address("logits", y.data_ptr())
-        if not self._context.execute_async_v3(torch.cuda.current_stream(x.device).cuda_stream):
-            raise RunFailed("TensorRT refused to run the engine", action="Choose another runtime")
-        return y
-
-    def __enter__(self) -> _TensorRtSession:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        del self._context, self._engine
+def _first_gpu() -> Device:
+    """The first GPU, or the CPU where there is none, which builds ahead only."""
+    devices = list_devices()
+    return next((device for device in devices if device.kind == "cuda"), devices[0])

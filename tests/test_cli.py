@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,10 @@ import cli
 from experiments.folders import data_folder
 from experiments.recipe import MeasurementSettings, Recipe, to_yaml
 from experiments.store import Store
+from runtimes import RUNTIMES
+from runtimes.tensorrt_ import TensorRtSettings
 from tests.experiments.synthetic import finish_with
+from tests.pages.left_behind import finished
 
 QUICK = Recipe(
     model="student_dw_fmnist", runtime="onnxruntime", measurement=MeasurementSettings(latency_seconds=1, threads=1)
@@ -26,6 +32,19 @@ def test_optimize_runs_compares_and_keeps(store: Store, tmp_path: Path, capsys: 
     artifact = Path(output.rsplit("Artifact: ", 1)[1].strip())
     assert (artifact / "model.onnx").exists()
     assert artifact.is_relative_to(data_folder())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="needs tensorrt_rtx")
+def test_what_is_built_ahead_is_told_operator_by_operator(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Recipe(model="student_dw_fmnist", runtime="tensorrt", engine=TensorRtSettings(build_for="SM89"))
+    (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
+    assert cli.main(["optimize", str(tmp_path / "recipe.yaml")]) == 0
+    output = capsys.readouterr().out
+    assert "  Conv " in output
+    assert "has not been run here" in output
+    assert Path(output.rsplit("Engine: ", 1)[1].strip()).exists()
 
 
 @pytest.mark.parametrize(
@@ -95,3 +114,42 @@ def test_a_report_that_cannot_be_says_why(
     assert cli.main(["report", *arguments]) == 2
     assert words in capsys.readouterr().err
     assert list(tmp_path.glob("*.html")) == []
+
+
+def test_a_package_is_written_and_how_to_use_it_is_printed(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = finished(store, QUICK)
+    out = tmp_path / "model.zip"
+    assert cli.main(["package", run_id, str(out), "--server"]) == 0
+    output = capsys.readouterr().out
+    with zipfile.ZipFile(out) as archive:
+        (folder,) = {name.partition("/")[0] for name in archive.namelist()}
+        assert f"{folder}/serve.py" in archive.namelist()
+        assert not any("model_repository" in name for name in archive.namelist())
+    assert f"python -m zipfile -e model.zip .\ncd {folder}\n" in output
+    assert hashlib.sha256(out.read_bytes()).hexdigest() in output
+    assert "python serve.py" in output
+
+
+def test_a_package_that_cannot_be_says_why(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id, unfinished = finished(store, QUICK), store.enqueue(QUICK)
+    for run, out, words in [
+        ("nobody", "model.zip", "There is no run nobody"),
+        (unfinished, "model.zip", "expected a finished run"),
+        (run_id, "nowhere/model.zip", "cannot be written"),
+    ]:
+        assert cli.main(["package", run, str(tmp_path / out)]) == 2
+        assert words in capsys.readouterr().err
+    assert list(tmp_path.glob("*.zip*")) == []
+
+
+def test_the_truth_is_printed_for_every_runtime(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(store, QUICK, p50_ms=2)
+    assert cli.main(["truth", QUICK.model, "--show", "latency"]) == 0
+    output = capsys.readouterr().out
+    assert all(runtime.title in output for runtime in RUNTIMES.values())
+    assert "2.00 ms" in output
+    for arguments, words in ((["vit_fmnist"], "No run of vit_fmnist"), ([QUICK.model, "--show", "x"], "accuracy")):
+        assert cli.main(["truth", *arguments]) == 2
+        assert words in capsys.readouterr().err

@@ -7,6 +7,8 @@ import streamlit as st
 
 from experiments.result import RunResult
 from profiling.energy import Energy
+from profiling.latency import CONTENDED_SHARE
+from profiling.parallel import Parallel
 from profiling.stages import Stages
 from ui import text
 from ui.figures.batches import batches
@@ -21,6 +23,8 @@ def draw_details(result: RunResult, *, colour: str) -> None:
         with left:
             st.markdown(f"**Latency** at batch size {result.latency.batch_size}")
             st.table(percentiles(result), border="horizontal", hide_index=True, alt="Latency percentiles")
+            if result.parallel:
+                draw_parallel(result.parallel)
             if result.stages:
                 draw_stages(result.stages)
             draw_energy(result)
@@ -43,6 +47,8 @@ def percentiles(result: RunResult) -> pd.DataFrame:
         ("First call", text.milliseconds(latency.first_call_ms), ""),
         ("Build: opening the file", text.milliseconds(result.build_ms), ""),
     ]
+    if result.cold_start_ms is not None:
+        rows.append(("Cold start: a fresh process to its first answer", text.milliseconds(result.cold_start_ms), ""))
     return pd.DataFrame(rows, columns=["", "Time", "95 % interval"])
 
 
@@ -94,6 +100,22 @@ def draw_sweep(result: RunResult, *, colour: str) -> None:
     ]
     table = pd.DataFrame(rows, columns=["Batch", "Images/s", "p50", "Memory growth"])
     st.table(table, border="horizontal", hide_index=True, alt="Batch sizes")
+
+
+def draw_parallel(found: Parallel) -> None:
+    """What several requests at once bring, and what each of them pays."""
+    st.markdown(f"**Several at once**: {found.requests} requests in flight, batch size {found.batch_size}")
+    interval = found.throughput_interval_per_s
+    between = f"{interval[0]:,.0f} to {interval[1]:,.0f} images/s" if interval else "n too small"
+    rows = [
+        ("Throughput", f"{found.throughput_per_s:,.0f} images/s", between),
+        ("Latency p50 of each", f"{found.p50_ms:.3f} ms", ""),
+        ("Latency p95 of each", "n too small" if found.p95_ms is None else f"{found.p95_ms:.3f} ms", ""),
+    ]
+    table = pd.DataFrame(rows, columns=["", "Measured", "95 % interval"])
+    st.table(table, border="horizontal", hide_index=True, alt="Several requests at once")
+    if found.contended_share is not None and found.contended_share > CONTENDED_SHARE:
+        st.caption("Other work on this machine took processor time meanwhile: run it again before you trust it.")
 
 
 def draw_stages(stages: Stages) -> None:

@@ -211,7 +211,8 @@ def expected_curves(record: RunRecord, view: LiveView) -> list[str]:
     trains = any(
         getattr(technique, name, 0) for technique in record.recipe.techniques for name in ("epochs", "fine_tune_epochs")
     )
-    always = [key for key in ALWAYS if key != "latency_ms" or not record.recipe.is_simulated]
+    unknown = {"accuracy", "latency_ms"} if record.recipe.engine.builds_ahead else {"latency_ms"}
+    always = [key for key in ALWAYS if record.recipe.is_timed or key not in unknown]
     return [key for key in CURVES if key in always or view.has(key) or (key == "loss" and trains)]
 
 

@@ -16,6 +16,7 @@ NAVIGATION = {
         ("optimise", "Optimise", "tune"),
         ("runs", "Runs", "play_circle"),
         ("compare", "Compare", "bar_chart"),
+        ("truth", "Truth matrix", "fact_check"),
         ("export", "Export", "package_2"),
     ),
     "Help": (("learn", "Learn", "school"), ("system", "System", "memory")),

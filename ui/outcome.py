@@ -15,6 +15,7 @@ from experiments.result import RunResult
 from experiments.resuming import can_resume
 from experiments.store import RunRecord
 from ui import tables, text
+from ui.ahead_view import draw_ahead
 from ui.details import draw_details
 from ui.distillation_view import draw_distillation
 from ui.duel_view import draw_duel
@@ -37,6 +38,8 @@ def draw_outcome(record: RunRecord) -> None:
         draw_duel(record)
     elif record.simulated:
         draw_simulation(record)
+    elif record.ahead:
+        draw_ahead(record)
     elif record.state == "finished":
         draw_metrics(record)
     elif record.state == "failed":

@@ -84,7 +84,8 @@ class _Shown:
 
 def draw_quantization(report: QuantizationReport, record: RunRecord) -> None:
     """The headline and, in tabs, every layer of a finished run's network."""
-    precision = record.summary.precision if record.summary else simulated_format(record)
+    known = record.summary or record.ahead
+    precision = known.precision if known else simulated_format(record)
     shown = _Shown(report, record, precision, colours([record])[record.recipe.digest], ink())
     with st.container(border=True, key="quantization"):
         st.markdown(f"**Quantized layer by layer** · {text.escape(headline(report, precision))}")

@@ -19,6 +19,7 @@ from optimizers.quantization.torchao_weights import TorchaoWeights
 FORMS: dict[str, Form] = {
     "pytorch": "torch",
     "torch_compile": "torch",
+    "aotinductor": "torch",
     "onnxruntime": "onnx",
     "openvino": "openvino",
     "tensorrt": "onnx",

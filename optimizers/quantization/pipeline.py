@@ -221,7 +221,12 @@ def _search(
     hurts: Mapping[str, float],
 ) -> Steps[Path]:
     """The path under the accuracy limit."""
-    assert context.serve, "a run always serves"
+    if context.serve is None:
+        raise BadInput(
+            "An accuracy limit, where nothing can be served",
+            expected="an engine that runs on this machine, which judges the candidates",
+            action="Set no limit, or build for the device at hand",
+        )
     judge = _judge(prepared, bundle, len(bundle.data.calibrate))
     if wishes.max_loss_points < 100 / len(judge.x):
         raise BadInput(

@@ -60,7 +60,7 @@ def test_from_a_model_to_a_file_that_runs(server: Server, tab: Page, tmp_path: P
         expect(tab.get_by_text(words).first).to_be_visible()
     navigate(tab, "Export")
     with tab.expect_download() as download:
-        tab.get_by_role("button", name=re.compile("Download")).first.click()
+        tab.get_by_role("link", name=re.compile("Download")).first.click()
     download.value.save_as(tmp_path / "package.zip")
     folder = unpack(tmp_path / "package.zip", tmp_path / "unpacked")
     (int8,) = from_yaml((folder / "recipe.yaml").read_text()).techniques

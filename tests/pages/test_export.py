@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -49,9 +50,38 @@ def test_the_page_names_what_the_zip_holds_and_its_fingerprint(visit: Visit, sto
         assert from_yaml(archive.read(f"{path.stem}/recipe.yaml").decode()) == INT8
         assert archive.read(f"{path.stem}/run.py").decode().strip() in text
     assert {"model.onnx", "recipe.yaml", "result.json", "contract.json", "samples.npz", "run.py"} <= set(names)
-    assert all(f"`{name}`" in text for name in names)
+    assert all(f"- `{name}` " in text for name in names)
+    assert "python run.py photo.png" in text
     assert hashlib.sha256(path.read_bytes()).hexdigest() in text
     assert path.name in text
+    (link,) = (each.proto.body for each in page.get("html") if "download=" in each.proto.body)
+    assert f'href="packages/{run_id}/{path.name}"' in link
+
+
+def test_options_add_a_server_and_a_triton_repository_and_say_what_was_not_tried(visit: Visit, store: Store) -> None:
+    run_id = finished(store, INT8)
+    contract = {"shape": [1, 28, 28], "mean": [0], "std": [1], "labels": ["a", "b"]}
+    (run_folder(run_id) / "artifact" / "contract.json").write_text(json.dumps(contract))
+    page = visit("export", run=run_id)
+    plain = shown(page)
+    assert "serve.py" not in plain
+    assert [tab.label for tab in page.tabs] == ["run.py"]
+    page.toggle(key="export.server").set_value(True).run()
+    page.toggle(key="export.triton").set_value(True).run()
+    assert not page.exception
+    text = shown(page)
+    name = "resnet_fmnist_onnxruntime_int8"
+    for each in ("serve.py", "requirements-server.txt", "Dockerfile", f"model_repository/{name}/", "config.pbtxt"):
+        assert f"`{each}`" in text
+    assert [tab.label for tab in page.tabs] == ["run.py", "serve.py", "Dockerfile", "config.pbtxt"]
+    assert "has not been built here" in text
+    assert "has not been loaded by a Triton server here" in text
+    with zipfile.ZipFile(next(run_folder(run_id).glob("*-server-triton.zip"))) as archive:
+        (config,) = (name for name in archive.namelist() if name.endswith("config.pbtxt"))
+        assert archive.read(config).decode().strip() in text
+    page.toggle(key="export.server").set_value(False).run()
+    page.toggle(key="export.triton").set_value(False).run()
+    assert shown(page) == plain
 
 
 def test_the_address_chooses_the_variant(visit: Visit, store: Store) -> None:

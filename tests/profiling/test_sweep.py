@@ -225,3 +225,8 @@ def test_a_containers_limit_is_kept(tmp_path: Path) -> None:
     assert _left_to_container(tmp_path) == 700
     (tmp_path / "memory.max").write_text("max\n")
     assert _left_to_container(tmp_path) == sys.maxsize
+
+
+def test_a_sweep_ends_at_the_largest_batch_that_the_engine_takes() -> None:
+    assert _why_stop(points(100, 200, 400), None, 1e9, 8) is None
+    assert _why_stop(points(100, 200, 400), None, 1e9, 7) == "The engine takes no more than 7 images at once"

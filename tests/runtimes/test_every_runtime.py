@@ -226,10 +226,10 @@ def test_torch_compile_has_nothing_left_to_compile_for_a_batch_of_one_or_of_many
 def test_torch_compile_says_what_it_lacks(
     monkeypatch: pytest.MonkeyPatch, missing: str, device: Device, reason: str
 ) -> None:
-    monkeypatch.setattr("runtimes.pytorch._why_no_cuda", lambda: None)
+    monkeypatch.setattr("runtimes.pytorch.why_no_cuda", lambda: None)
     monkeypatch.setattr("shutil.which", lambda name: None if missing == "g++" else name)
     monkeypatch.setattr("sysconfig.get_path", lambda name: "/nowhere" if missing == "headers" else HEADERS)
-    found = {"runtimes.pytorch.find_spec", "runtimes.fit.find_spec"}
+    found = {"runtimes.fit.find_spec"}
     for name in found:
         monkeypatch.setattr(name, lambda module: None if module == missing else object())
     assert re.search(reason, RUNTIMES["torch_compile"].why_unavailable(device))
@@ -242,7 +242,7 @@ def test_engines_for_the_cpu_say_so_on_a_gpu(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     assert RUNTIMES["onnxruntime"].why_unavailable(GPU) is None
     assert "NVIDIA" in RUNTIMES["openvino"].why_unavailable(GPU)
-    monkeypatch.setattr("runtimes.pytorch.version", lambda name: "2.15.0+cpu")
+    monkeypatch.setattr("runtimes.fit.version", lambda name: "2.15.0+cpu")
     assert "built for CPUs only" in RUNTIMES["pytorch"].why_unavailable(GPU)
 
 

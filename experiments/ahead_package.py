@@ -1,0 +1,72 @@
+"""The zip of an engine that was built for a GPU which is not here: all it takes to run it there."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+from core.errors import Unavailable
+from experiments.ahead import AheadResult
+from experiments.folders import run_folder
+from experiments.package import COMPANIONS, SUMS, Entry
+from experiments.recipe import to_yaml
+from experiments.requirements import requirements_of
+from experiments.store import RunRecord
+from runtimes import Artifact, runtime_of
+
+_README = """{title}
+
+Built for {target} by {builder}, and not run where it was built: there is no accuracy, latency or memory.
+
+    python -m pip install -r requirements.txt
+    python run.py                    classifies the images in samples.npz and counts those that are right
+    python run.py photo.png ...      classifies your own
+
+To measure it, open recipe.yaml on the Optimise page of a machine with such a GPU, choose the GPU as the device, and
+build for the GPU there under the engine's settings.
+"""
+
+
+def write_ahead_zip(record: RunRecord, result: AheadResult) -> Path:
+    """The zip, in the run's folder. Raises `Unavailable` where no engine was built, or its files are gone."""
+    artifact = artifact_ahead(record, result)
+    entries = _entries(record, result, artifact)
+    sums = "".join(f"{entry.sha256}  {entry.name}\n" for entry in entries)
+    path = run_folder(record.id) / f"{record.recipe.model}-{result.precision}-{record.id}.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry in [*entries, Entry(SUMS, "checks the files", sums)]:
+            info = zipfile.ZipInfo(f"{path.stem}/{entry.name}")
+            info.compress_type = zipfile.ZIP_DEFLATED if entry.packs else zipfile.ZIP_STORED
+            info.external_attr = 0o644 << 16
+            with entry.open() as source:
+                archive.writestr(info, source.read())
+    return path
+
+
+def artifact_ahead(record: RunRecord, result: AheadResult) -> Artifact:
+    """The engine with the files beside it. Raises `Unavailable` where there is none."""
+    folder = run_folder(record.id) / "artifact"
+    artifact = Artifact(record.recipe.runtime, result.precision, folder, result.artifact_files, record.recipe.engine)
+    missing = [name for name in (*artifact.files, *COMPANIONS) if not (folder / name).exists()]
+    if not artifact.files or missing:
+        what = f"The run's files are gone: {', '.join(missing)}" if artifact.files else "No engine was built"
+        raise Unavailable(what, action="Run its recipe again")
+    return artifact
+
+
+def _entries(record: RunRecord, result: AheadResult, artifact: Artifact) -> list[Entry]:
+    program = runtime_of(artifact).sample_code(artifact)
+    pins = "".join(f"{line}\n" for line in requirements_of(program, result.conditions))
+    builder = f"{result.facts.module} {result.facts.version}" if result.facts else result.compatibility.parser
+    readme = _README.format(title=record.recipe.title, target=result.target, builder=builder)
+    plain = json.dumps(result.model_dump(mode="json", context={"plain": True}), indent=1)
+    return [
+        *(Entry(name, "the engine", artifact.folder / name, packs=False) for name in artifact.files),
+        *(Entry(name, about, artifact.folder / name) for name, about in COMPANIONS.items()),
+        Entry("run.py", "classifies images", program),
+        Entry("requirements.txt", "what run.py needs", pins),
+        Entry("recipe.yaml", "how it was made", to_yaml(record.recipe)),
+        Entry("result.json", "what the parser and the builder said", plain),
+        Entry("README.txt", "how to use all this", readme),
+    ]

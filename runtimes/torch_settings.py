@@ -1,0 +1,58 @@
+"""How PyTorch serves a program: memory layout, and what its compiler is asked to try."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from core.settings import choice
+from runtimes.runtime import EngineSettings
+
+_MODES = {
+    "default": "Default",
+    "reduce-overhead": "Reduce overhead",
+    "max-autotune": "Max autotune",
+    "max-autotune-no-cudagraphs": "Max autotune without CUDA graphs",
+}
+
+
+class PyTorchSettings(EngineSettings):
+    """How images and weights lie in memory."""
+
+    layout: Literal["channels_last", "contiguous"] = choice(
+        "channels_last",
+        title="Memory layout",
+        help="Channels last keeps the channels of a pixel together, which suits the fast kernels of convolutions; "
+        "contiguous keeps each channel together, as PyTorch does unasked.",
+        labels={"channels_last": "Channels last", "contiguous": "Contiguous"},
+    )
+
+    def label(self) -> str:
+        """What is not as usual: `contiguous`."""
+        return "contiguous" if self.layout == "contiguous" else ""
+
+    @property
+    def compile_mode(self) -> str | None:
+        """What `torch.compile` is told; None where nothing is compiled."""
+        return None
+
+
+class CompileSettings(PyTorchSettings):
+    """What the compiler is asked to try, too."""
+
+    mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = choice(
+        "default",
+        title="Compile mode",
+        help="Default compiles fastest. Reduce overhead records CUDA graphs on a GPU, so that the host launches one "
+        "thing per call. Max autotune times several kernels for each product and keeps the fastest: minutes.",
+        labels=_MODES,
+    )
+
+    def label(self) -> str:
+        """What is not as usual: `contiguous, max autotune`."""
+        mode = "" if self.mode == "default" else _MODES[self.mode].lower()
+        return ", ".join(part for part in (super().label(), mode) if part)
+
+    @property
+    def compile_mode(self) -> str | None:
+        """What `torch.compile` is told."""
+        return self.mode

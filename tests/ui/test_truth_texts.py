@@ -1,0 +1,55 @@
+"""What each cell of the truth matrix says."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments.store import Store
+from tests.experiments.truths import INT8, UNTOUCHED, at, diverging, fidelity, finished, whole
+from ui.truth_texts import ASPECTS, against, as_text, cell_lines, percent, unusual
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0, "below 0.001 %"), (9e-6, "below 0.001 %"), (0.021, "2.1 %"), (0.83, "83 %"), (25, "2,500 %")],
+)
+def test_differences_in_words(share: float, words: str) -> None:
+    assert percent(share) == words
+
+
+def test_every_aspect_of_a_measured_cell_has_its_unit_and_its_sign(store: Store) -> None:
+    finished(store, UNTOUCHED, fidelity(), p50_ms=2)
+    finished(store, INT8, fidelity(agreeing=992, relative=0.021), p50_ms=0.5)
+    found = whole(store)
+    cell = next(cell for cell in found.rows[1].cells if cell.summary)
+    said = {key: cell_lines(cell, found, aspect) for key, aspect in ASPECTS.items()}
+    assert said["agreement"] == ("≈ 99.2 %", "2.1 % off")
+    assert said["accuracy"] == ("≈ 95.00 %", "94.0 to 95.9 %")
+    assert said["latency"][0].startswith("≈ 0.50 ms")
+    assert said["latency"][2].endswith("x faster")
+    assert said["size"] == ("≈ 1000 B", "1,000 B")
+    assert said["build"] == ("≈ 12.5 ms",)
+    assert said["cold_start"] == ("≈ 900 ms",)
+    assert "INT8: than the untouched model" in against(found)
+
+
+def test_a_cell_without_a_measurement_says_why_in_every_aspect(store: Store) -> None:
+    store.fail(store.begin_here(INT8), "OpenVINO does not support the operator GridSample (in a.b).")
+    found = whole(store)
+    cells = {cell.runtime: cell for cell in found.rows[1].cells}
+    for aspect in ASPECTS.values():
+        assert cell_lines(cells["onnxruntime"], found, aspect) == ("failed", "GridSample")
+        assert cell_lines(cells["pytorch"], found, aspect) == ("does not fit",)
+
+
+def test_the_matrix_as_text_tells_what_differs_since_when_and_what_is_unusual(store: Store) -> None:
+    finished(store, UNTOUCHED, fidelity())
+    first = diverging(0.01, 0.4, first=1)
+    finished(store, INT8, fidelity(agreeing=610, relative=0.4, divergence=first))
+    finished(store, at(INT8, "openvino", hint="throughput"), fidelity())
+    printed = as_text(whole(store), ASPECTS["agreement"])
+    assert "✗ 61 %, 40 % off" in printed
+    assert "It begins at net.1" in printed
+    assert "INT8 in PyTorch: INT8 quantization for eager PyTorch" in printed
+    assert "INT8 in OpenVINO: throughput" in unusual(whole(store))
+    assert "✓ 100 % *" in printed
