@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,11 @@ from core.progress import result_of
 from profiling.cuda_graph import Replayed
 from profiling.latency import measure_latency
 from profiling.stages import measure_stages
-from runtimes import RUNTIMES
+from runtimes import RUNTIMES, Aids
 from runtimes.cuda import graphed, staged
+from runtimes.pytorch import PyTorch
 from runtimes.runtime import Session
+from runtimes.torch_settings import CompileSettings
 
 pytestmark = [
     pytest.mark.gpu,
@@ -69,7 +72,7 @@ def bundle() -> Callable[[Precision], ModelBundle]:
     )
 
 
-@pytest.mark.parametrize("key", ["pytorch", "torch_compile"])
+@pytest.mark.parametrize("key", ["pytorch", "torch_compile", "aotinductor"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_logits_are_those_of_the_cpu(
     key: str, precision: Precision, bundle: Callable[[Precision], ModelBundle], gpu: Device, tmp_path: Path
@@ -81,7 +84,7 @@ def test_logits_are_those_of_the_cpu(
     x: Floats = given.contract.prepare(given.data.test.pixels)
     with torch.no_grad():
         expected = given.module(torch.from_numpy(x)).numpy()
-    with runtime.open(runtime.export(given, tmp_path), gpu, threads=1) as session:
+    with runtime.open(runtime.export(given, tmp_path, Aids(gpu)), gpu, threads=1) as session:
         nine, one = session.run(x), session.run(x[:1])
         before = torch.cuda.max_memory_allocated()
         session.bind(x)()
@@ -90,6 +93,23 @@ def test_logits_are_those_of_the_cpu(
     tolerance = TOLERANCES[precision] * np.abs(expected).max()
     np.testing.assert_allclose(nine, expected, atol=tolerance)
     np.testing.assert_allclose(one, expected[:1], atol=tolerance)
+
+
+@pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"])
+def test_each_compile_mode_gives_the_logits_of_the_cpu(
+    mode: Any, bundle: Callable[[Precision], ModelBundle], gpu: Device, tmp_path: Path
+) -> None:
+    """With CUDA graphs, a later call writes where an earlier one's answer lay."""
+    runtime, given = PyTorch(CompileSettings(mode=mode)), bundle("fp32")
+    if reason := runtime.why_unavailable(gpu):
+        pytest.skip(reason)
+    x: Floats = given.contract.prepare(given.data.test.pixels)
+    with torch.no_grad():
+        expected = given.module(torch.from_numpy(x)).numpy()
+    with runtime.open(runtime.export(given, tmp_path), gpu, threads=1) as session:
+        first, second = session.run(x), session.run(x[::-1].copy())
+    np.testing.assert_allclose(first, expected, atol=TOLERANCES["fp32"] * np.abs(expected).max())
+    np.testing.assert_allclose(second, expected[::-1], atol=TOLERANCES["fp32"] * np.abs(expected).max())
 
 
 CUDA_RUNTIMES = ("pytorch", "torch_compile", "tensorrt")

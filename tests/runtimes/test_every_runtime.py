@@ -21,6 +21,8 @@ from core.data import Floats
 from core.devices import Device
 from core.errors import CannotCompose
 from runtimes import EXTRAS, RUNTIMES, Artifact, Extra
+from runtimes.pytorch import PyTorch
+from runtimes.torch_settings import CompileSettings, PyTorchSettings
 
 ROOT = Path(__file__).parents[2]
 CLASSES = 10
@@ -212,6 +214,37 @@ def test_torch_compile_has_nothing_left_to_compile_for_a_batch_of_one_or_of_many
             x = np.zeros((batch, *bundle.contract.shape), np.float32)
             assert session.run(x).shape == (batch, CLASSES)
             session.bind(x)()
+
+
+@pytest.mark.parametrize(
+    ("key", "settings", "label"),
+    [
+        ("pytorch", {"layout": "contiguous"}, "contiguous"),
+        ("torch_compile", {"layout": "contiguous", "mode": "max-autotune"}, "contiguous, max autotune"),
+        ("torch_compile", {}, ""),
+    ],
+)
+def test_what_is_not_as_usual_is_in_the_title(key: str, settings: dict[str, str], label: str) -> None:
+    assert type(RUNTIMES[key].settings).model_validate(settings).label() == label
+
+
+def test_both_layouts_give_the_same_logits_and_really_differ(bundle: ModelBundle, cpu: Device, tmp_path: Path) -> None:
+    x = bundle.contract.prepare(bundle.data.test.pixels)
+    for layout in ("contiguous", "channels_last"):
+        runtime = PyTorch(PyTorchSettings(layout=layout))
+        artifact = runtime.export(bundle, tmp_path)
+        with runtime.open(artifact, cpu, threads=1) as session:
+            np.testing.assert_allclose(session.run(x), eager_logits(bundle, x), atol=1e-4)
+            weight = next(value for value in session._network.parameters() if value.ndim == 4 and value.shape[1] > 1)
+        assert weight.is_contiguous(memory_format=torch.channels_last) == (layout == "channels_last")
+        assert ("channels_last" in runtime.sample_code(artifact)) == (layout == "channels_last")
+
+
+def test_cuda_graphs_are_refused_on_a_cpu(cpu: Device) -> None:
+    runtime = PyTorch(CompileSettings(mode="reduce-overhead"))
+    with pytest.raises(CannotCompose, match="records CUDA graphs"):
+        runtime.check(Situation("cnn", 7, 10, cpu, "torch_compile"))
+    runtime.check(Situation("cnn", 7, 10, GPU, "torch_compile"))
 
 
 @pytest.mark.parametrize(
