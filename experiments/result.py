@@ -46,7 +46,7 @@ class RunResult(BaseModel):
     conditions: Conditions
     precision: Precision
     cold_start_ms: float | None = None
-    """From nothing imported to the first answer for one image, in a fresh process."""
+    """In a fresh process: importing the engine, opening the file, and the first answer, for one image."""
     artifact_files: tuple[str, ...]
     """Names inside the run's artifact folder, the one to open first."""
     fidelity: Fidelity | None = None

@@ -74,7 +74,7 @@ class Opened(_Message):
     cold_open_ms: float
     """Importing the engine's libraries included."""
     cold_start_ms: float
-    """Until the first answer, for one image."""
+    """Until the first answer, for one image; Python itself and this module were there already."""
     memory: Memory
     """Of the artifact and those libraries together."""
 

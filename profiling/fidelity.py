@@ -104,7 +104,7 @@ class Fidelity(BaseModel):
             f"it agrees with its source on {100 * self.agreement:.4g} % of {self.images:,} images (95 % interval "
             f"{100 * low:.1f} to {100 * high:.1f} %)"
         )
-        differs = f"its logits differ by {100 * self.relative:.2g} %"
+        differs = f"its logits differ by {_percent(self.relative)}"
         if self.retrained:
             return f"Trained since, so that it is another model on purpose: {agrees}, and {differs}."
         bound = f"the {100 * self.tolerance:.2g} % that {precision_title(self.judged_as)} explains"
@@ -170,6 +170,11 @@ def relative_difference(given: NDArray[np.floating[Any]], expected: NDArray[np.f
     wrong = float(np.sqrt(np.square(given.astype(np.float64) - expected).mean()))
     scale = float(np.sqrt(np.square(expected.astype(np.float64)).mean()))
     return wrong / scale if scale else wrong
+
+
+def _percent(share: float) -> str:
+    """`1.2 %`; what is too small to mean anything has no digits."""
+    return f"{100 * share:.2g} %" if share >= 1e-5 or not share else "less than 0.001 %"
 
 
 def _batch(contract: InputContract) -> int:

@@ -48,7 +48,9 @@ def percentiles(result: RunResult) -> pd.DataFrame:
         ("Build: opening the file", text.milliseconds(result.build_ms), ""),
     ]
     if result.cold_start_ms is not None:
-        rows.append(("Cold start: a fresh process to its first answer", text.milliseconds(result.cold_start_ms), ""))
+        rows.append(
+            ("Cold start: engine imported, file opened, first answer", text.milliseconds(result.cold_start_ms), "")
+        )
     return pd.DataFrame(rows, columns=["", "Time", "95 % interval"])
 
 

@@ -14,6 +14,7 @@ from experiments.reproduction import reproduction
 from experiments.result import RunResult
 from experiments.resuming import can_resume
 from experiments.store import RunRecord
+from profiling.fidelity import Fidelity
 from ui import tables, text
 from ui.ahead_view import draw_ahead
 from ui.details import draw_details
@@ -82,6 +83,8 @@ def draw_metrics(record: RunRecord) -> None:
         metric("MACs", text.count(row.macs), tables.ratio_in_words(row.macs_ratio), good="smaller", differs=differs)
     draw_reference(record, differs=differs)
     draw_reproduction(record, result)
+    if result.fidelity:
+        draw_fidelity(result.fidelity)
     if result.disturbances:
         why = text.escape("; ".join(result.disturbances))
         st.warning(f"The timing was disturbed: {why}. Run it again on a quiet machine before you trust it.")
@@ -92,6 +95,8 @@ def draw_metrics(record: RunRecord) -> None:
     with st.container(horizontal=True):
         if st.button("Compare", type="primary", icon=":material/bar_chart:", key="compare"):
             open_page("compare", model=record.recipe.model)
+        if st.button("Truth matrix", icon=":material/fact_check:", key="truth"):
+            open_page("truth", model=record.recipe.model)
         if st.button("Export", icon=":material/package_2:", key="export"):
             open_page("export", run=record.id)
     if result.distillation:
@@ -141,6 +146,13 @@ def draw_reproduction(record: RunRecord, result: RunResult) -> None:
         st.markdown(
             f":{colour}[:material/{icon}:] {text.escape(found.sentence)} :small[:gray[{text.ago(before.created_at)}]]"
         )
+
+
+def draw_fidelity(found: Fidelity) -> None:
+    """Whether the export still is the same model and, where it is not, since which layer."""
+    colour, icon = ("orange", "difference") if found.differs else ("green", "fact_check")
+    first = f" {found.divergence.verdict}" if found.differs and found.divergence else ""
+    st.markdown(f":{colour}[:material/{icon}:] {text.escape(found.verdict + first)}")
 
 
 def draw_reference(record: RunRecord, *, differs: bool) -> None:

@@ -143,16 +143,15 @@ class Whole:
         return content
 
 
-SAMPLES = ("resnet_fmnist", "dwcnn_fmnist", "vit_fmnist", "efficientnet_lite0")
 STORED = {"fp32": 4, "fp16": 2, "int8": 1, "fp8": 1}
 """Bytes of a weight."""
 
 
-@pytest.fixture(scope="module", params=[*SAMPLES, "resnet50"])
+@pytest.fixture(scope="module", params=[*sample_models.MODELS, "resnet50"])
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Bundled samples, and torchvision's ResNet-50 with random weights on small images."""
     folder = tmp_path_factory.mktemp(request.param)
-    if request.param in SAMPLES:
+    if request.param in sample_models.MODELS:
         bundle = sample_models.load(request.param)
         return Whole(bundle.module, bundle.contract, bundle.family, folder)
     from torchvision.models import resnet50

@@ -1,0 +1,71 @@
+"""Every bundled sample, exported in FP32, answers like the network it was made from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import sample_models
+from core.bundle import ModelBundle
+from core.devices import find_device
+from core.progress import Note
+from experiments.fidelity import compare_with_source, rounding_of
+from profiling.fidelity import Fidelity
+from runtimes import RUNTIMES, Artifact
+from runtimes.openvino_ import OpenVinoSettings
+from sample_models import MODELS
+from tests.optimizers.conftest import events_and_result
+from tests.runtimes.conftest import make_bundle
+
+CPU = find_device("cpu")
+IMAGES = 256
+EVERYWHERE = ("pytorch", "onnxruntime", "openvino")
+COMPILED = ("torch_compile", "aotinductor")
+"""Compiling takes long, so that one sample stands for all."""
+
+
+@pytest.mark.parametrize(
+    ("model", "runtime"),
+    [*((model, runtime) for model in MODELS for runtime in EVERYWHERE), *(("student_cnn_fmnist", key) for key in COMPILED)],
+)
+def test_in_fp32_every_sample_agrees_on_all_images_in_every_engine(model: str, runtime: str, tmp_path: Path) -> None:
+    if reason := RUNTIMES[runtime].why_unavailable(CPU):
+        pytest.skip(reason)
+    bundle = sample_models.load(model)
+    bundle = replace(bundle, data=replace(bundle.data, test=bundle.data.test.take(IMAGES)))
+    notes, found = fidelity(bundle, RUNTIMES[runtime].export(bundle, tmp_path))
+    assert found.agreement == 1
+    assert found.largest_difference < 1e-3
+    assert not found.differs
+    assert (notes, found.divergence) == ([], None)
+
+
+def fidelity(bundle: ModelBundle, artifact: Artifact) -> tuple[list[str], Fidelity]:
+    """What is noted, and the comparison."""
+    with RUNTIMES[artifact.runtime].open(artifact, CPU, threads=1) as session:
+        events, found = events_and_result(compare_with_source(session, bundle, artifact, CPU, threads=1))
+    return [event.text for event in events if isinstance(event, Note)], found
+
+
+def test_a_run_names_the_layer_that_was_spoilt_after_the_export(tmp_path: Path) -> None:
+    import onnx
+
+    bundle = make_bundle()
+    artifact = RUNTIMES["onnxruntime"].export(bundle, tmp_path)
+    graph = onnx.load(artifact.main_file)
+    weight = next(each for each in graph.graph.initializer if each.name == "head.weight")
+    weight.CopyFrom(onnx.numpy_helper.from_array(1.5 * onnx.numpy_helper.to_array(weight), weight.name))
+    onnx.save(graph, artifact.main_file)
+    notes, found = fidelity(bundle, artifact)
+    assert found.divergence
+    assert found.divergence.layers == ("head",)
+    assert notes == [found.verdict]
+
+
+def test_weights_in_fp16_are_judged_as_such(tmp_path: Path) -> None:
+    artifact = Artifact("openvino", "fp32", tmp_path, ("model.xml",), OpenVinoSettings(weights="fp16"))
+    assert rounding_of(artifact, CPU) == "fp16"
+    assert rounding_of(replace(artifact, engine=OpenVinoSettings()), CPU) == "fp32"
+    assert rounding_of(replace(artifact, precision="int8"), CPU) == "int8"
