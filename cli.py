@@ -13,6 +13,7 @@ import pandas as pd
 from core.errors import BadInput, StudioError
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Progress
 from experiments.ahead import describe_ahead
+from experiments.ahead_package import build_package_ahead
 from experiments.compare import against_baseline, describe, describe_simulations, simulations, variants
 from experiments.cost import Currency, Price
 from experiments.folders import data_folder
@@ -236,9 +237,12 @@ def package(options: argparse.Namespace) -> int:
     record, result = store.run(options.run), store.result(options.run)
     if record is None:
         raise BadInput(f"There is no run {options.run}", action="List them with: python3 studio.py runs")
-    artifact_of(record)
-    assert result, "a run with a summary has a result"
-    made = build_package(record, result, Options(options.server, options.triton), options.out)
+    if ahead := store.ahead_result(record.id):
+        made = build_package_ahead(record, ahead, options.out)
+    else:
+        artifact_of(record)
+        assert result, "a run with a summary has a result"
+        made = build_package(record, result, Options(options.server, options.triton), options.out)
     print(f"Package: {made.path.resolve()}\nSHA-256: {made.sha256}\n\n{unpacking(made.path.name, made.folder)}")
     for usage in made.usages:
         print(f"{usage.title}\n\n{usage.commands}" + (f"\n{usage.note}\n" if usage.note else ""))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 
 from core.errors import Unavailable
 from experiments.ahead import AheadResult
 from experiments.folders import run_folder
-from experiments.package import COMPANIONS, SUMS, Entry
+from experiments.package import COMPANIONS, Entry, Package, packed
+from experiments.package_texts import Usage
 from experiments.recipe import to_yaml
 from experiments.requirements import requirements_of
 from experiments.store import RunRecord
@@ -28,20 +28,24 @@ build for the GPU there under the engine's settings.
 """
 
 
-def write_ahead_zip(record: RunRecord, result: AheadResult) -> Path:
-    """The zip, in the run's folder. Raises `Unavailable` where no engine was built, or its files are gone."""
+USAGE = Usage(
+    "Run it",
+    "python -m pip install -r requirements.txt\n"
+    "python run.py              # checks itself on samples.npz\n"
+    "python run.py photo.png    # classifies your own\n",
+    "On a machine with a GPU of the generation it was built for: it has not been run here.",
+)
+
+
+def build_package_ahead(record: RunRecord, result: AheadResult, path: Path | None = None) -> Package:
+    """Write the zip to `path` or into the run's folder. Raises `Unavailable` where no engine was built, or it is gone.
+
+    Raises `BadInput` where the path cannot be written.
+    """
     artifact = artifact_ahead(record, result)
-    entries = _entries(record, result, artifact)
-    sums = "".join(f"{entry.sha256}  {entry.name}\n" for entry in entries)
-    path = run_folder(record.id) / f"{record.recipe.model}-{result.precision}-{record.id}.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for entry in [*entries, Entry(SUMS, "checks the files", sums)]:
-            info = zipfile.ZipInfo(f"{path.stem}/{entry.name}")
-            info.compress_type = zipfile.ZIP_DEFLATED if entry.packs else zipfile.ZIP_STORED
-            info.external_attr = 0o644 << 16
-            with entry.open() as source:
-                archive.writestr(info, source.read())
-    return path
+    folder = f"{record.recipe.model}-{result.precision}-{record.id}"
+    path = path or run_folder(record.id) / f"{folder}.zip"
+    return packed(path, folder, _entries(record, result, artifact), (USAGE,))
 
 
 def artifact_ahead(record: RunRecord, result: AheadResult) -> Artifact:

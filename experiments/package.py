@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,13 +118,17 @@ def build_package(
     entries = _entries(record, artifact, result, options, repository)
     text = readme(record.recipe.title, result, ways, [(entry.name, entry.about) for entry in entries])
     entries.append(Entry("README.txt", "how to use all this", text))
+    return packed(path or run_folder(record.id) / f"{folder}.zip", folder, entries, ways)
+
+
+def packed(path: Path, folder: str, entries: Sequence[Entry], ways: tuple[Usage, ...]) -> Package:
+    """The package of these entries and their checksums, written to `path`. Raises `BadInput` where that cannot be."""
     sums = "".join(f"{entry.sha256}  {entry.name}\n" for entry in entries)
-    entries.append(Entry(SUMS, f"checks the files: sha256sum -c {SUMS}", sums))
-    path = path or run_folder(record.id) / f"{folder}.zip"
+    entries = (*entries, Entry(SUMS, f"checks the files: sha256sum -c {SUMS}", sums))
     _write(path, folder, entries)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Package(path, folder, tuple(entries), digest, ways)
+    return Package(path, folder, entries, digest, ways)
 
 
 def _name(record: RunRecord, artifact: Artifact, options: Options) -> str:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from core.errors import StudioError
+from experiments.ahead_package import build_package_ahead
 from experiments.package import Options, Package, build_package
 from experiments.store import RunRecord
 from ui import export_view, tables, text
@@ -25,18 +26,25 @@ def choose(finished: list[RunRecord]) -> RunRecord:
     return next(record for record in finished if record.id == run_id)
 
 
+def ships(record: RunRecord) -> bool:
+    """Whether the run left a file to take away, measured here or built for a GPU elsewhere."""
+    return record.summary is not None or (record.ahead is not None and bool(record.ahead.artifact_files))
+
+
 @st.cache_data(show_spinner="Packing …", max_entries=100)
 def package_of(run_id: str, options: Options) -> Package:
     """The zip of a finished run, written once for each choice of options."""
     record, result = store().run(run_id), store().result(run_id)
     assert record
+    if ahead := store().ahead_result(run_id):
+        return build_package_ahead(record, ahead)
     assert result
     return build_package(record, result, options)
 
 
 def draw(record: RunRecord) -> None:
     """What the zip holds, the code in it, and the button."""
-    options = export_view.choose_options()
+    options = Options() if record.ahead else export_view.choose_options()
     package = package_of(record.id, options)
     if not package.path.exists():
         package_of.clear()
@@ -52,9 +60,9 @@ def draw(record: RunRecord) -> None:
 
 st.title("Export")
 st.caption("The file that was measured, with everything needed to run it elsewhere, as one zip.")
-ready = [record for record in store().runs(states=("finished",)) if record.summary]
+ready = [record for record in store().runs(states=("finished",)) if ships(record)]
 named = store().run(st.query_params.get("run", ""))
-if named and named.summary and named.id not in [record.id for record in ready]:
+if named and ships(named) and named.id not in [record.id for record in ready]:
     ready.append(named)  # older than the newest ones that are listed
 if ready:
     try:

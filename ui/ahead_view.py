@@ -8,14 +8,13 @@ import streamlit as st
 from core.bundle import precision_title
 from core.compatibility import Compatibility
 from experiments.ahead import AheadResult
-from experiments.ahead_package import artifact_ahead, write_ahead_zip
 from experiments.recipe import baseline_of
 from experiments.store import RunRecord
 from ui import text
 from ui.live import duration
 from ui.quantization_view import draw_quantization
 from ui.simulated_view import draw_metric
-from ui.state import store
+from ui.state import open_page, store
 
 EVERY, REFUSED = "All operators", "Refused only"
 NARROW = 420
@@ -41,7 +40,8 @@ def draw_ahead(record: RunRecord) -> None:
             icon=":material/memory:",
         )
         draw_numbers(record, result)
-        draw_download(record, result)
+        if st.button("Export the engine", type="primary", icon=":material/package_2:", key="export"):
+            open_page("export", run=record.id)
     draw_compatibility(result.compatibility, precision_title(result.precision), key=record.id)
     if result.quantization:
         draw_quantization(result.quantization, record)
@@ -74,22 +74,6 @@ def draw_numbers(record: RunRecord, result: AheadResult) -> None:
         )
         draw_metric("Precision", precision_title(result.precision), "that of the graph")
         draw_metric("Built by", facts.version, BUILDERS[facts.module], help="It opens in this very version only.")
-
-
-def draw_download(record: RunRecord, result: AheadResult) -> None:
-    """The zip, written when it is asked for."""
-    artifact = artifact_ahead(record, result)
-    st.download_button(
-        "Download the engine",
-        lambda: write_ahead_zip(record, result).read_bytes(),
-        f"{record.recipe.model}-{artifact.precision}-{record.id}.zip",
-        "application/zip",
-        type="primary",
-        icon=":material/download:",
-        key="download-ahead",
-        on_click="ignore",
-        help="A zip with the engine, code that runs it, its input contract and classes, test images and the recipe.",
-    )
 
 
 def draw_compatibility(found: Compatibility, precision: str, *, key: str) -> None:

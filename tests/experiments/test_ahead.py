@@ -17,7 +17,7 @@ from core.devices import Device
 from core.errors import CannotCompose, Unavailable
 from core.progress import Finished, PhaseStarted
 from experiments.ahead import PHASES_AHEAD, AheadResult, build_ahead, describe_ahead
-from experiments.ahead_package import artifact_ahead, write_ahead_zip
+from experiments.ahead_package import artifact_ahead, build_package_ahead
 from experiments.folders import run_folder
 from experiments.recipe import MeasurementSettings, Recipe, check
 from experiments.store import RunRecord, Store
@@ -82,7 +82,7 @@ def test_the_zip_holds_all_it_takes_to_run_it_there(record: RunRecord) -> None:
     folder = run_folder(record.id) / "artifact"
     folder.mkdir(parents=True)
     result = built(make_bundle(), folder)
-    path = write_ahead_zip(record, result)
+    path = build_package_ahead(record, result).path
     with zipfile.ZipFile(path) as archive:
         files = {name.removeprefix(f"{path.stem}/"): archive.read(name) for name in archive.namelist()}
     sums = dict(reversed(line.split("  ")) for line in files.pop("SHA256SUMS").decode().splitlines())
@@ -93,10 +93,10 @@ def test_the_zip_holds_all_it_takes_to_run_it_there(record: RunRecord) -> None:
     assert result.facts
     assert f"tensorrt-rtx=={result.facts.version}" in files["requirements.txt"].decode().splitlines()
     first = path.read_bytes()
-    assert write_ahead_zip(record, result).read_bytes() == first
+    assert build_package_ahead(record, result).path.read_bytes() == first
     (folder / "model.engine").unlink()
     with pytest.raises(Unavailable, match=r"files are gone: model.engine"):
-        write_ahead_zip(record, result)
+        build_package_ahead(record, result)
 
 
 def test_a_finished_build_is_found_in_the_store_and_compared_with_nothing(store: Store, record: RunRecord) -> None:

@@ -28,7 +28,10 @@ COMPILED = ("torch_compile", "aotinductor")
 
 @pytest.mark.parametrize(
     ("model", "runtime"),
-    [*((model, runtime) for model in MODELS for runtime in EVERYWHERE), *(("student_cnn_fmnist", key) for key in COMPILED)],
+    [
+        *((model, runtime) for model in MODELS for runtime in EVERYWHERE),
+        *(("student_cnn_fmnist", key) for key in COMPILED),
+    ],
 )
 def test_in_fp32_every_sample_agrees_on_all_images_in_every_engine(model: str, runtime: str, tmp_path: Path) -> None:
     if reason := RUNTIMES[runtime].why_unavailable(CPU):

@@ -85,7 +85,7 @@ def test_an_engine_says_plainly_that_it_has_not_been_run(drawn: Callable[[AheadR
     assert metrics["Batches"] == ("1 to 256", "tuned for 16")
     assert metrics["Compute capability"][0] == "8.9"
     assert metrics["Built by"] == ("1.7.1.116", "TensorRT for RTX")
-    assert len(test.get("download_button")) == 1
+    assert [button.label for button in test.button] == ["Export the engine"]
     assert "takes all 28 nodes" in words(test)
     assert list(test.dataframe[0].value.columns) == ["operator", "nodes"]
 
@@ -94,7 +94,7 @@ def test_a_refusal_stands_first_and_can_be_seen_alone(drawn: Callable[[AheadResu
     refused = result(SPARKLE, *TAKEN).model_copy(update={"why_no_engine": "TensorRT cannot read the operator Sparkle."})
     test = drawn(refused)
     assert "cannot read the operator Sparkle" in test.error[0].value
-    assert not test.get("download_button")
+    assert not test.button
     assert not test.metric
     assert "refuses 2 of 31 nodes" in words(test)
     assert list(test.dataframe[0].value.operator) == ["Sparkle", "Conv", "Relu"]
