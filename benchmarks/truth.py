@@ -1,7 +1,7 @@
 """Is every export still the same model? `python -m benchmarks.truth [--only "resnet*"] [--markdown FILE]`.
 
 Every bundled sample, in FP32 and in INT8, in every runtime of this machine: agreement with the network it was made from
-on the first 1,000 test images, largest and root mean square difference of the logits, bytes, and cold start.
+on the first 1,000 test images, largest and root mean square difference of the logits, and bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sample_models import MODELS
 
 INT8 = {"int8": {"calibration_images": 256}}
 HEAD = (
-    "variant", "agreement", "of images", "largest difference", "off by", "explained", "verdict", "KiB", "cold start",
+    "variant", "agreement", "of images", "largest difference", "off by", "explained", "verdict", "KiB",
 )  # fmt: skip
 
 
@@ -36,7 +36,6 @@ def tables_of(found: Found) -> str:
     for name, result in results(found).items():
         given = result.fidelity
         assert given
-        assert result.cold_start_ms
         lines.append(
             [
                 name,
@@ -47,7 +46,6 @@ def tables_of(found: Found) -> str:
                 f"{100 * given.tolerance:.2g} %",
                 "differs" if given.differs else "same" if given.agreeing == given.images else "within its precision",
                 f"{result.size.size_bytes / 1024:,.0f}",
-                f"{result.cold_start_ms:,.0f} ms",
             ]
         )
     return "\n\n".join([table(HEAD, lines), *refusals(found)]) + "\n"
