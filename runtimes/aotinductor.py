@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from core.bundle import ModelBundle, Precision, Situation
 from core.data import Floats
@@ -20,15 +18,14 @@ from runtimes.sample_code import sample_code
 from runtimes.torch_session import TorchSession
 from runtimes.torch_settings import PyTorchSettings
 
-if TYPE_CHECKING:
-    pass
-
 _FILE = "model.pt2"
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
-_FLAGS = {"avx512": "avx512f"}
-"""What the compiler calls an instruction set, where the system calls it otherwise."""
-_SOURCES = ".cpp"
-"""What it was compiled from, which lies in the package and which nothing opens."""
+_INSTRUCTIONS = (
+    "abm", "adx", "aes", "amx", "avx", "bmi", "f16c", "fma", "gfni", "movbe", "pclmul", "popcnt", "sha", "sse", "ssse",
+    "vaes", "vpclmul",
+)  # fmt: skip
+"""How flags of a processor begin that name instructions which a C++ compiler may use."""
+_FLAGS = "processor_flags"
 _ENGINE = """
 network = torch._inductor.aoti_load_package(str(HERE / "{file}"))  # runs code from the file: open only files you trust
 DEVICE = network.get_metadata()["AOTI_DEVICE_KEY"]
@@ -74,6 +71,7 @@ class AotInductor:
         import torch
         from torch.export.passes import move_to_device_pass
 
+        from runtimes.aotinductor_file import compile_package
         from runtimes.lowering import lowered
 
         device = aids.device or find_device("cpu")
@@ -85,8 +83,7 @@ class AotInductor:
         with torch.no_grad():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
             program = move_to_device_pass(program, device.id)
-            torch._inductor.aoti_compile_and_package(program, package_path=str(folder / _FILE))
-        _drop_sources(folder / _FILE)
+        compile_package(program, folder / _FILE, facts={_FLAGS: " ".join(sorted(_instructions()))})
         return Artifact(self.key, bundle.precision, folder, (_FILE,), self.settings)
 
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
@@ -96,10 +93,10 @@ class AotInductor:
         """
         import torch
 
+        from runtimes.aotinductor_file import facts_of, open_package
+
         _refuse_foreign(facts_of(artifact.main_file), device)
-        index = device.index if device.kind == "cuda" else -1
-        network: Any = torch._inductor.aoti_load_package(str(artifact.main_file), device_index=index)
-        return TorchSession(network, torch.device(device.id), threads)
+        return TorchSession(open_package(artifact.main_file, device), torch.device(device.id), threads)
 
     def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
         """Raises `Unavailable`: a compiled library does not tell its kernels apart."""
@@ -121,16 +118,6 @@ class AotInductor:
         return sample_code(artifact, imports="import torch", engine=_ENGINE.format(file=artifact.files[0]))
 
 
-def facts_of(package: Path) -> Mapping[str, str]:
-    """What the package says it was compiled for, read without running any of it; empty where it says nothing."""
-    with zipfile.ZipFile(package) as archive:
-        for name in archive.namelist():
-            if name.endswith(".wrapper_metadata.json"):
-                facts: dict[str, str] = json.loads(archive.read(name))
-                return facts
-    return {}
-
-
 def _refuse_foreign(facts: Mapping[str, str], device: Device) -> None:
     """Raises `Unavailable` for a library that this processor cannot run."""
     lacking = _needs(facts) - _has(device)
@@ -143,26 +130,21 @@ def _refuse_foreign(facts: Mapping[str, str], device: Device) -> None:
 
 
 def _needs(facts: Mapping[str, str]) -> set[str]:
-    """In small letters, as the system calls the flags of a processor."""
-    capability = facts.get("AOTI_COMPUTE_CAPABILITY")
-    flags = {_FLAGS.get(name, name) for name in facts.get("AOTI_CPU_ISA", "").lower().split()}
-    needs = {facts.get("AOTI_DEVICE_KEY", "cpu"), *flags}
-    return needs | {f"compute capability {capability}"} if capability else needs
+    needs = {facts.get("AOTI_DEVICE_KEY", "cpu"), *facts.get(_FLAGS, "").split()}
+    if machine := facts.get("AOTI_MACHINE"):
+        needs.add(machine)
+    if capability := facts.get("AOTI_COMPUTE_CAPABILITY"):
+        needs.add(f"compute capability {capability}")
+    return needs
 
 
 def _has(device: Device) -> set[str]:
-    cpu = find_device("cpu")
-    has = {device.kind, *cpu.cpu_flags}
+    has = {device.kind, platform.machine(), *_instructions()}
     if device.compute_capability:
         has.add("compute capability {}{}".format(*device.compute_capability))
     return has
 
 
-def _drop_sources(package: Path) -> None:
-    """The generated C++ lies in the package, too, with names of temporary folders in it; nothing opens it."""
-    slim = package.with_suffix(".slim")
-    with zipfile.ZipFile(package) as full, zipfile.ZipFile(slim, "w") as archive:
-        for entry in full.infolist():
-            if not entry.filename.endswith(_SOURCES):
-                archive.writestr(entry, full.read(entry))
-    slim.replace(package)
+def _instructions() -> set[str]:
+    """Flags of this machine's processor that matter to what is compiled on it, in the system's words."""
+    return {flag for flag in find_device("cpu").cpu_flags if flag.startswith(_INSTRUCTIONS)}

@@ -17,13 +17,15 @@ from runtimes.compiling import QUANTIZED, compiling, has_fixed_shapes
 from runtimes.fit import refuse_bf16_before_ampere, refuse_fp16_on_cpu, why_no_compiler, why_no_cuda, why_not_installed
 from runtimes.runtime import NO_AIDS, Aids, Artifact, Session
 from runtimes.sample_code import sample_code
-from runtimes.torch_session import FixedShapeSession, TorchSession, compile_now, torch_threads
+from runtimes.torch_session import FixedShapeSession, SelfGraphedSession, TorchSession, compile_now, torch_threads
 from runtimes.torch_settings import CompileSettings, PyTorchSettings
 
 if TYPE_CHECKING:
     import torch
 
 _FILE = "model.pt2"
+_SELF_GRAPHED = ("reduce-overhead", "max-autotune")
+"""Compile modes that record CUDA graphs."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,7 @@ class PyTorch:
 
     def check(self, situation: Situation) -> None:
         """Raises `CannotCompose` for another form than PyTorch's, and for a precision that it would not compute in."""
-        if self.settings.compile_mode == "reduce-overhead" and situation.device.kind == "cpu":
-            raise CannotCompose(
-                "the compile mode Reduce overhead on a CPU",
-                expected="an NVIDIA GPU, because it records CUDA graphs and does nothing else",
-                action="Choose another compile mode",
-            )
+        _refuse_settings(self.settings, situation.device)
         if situation.form != "torch":
             raise CannotCompose(
                 f"a graph in {_FORMS[situation.form]} form for {self.title}",
@@ -113,7 +110,8 @@ class PyTorch:
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
         """A session; with torch.compile, already compiled for a batch of one and for any of 16 or more.
 
-        With fixed INT8 grids every batch size is compiled for by itself, in the session, before it is first served.
+        With fixed INT8 grids, or frozen, every batch size is compiled for by itself, in the session, before it is
+        first served.
         Loading a `.pt2` can run code that it contains: open only what `export` wrote.
         """
         import torch
@@ -123,13 +121,16 @@ class PyTorch:
         if not self.compiles:
             return TorchSession(network, place, threads)
         _, *shape = program.example_inputs[0][0].shape
-        mode = _settings(artifact).compile_mode
-        if has_fixed_shapes(artifact.precision, device):
+        settings = _settings(artifact)
+        mode, sizes = settings.compile_mode, (1, 16)
+        session: TorchSession
+        if has_fixed_shapes(artifact.precision, device, freeze=settings.packs_weights):
             compiled = torch.compile(network, dynamic=False, mode=mode)
-            session: TorchSession = FixedShapeSession(compiled, place, threads)
-            sizes: tuple[int, ...] = (1,)
+            session, sizes = FixedShapeSession(compiled, place, threads, precision=artifact.precision), (1,)
+        elif device.kind == "cuda" and mode in _SELF_GRAPHED:
+            session = SelfGraphedSession(torch.compile(network, mode=mode), place, threads)
         else:
-            session, sizes = TorchSession(torch.compile(network, mode=mode), place, threads), (1, 16)
+            session = TorchSession(torch.compile(network, mode=mode), place, threads)
         compile_now(session, shape, sizes, artifact.precision)
         return session
 
@@ -145,9 +146,11 @@ class PyTorch:
         with torch_threads(threads):
             if not self.compiles:
                 return profile_eager(network, place, x)
-            with compiling(artifact.precision, device.kind):
-                fixed = has_fixed_shapes(artifact.precision, device)
-                return profile_compiled(network, place, x, fixed=fixed, mode=_settings(artifact).compile_mode)
+            settings = _settings(artifact)
+            freeze = settings.packs_weights
+            with compiling(artifact.precision, device.kind, freeze=freeze):
+                fixed = has_fixed_shapes(artifact.precision, device, freeze=freeze)
+                return profile_compiled(network, place, x, fixed=fixed, mode=settings.compile_mode)
 
     def tensors(self, artifact: Artifact) -> tuple[str, ...]:
         """Names of what the operations of the program make, in order."""
@@ -168,7 +171,8 @@ class PyTorch:
             return kept
 
         _, network = _load(artifact, device)
-        with torch_threads(threads), compiling(artifact.precision, device.kind):
+        freeze = _settings(artifact).packs_weights
+        with torch_threads(threads), compiling(artifact.precision, device.kind, freeze=freeze):
             prepare = compiled if self.compiles else None
             return probe_program(network, torch.device(device.id), x=x, name=name, prepare=prepare)
 
@@ -179,6 +183,21 @@ class PyTorch:
 
 def _settings(artifact: Artifact) -> PyTorchSettings:
     return artifact.engine if isinstance(artifact.engine, PyTorchSettings) else PyTorchSettings()
+
+
+def _refuse_settings(settings: PyTorchSettings, device: Device) -> None:
+    if settings.compile_mode == "reduce-overhead" and device.kind == "cpu":
+        raise CannotCompose(
+            "the compile mode Reduce overhead on a CPU",
+            expected="an NVIDIA GPU, because it records CUDA graphs and does nothing else",
+            action="Choose another compile mode",
+        )
+    if settings.packs_weights and device.kind != "cpu":
+        raise CannotCompose(
+            "frozen weights on a GPU",
+            expected="a CPU, because it is the kernels of CPUs that want their weights packed",
+            action="Leave Freeze weights off",
+        )
 
 
 def _prepare_fours(module: torch.nn.Module, folder: Path) -> tuple[str, ...]:
@@ -226,27 +245,27 @@ def _imports(precision: Precision) -> str:
 
 def _engine(settings: PyTorchSettings, artifact: Artifact) -> str:
     """Source that opens the program as `PyTorch.open` does, and defines `logits`."""
-    mode = settings.mode if isinstance(settings, CompileSettings) else None
+    mode = settings.compile_mode
     options = "" if mode in (None, "default") else f', mode="{mode}"'
-    if mode and artifact.precision == "int8":
-        return _LOGITS.format(
-            f"""
-DEVICE = "cpu"  # GPUs have no such kernels
-torch._inductor.config.freezing = True  # else it computes in float
-program = torch.export.load(HERE / "{_FILE}")  # runs code from the file: open only files you trust
-network = torch.compile(program.module(), dynamic=False{options})
-"""
-        )
     layout = ".to(memory_format=torch.channels_last)" if settings.layout == "channels_last" else ""
-    return _LOGITS.format(
-        f"""
-DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
-program = torch.export.load(HERE / "{_FILE}")  # runs code from the file: open only files you trust
-network = torch.export.passes.move_to_device_pass(program, DEVICE).module(){layout}
-"""
-        + (_PACKING if len(artifact.files) > 1 else "")
-        + (f"network = torch.compile(network{options})\n" if mode else "")
+    if mode and (settings.packs_weights or artifact.precision == "int8"):
+        is_int8 = artifact.precision == "int8"
+        device = 'DEVICE = "cpu"  # ' + ("GPUs have no such kernels" if is_int8 else "GPUs want no packed weights")
+        freezing = "torch._inductor.config.freezing = True" + ("  # else it computes in float" if is_int8 else "")
+        move, packing, options = f"program.module(){layout}", "", f", dynamic=False{options}"
+    else:
+        device, freezing = 'DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"', ""
+        move = f"torch.export.passes.move_to_device_pass(program, DEVICE).module(){layout}"
+        packing = _PACKING if len(artifact.files) > 1 else ""
+    lines = (
+        device,
+        freezing,
+        f'program = torch.export.load(HERE / "{_FILE}")  # runs code from the file: open only files you trust',
+        f"network = {move}",
+        packing.rstrip("\n"),
+        f"network = torch.compile(network{options})" if mode else "",
     )
+    return _LOGITS.format("\n".join(line for line in lines if line) + "\n")
 
 
 _PACKING = """skips_zeros = DEVICE != "cpu" and torch.cuda.get_device_capability(DEVICE) >= (8, 0)

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 from core.bundle import Precision
 from core.data import Floats
+from core.errors import Unavailable
 from runtimes.compiling import compiling
-from runtimes.cuda import graphed, no_graph_on_cpu, staged
+from runtimes.cuda import WARM_UPS, graphed, no_graph_on_cpu, staged
 
 if TYPE_CHECKING:
     import torch
 
 
 class TorchSession:
+    warm_ups = 1
+    """Calls with one batch size after which nothing is left to compile or to record for it."""
+
     def __init__(self, network: Callable[[torch.Tensor], torch.Tensor], device: torch.device, threads: int) -> None:
         self._network, self._device, self._threads = network, device, threads
         self._stack = ExitStack()
@@ -83,11 +87,46 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class FixedShapeSession(TorchSession):
-    """Compiles for each batch size by itself: compiled for any, convolutions get the wrong memory layout."""
+class SelfGraphedSession(TorchSession):
+    """What replays CUDA graphs by itself: its logits lie where the next call will put its own.
+
+    `run` has copied them by then. Each call is told that the one before is done with, as the compiler otherwise may
+    keep the memory of both.
+    """
+
+    warm_ups = WARM_UPS
 
     def __init__(self, network: Callable[[torch.Tensor], torch.Tensor], device: torch.device, threads: int) -> None:
+        import torch
+
+        def infer(x: torch.Tensor) -> torch.Tensor:
+            torch.compiler.cudagraph_mark_step_begin()
+            return network(x)
+
+        super().__init__(infer, device, threads)
+
+    def bind_graph(self, x: Floats) -> Callable[[], None]:
+        """Raises `Unavailable`: a graph cannot be recorded while another is replayed."""
+        raise Unavailable(
+            "This compile mode replays CUDA graphs of its own",
+            expected="the compile mode Default, or Max autotune without CUDA graphs",
+            action="Measure without a CUDA graph: what is measured then is one",
+        )
+
+
+class FixedShapeSession(TorchSession):
+    """Compiles for each batch size by itself, with its weights packed."""
+
+    def __init__(
+        self,
+        network: Callable[[torch.Tensor], torch.Tensor],
+        device: torch.device,
+        threads: int,
+        *,
+        precision: Precision = "int8",
+    ) -> None:
         super().__init__(network, device, threads)
+        self._precision: Precision = precision
         self._sizes: set[int] = set()
 
     def run(self, x: Floats) -> Floats:
@@ -108,7 +147,7 @@ class FixedShapeSession(TorchSession):
         import numpy as np
 
         if size not in self._sizes:
-            with compiling("int8", "cpu"):
+            with compiling(self._precision, "cpu", freeze=True):
                 super().run(np.zeros((size, *shape), np.float32))
             self._sizes.add(size)
 
@@ -119,4 +158,5 @@ def compile_now(session: TorchSession, shape: Sequence[int], sizes: Sequence[int
 
     with session, compiling(precision, session.device_kind):
         for size in sizes:
-            session.run(np.zeros((size, *shape), np.float32))
+            for _ in range(session.warm_ups):
+                session.run(np.zeros((size, *shape), np.float32))

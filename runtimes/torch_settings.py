@@ -35,6 +35,11 @@ class PyTorchSettings(EngineSettings):
         """What `torch.compile` is told; None where nothing is compiled."""
         return None
 
+    @property
+    def packs_weights(self) -> bool:
+        """Whether weights become constants of the compiled code."""
+        return False
+
 
 class CompileSettings(PyTorchSettings):
     """What the compiler is asked to try, too."""
@@ -46,13 +51,26 @@ class CompileSettings(PyTorchSettings):
         "thing per call. Max autotune times several kernels for each product and keeps the fastest: minutes.",
         labels=_MODES,
     )
+    freeze: bool = choice(
+        False,
+        title="Freeze weights",
+        help="Makes constants of the weights, which lie in memory as this CPU's kernels want them. On one Zen 4 core in "
+        "FP32 it took EfficientNet-Lite0 from 13.7 to 8.9 ms at batch 1 and the sample ResNet from 2.1 to 1.5 ms; at "
+        "batch 64 that ResNet gained 14 %, and a small network lost 30 % at batch 1. Every batch size is compiled for "
+        "by itself. On CPUs only.",
+    )
 
     def label(self) -> str:
-        """What is not as usual: `contiguous, max autotune`."""
+        """What is not as usual: `contiguous, max autotune, frozen`."""
         mode = "" if self.mode == "default" else _MODES[self.mode].lower()
-        return ", ".join(part for part in (super().label(), mode) if part)
+        return ", ".join(part for part in (super().label(), mode, "frozen" if self.freeze else "") if part)
 
     @property
     def compile_mode(self) -> str | None:
         """What `torch.compile` is told."""
         return self.mode
+
+    @property
+    def packs_weights(self) -> bool:
+        """Whether weights become constants of the compiled code."""
+        return self.freeze
