@@ -28,6 +28,7 @@ build for the GPU there under the engine's settings.
 """
 
 
+ABOUT = {"engine.json": "for which GPU and which version of TensorRT it was built"}
 USAGE = Usage(
     "Run it",
     "python -m pip install -r requirements.txt\n"
@@ -66,7 +67,7 @@ def _entries(record: RunRecord, result: AheadResult, artifact: Artifact) -> list
     readme = _README.format(title=record.recipe.title, target=result.target, builder=builder)
     plain = json.dumps(result.model_dump(mode="json", context={"plain": True}), indent=1)
     return [
-        *(Entry(name, "the engine", artifact.folder / name, packs=False) for name in artifact.files),
+        *(Entry(name, ABOUT.get(name, "the engine"), artifact.folder / name, packs=False) for name in artifact.files),
         *(Entry(name, about, artifact.folder / name) for name, about in COMPANIONS.items()),
         Entry("run.py", "classifies images", program),
         Entry("requirements.txt", "what run.py needs", pins),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sysconfig
+import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +18,9 @@ from core.bundle import ModelBundle, Situation
 from core.devices import Device
 from core.errors import CannotCompose, Unavailable
 from runtimes import RUNTIMES
-from runtimes.aotinductor import facts_of
+from runtimes.aotinductor_file import facts_of
 from runtimes.runtime import Artifact
+from runtimes.torch_session import torch_threads
 from tests.runtimes.conftest import make_bundle
 
 RUNTIME = RUNTIMES["aotinductor"]
@@ -26,7 +30,8 @@ RUNTIME = RUNTIMES["aotinductor"]
 def artifact(tmp_path_factory: pytest.TempPathFactory, cpu: Device) -> Artifact:
     if reason := RUNTIME.why_unavailable(cpu):
         pytest.skip(reason)
-    return RUNTIME.export(make_bundle(), tmp_path_factory.mktemp("aot"))
+    with torch_threads(1):
+        return RUNTIME.export(make_bundle(), tmp_path_factory.mktemp("aot"))
 
 
 def test_any_batch_gets_the_answers_of_the_network(artifact: Artifact, bundle: ModelBundle, cpu: Device) -> None:
@@ -38,17 +43,47 @@ def test_any_batch_gets_the_answers_of_the_network(artifact: Artifact, bundle: M
             np.testing.assert_allclose(session.run(x[:batch]), expected[:batch], atol=1e-4)
 
 
-def test_the_file_holds_no_source_and_says_what_it_was_compiled_for(artifact: Artifact) -> None:
-    names = zipfile.ZipFile(artifact.main_file).namelist()
-    assert any(name.endswith(".so") for name in names)
-    assert not any(name.endswith(".cpp") for name in names)
-    assert facts_of(artifact.main_file)["AOTI_DEVICE_KEY"] == "cpu"
+def test_it_takes_as_many_threads_as_it_is_opened_with(artifact: Artifact) -> None:
+    """Compiled with one thread, which without being told otherwise leaves all parallel regions out."""
+    with zipfile.ZipFile(artifact.main_file) as archive:
+        library = archive.read(next(name for name in archive.namelist() if name.endswith(".so")))
+    assert b"GOMP_parallel" in library or b"__kmpc_fork_call" in library
+
+
+def test_the_file_holds_no_source_and_no_folder_of_this_machine(artifact: Artifact) -> None:
+    with zipfile.ZipFile(artifact.main_file) as archive:
+        assert any(name.endswith(".so") for name in archive.namelist())
+        assert not any(name.endswith(".cpp") for name in archive.namelist())
+        for name in archive.namelist():
+            content = archive.read(name)
+            assert tempfile.gettempdir().encode() + b"/" not in content
+            assert sysconfig.get_path("purelib").encode() not in content
+
+
+def test_the_file_says_what_it_was_compiled_for(artifact: Artifact, cpu: Device) -> None:
+    facts = facts_of(artifact.main_file)
+    assert facts["AOTI_DEVICE_KEY"] == "cpu"
+    assert set(facts["processor_flags"].split()) <= cpu.cpu_flags
+    assert ("avx2" in facts["processor_flags"]) == ("avx2" in cpu.cpu_flags)
+
+
+def test_nothing_is_left_behind(
+    bundle: ModelBundle, artifact: Artifact, cpu: Device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither in the folder for temporary files, even while it is open, nor in the compiler's cache."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with RUNTIME.open(artifact, cpu, threads=1) as session:
+        session.run(np.zeros((2, 3, 12, 12), np.float32))
+        assert list(tmp_path.iterdir()) == []
+    assert os.environ["TMPDIR"] == str(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("fact", "value", "reason"),
     [
-        ("AOTI_CPU_ISA", "AVX512 AMX_WARP", "compiled for amx_warp, which .* lacks"),
+        ("processor_flags", "amx_warp", "compiled for amx_warp, which .* lacks"),
+        ("AOTI_MACHINE", "sparc64", "compiled for sparc64"),
         ("AOTI_DEVICE_KEY", "cuda", "compiled for cuda"),
         ("AOTI_COMPUTE_CAPABILITY", "90", "compiled for compute capability 90"),
     ],
