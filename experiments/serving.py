@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from experiments.recipe import Recipe
 from experiments.result import RunResult
 from experiments.triton import largest_batch
+from runtimes.torch_settings import CompileSettings
 
 MOST_IMAGES = 64
 """Images that the server takes in one request."""
@@ -135,7 +136,8 @@ def server_code(recipe: Recipe, result: RunResult) -> str:
 
 def images_at_once(recipe: Recipe, result: RunResult) -> int:
     """How many images the engine is given together: one where it would compile anew for every number of them."""
-    if recipe.runtime == "torch_compile" and result.precision == "int8":
+    freezes = isinstance(recipe.engine, CompileSettings) and recipe.engine.freeze
+    if freezes or (recipe.runtime == "torch_compile" and result.precision == "int8"):
         return 1
     return min(MOST_IMAGES, largest_batch(recipe))
 

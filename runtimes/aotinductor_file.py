@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._inductor.config as compiler
-from torch._inductor.utils import fresh_cache
 
 from core.devices import Device
 
@@ -29,6 +27,10 @@ def compile_package(program: torch.export.ExportedProgram, path: Path, *, facts:
 
     The compiler's cache is left as it is. The file names no folder of this machine.
     """
+    # Opening needs neither, and they take long to import.
+    import torch._inductor.config as compiler
+    from torch._inductor.utils import fresh_cache
+
     settings: dict[str, Any] = {
         "cpp.dynamic_threads": True,  # else it takes as many as were set while it was compiled
         "aot_inductor.metadata": dict(facts),

@@ -18,7 +18,7 @@ from runtimes.fit import refuse_bf16_before_ampere, refuse_fp16_on_cpu, why_no_c
 from runtimes.runtime import NO_AIDS, Aids, Artifact, Session
 from runtimes.sample_code import sample_code
 from runtimes.torch_session import FixedShapeSession, SelfGraphedSession, TorchSession, compile_now, torch_threads
-from runtimes.torch_settings import CompileSettings, PyTorchSettings
+from runtimes.torch_settings import PyTorchSettings
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +122,8 @@ class PyTorch:
             return TorchSession(network, place, threads)
         _, *shape = program.example_inputs[0][0].shape
         settings = _settings(artifact)
-        mode, sizes = settings.compile_mode, (1, 16)
+        mode = settings.compile_mode
+        sizes: tuple[int, ...] = (1, 16)
         session: TorchSession
         if has_fixed_shapes(artifact.precision, device, freeze=settings.packs_weights):
             compiled = torch.compile(network, dynamic=False, mode=mode)

@@ -100,7 +100,7 @@ class SelfGraphedSession(TorchSession):
         import torch
 
         def infer(x: torch.Tensor) -> torch.Tensor:
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             return network(x)
 
         super().__init__(infer, device, threads)

@@ -24,6 +24,7 @@ from experiments.recipe import Recipe
 from experiments.serving import dockerfile, images_at_once
 from experiments.store import open_store
 from runtimes import RUNTIMES, Artifact
+from runtimes.torch_settings import CompileSettings
 from tests.experiments.packages import packaged, result_of, unpacked
 
 NOISE = np.random.default_rng(0).integers(0, 256, (1, 28, 28), np.uint8)
@@ -131,11 +132,15 @@ def test_many_pixels_in_few_bytes_and_large_requests_are_refused_unread(client: 
     assert (declared.status_code, "64 MiB" in declared.json()["detail"]) == (413, True)
 
 
-def test_each_number_of_images_would_be_compiled_for_in_int8() -> None:
+def test_each_number_of_images_would_be_compiled_for_in_int8_and_with_frozen_weights() -> None:
     artifact = Artifact("torch_compile", "int8", Path(), ())
     int8 = result_of(artifact).model_copy(update={"precision": "int8"})
     assert images_at_once(Recipe(model="resnet_fmnist", runtime="torch_compile"), int8) == 1
     assert images_at_once(Recipe(model="resnet_fmnist", runtime="onnxruntime"), int8) == 64
+    plain = Recipe(model="resnet_fmnist", runtime="torch_compile")
+    float32 = int8.model_copy(update={"precision": "fp32"})
+    assert images_at_once(plain, float32) == 64
+    assert images_at_once(plain.model_copy(update={"engine": CompileSettings(freeze=True)}), float32) == 1
 
 
 @pytest.mark.parametrize(("runtime", "has"), [("onnxruntime", ""), ("torch_compile", "g++"), ("pytorch", "whl/cpu")])

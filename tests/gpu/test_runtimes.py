@@ -107,12 +107,32 @@ def test_each_compile_mode_gives_the_logits_of_the_cpu(
     with torch.no_grad():
         expected = given.module(torch.from_numpy(x)).numpy()
     with runtime.open(runtime.export(given, tmp_path), gpu, threads=1) as session:
-        first, second = session.run(x), session.run(x[::-1].copy())
+        first, infer = session.run(x), session.bind(x[::-1].copy())
+        for _ in range(4):
+            infer()
+        second = session.run(x[::-1].copy())
+        if mode == "max-autotune-no-cudagraphs":
+            session.bind_graph(x)()
+        else:
+            with pytest.raises(Unavailable, match="CUDA graphs of its own"):
+                session.bind_graph(x)
     np.testing.assert_allclose(first, expected, atol=TOLERANCES["fp32"] * np.abs(expected).max())
     np.testing.assert_allclose(second, expected[::-1], atol=TOLERANCES["fp32"] * np.abs(expected).max())
 
 
-CUDA_RUNTIMES = ("pytorch", "torch_compile", "tensorrt")
+def test_a_library_for_the_gpu_is_refused_on_the_cpu_and_the_other_way_round(
+    bundle: Callable[[Precision], ModelBundle], gpu: Device, tmp_path: Path
+) -> None:
+    runtime, cpu = RUNTIMES["aotinductor"], find_device("cpu")
+    if reason := runtime.why_unavailable(gpu):
+        pytest.skip(reason)
+    for built_for, opened_on in ((gpu, cpu), (cpu, gpu)):
+        artifact = runtime.export(bundle("fp32"), tmp_path, Aids(built_for))
+        with pytest.raises(Unavailable, match=f"compiled for .*{built_for.kind}"):
+            runtime.open(artifact, opened_on, threads=1)
+
+
+CUDA_RUNTIMES = ("pytorch", "torch_compile", "aotinductor", "tensorrt")
 
 
 @pytest.fixture(scope="module", params=CUDA_RUNTIMES)
@@ -125,7 +145,7 @@ def session(
     runtime = RUNTIMES[request.param]
     if reason := runtime.why_unavailable(gpu):
         pytest.skip(reason)
-    artifact = runtime.export(bundle("fp32"), tmp_path_factory.mktemp(request.param))
+    artifact = runtime.export(bundle("fp32"), tmp_path_factory.mktemp(request.param), Aids(gpu))
     with runtime.open(artifact, gpu, threads=1) as opened:
         yield opened
 

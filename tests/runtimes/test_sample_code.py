@@ -8,8 +8,8 @@ import pytest
 
 from core.bundle import Precision
 from runtimes import RUNTIMES, Artifact, EngineSettings, OnnxRuntimeSettings, OpenVinoSettings, runtime_of
-from runtimes.pytorch import CompileSettings, PyTorchSettings
 from runtimes.sample_code import MOST_LINES
+from runtimes.torch_settings import CompileSettings, PyTorchSettings
 
 TWO_FOUR = ("model.pt2", "two_four.json")
 COMPILED = CompileSettings(mode="max-autotune-no-cudagraphs")
@@ -21,6 +21,8 @@ VARIANTS = [
     ("torch_compile", "int8", ("model.pt2",), COMPILED),
     ("torch_compile", "w4", ("model.pt2",), COMPILED),
     ("torch_compile", "bf16", TWO_FOUR, COMPILED),
+    ("torch_compile", "fp32", ("model.pt2",), CompileSettings(mode="max-autotune", freeze=True)),
+    ("aotinductor", "fp32", ("model.pt2",), PyTorchSettings()),
     ("onnxruntime", "int8", ("model.onnx",), OnnxRuntimeSettings(provider="tensorrt", rewriting="extended")),
     ("openvino", "bf16", ("model.xml", "model.bin"), OpenVinoSettings(hint="throughput", streams=4)),
     ("tensorrt", "fp16", ("model.engine",), RUNTIMES["tensorrt"].settings),
@@ -54,6 +56,7 @@ def test_no_program_has_more_than_forty_lines(
         ("openvino", OpenVinoSettings(hint="throughput", streams=4), '"NUM_STREAMS": "4"'),
         ("openvino", OpenVinoSettings(place="NPU"), 'compile_model(model, "NPU"'),
         ("pytorch", PyTorchSettings(), "channels_last"),
+        ("torch_compile", CompileSettings(freeze=True), "torch._inductor.config.freezing = True"),
         ("torch_compile", CompileSettings(mode="reduce-overhead"), 'torch.compile(network, mode="reduce-overhead")'),
     ],
 )
