@@ -78,7 +78,9 @@ def _cpu_name_and_flags() -> tuple[str, frozenset[str]]:
         return platform.processor() or platform.machine(), frozenset()
     lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
     fields = {key.strip(): value.strip() for key, _, value in lines}
-    return fields.get("model name") or platform.machine(), frozenset((fields.get("flags") or fields.get("Features", "")).split())
+    return fields.get("model name") or platform.machine(), frozenset(
+        (fields.get("flags") or fields.get("Features", "")).split()
+    )
 
 
 def _gpus() -> tuple[list[Device], str | None]:
