@@ -237,7 +237,19 @@ def package(options: argparse.Namespace) -> int:
     record, result = store.run(options.run), store.result(options.run)
     if record is None:
         raise BadInput(f"There is no run {options.run}", action="List them with: python3 studio.py runs")
+    if record.simulated:
+        raise BadInput(
+            f"The run {record.id} simulates a number format",
+            expected="a run that left a file to ship",
+            action="Choose another one",
+        )
     if ahead := store.ahead_result(record.id):
+        if options.server or options.triton:
+            raise BadInput(
+                "A server or a Triton repository for an engine that has not been run",
+                expected="a run that was measured, which says what batches it takes",
+                action="Leave these options out",
+            )
         made = build_package_ahead(record, ahead, options.out)
     else:
         artifact_of(record)

@@ -191,7 +191,7 @@ def _nvml(devices: Sequence[Device]) -> Answer:
 _TENSORRT = EXTRAS["tensorrt"].command
 
 LIBRARIES: tuple[Library, ...] = (
-    Library("torch", "Networks, training, and the runtimes PyTorch and torch.compile", unlocks=_torch),
+    Library("torch", "Networks, training, and the runtimes PyTorch, torch.compile and AOTInductor", unlocks=_torch),
     Library("torchao", "INT8 for torch.compile; FP8, NVFP4 and small weights in PyTorch", unlocks=_torchao),
     Library(
         "onnxruntime",

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from experiments.recipe import Recipe
 from experiments.result import RunResult
-from experiments.triton import largest_batch
-from runtimes.torch_settings import CompileSettings
+from experiments.triton import compiles_each_batch, largest_batch
 
 MOST_IMAGES = 64
 """Images that the server takes in one request."""
@@ -136,10 +135,7 @@ def server_code(recipe: Recipe, result: RunResult) -> str:
 
 def images_at_once(recipe: Recipe, result: RunResult) -> int:
     """How many images the engine is given together: one where it would compile anew for every number of them."""
-    freezes = isinstance(recipe.engine, CompileSettings) and recipe.engine.freeze
-    if freezes or (recipe.runtime == "torch_compile" and result.precision == "int8"):
-        return 1
-    return min(MOST_IMAGES, largest_batch(recipe))
+    return 1 if compiles_each_batch(recipe, result) else min(MOST_IMAGES, largest_batch(recipe))
 
 
 def dockerfile(recipe: Recipe, result: RunResult, files: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from experiments.result import RunResult
 from runtimes.onnxruntime_ import OnnxRuntimeSettings
 from runtimes.openvino_ import OpenVinoSettings
 from runtimes.tensorrt_ import TensorRtSettings
+from runtimes.torch_settings import CompileSettings
 
 Backend = Literal["onnxruntime", "openvino", "tensorrt", "python"]
 NEARLY_BEST = 0.95
@@ -103,6 +104,11 @@ def backend_of(recipe: Recipe, result: RunResult) -> Backend:
     return "python"
 
 
+def compiles_each_batch(recipe: Recipe, result: RunResult) -> bool:
+    """Whether the engine would compile anew for every number of images that it is given together."""
+    return isinstance(recipe.engine, CompileSettings) and (recipe.engine.freeze or result.precision == "int8")
+
+
 def largest_batch(recipe: Recipe) -> int:
     """The most images that the artifact takes at once."""
     return recipe.engine.largest_batch if isinstance(recipe.engine, TensorRtSettings) else LARGEST_BATCH
@@ -111,7 +117,9 @@ def largest_batch(recipe: Recipe) -> int:
 def _config(name: str, backend: Backend, recipe: Recipe, result: RunResult, contract: Mapping[str, Any]) -> str:
     shape, classes = list(contract["shape"]), [len(contract["labels"])]
     largest, preferred, batches = _batches(recipe, result)
-    batching = f"dynamic_batching {{ preferred_batch_size: [ {', '.join(map(str, preferred))} ] }}\n"
+    batching = (
+        f"dynamic_batching {{ preferred_batch_size: [ {', '.join(map(str, preferred))} ] }}\n" if preferred else ""
+    )
     if backend == "openvino":
         # With a largest batch the backend fills every batch up to it: https://github.com/triton-inference-server/
         # openvino_backend, ENABLE_BATCH_PADDING. Without one it takes any batch that a client sends.
@@ -135,6 +143,8 @@ def _config(name: str, backend: Backend, recipe: Recipe, result: RunResult, cont
 def _batches(recipe: Recipe, result: RunResult) -> tuple[int, tuple[int, ...], str]:
     """The largest batch, the preferred ones, and one sentence on why these."""
     most = largest_batch(recipe)
+    if compiles_each_batch(recipe, result):
+        return 1, (), "It is compiled anew for every batch size, so that it is given one image at a time."
     if result.sweep is None:
         largest = min(most, max(UNMEASURED_BATCH, result.latency.batch_size))
         return largest, (largest,), f"Only batches of {result.latency.batch_size} were measured."
@@ -149,16 +159,19 @@ def _parameters(backend: Backend, recipe: Recipe, result: RunResult) -> str:
     """How the backend opens the artifact: as it was opened when it was measured, so far as the backend lets it."""
     threads = str(result.conditions.threads)
     if backend == "onnxruntime":
-        return _onnxruntime_optimisation(recipe) + _pairs({"intra_op_thread_count": threads})
+        return _onnxruntime_optimisation(recipe, result.precision) + _pairs({"intra_op_thread_count": threads})
     return _openvino_parameters(recipe, result, threads) if backend == "openvino" else ""
 
 
-def _onnxruntime_optimisation(recipe: Recipe) -> str:
+def _onnxruntime_optimisation(recipe: Recipe, precision: str) -> str:
     assert isinstance(recipe.engine, OnnxRuntimeSettings)
     level = {"basic": -1, "extended": 1, "none": 2}.get(recipe.engine.rewriting)
     chosen = "" if level is None else f"graph {{ level: {level} }} "
     if recipe.engine.provider == "tensorrt":
-        chosen += 'execution_accelerators { gpu_execution_accelerator [ { name: "tensorrt" } ] } '
+        # Left alone it builds an engine in FP32: https://github.com/triton-inference-server/onnxruntime_backend
+        given = f'parameters {{ key: "precision_mode" value: "{precision.upper()}" }} '
+        mode = given if precision in ("fp16", "int8") else ""
+        chosen += 'execution_accelerators { gpu_execution_accelerator [ { name: "tensorrt" ' + mode + "} ] } "
     return f"optimization {{ {chosen}}}\n" if chosen else ""
 
 

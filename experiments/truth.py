@@ -19,11 +19,12 @@ from runtimes import RUNTIMES
 from sample_models import MODELS
 
 State = Literal[
-    "same", "within", "differs", "not compared", "built ahead", "running", "queued", "failed", "does not fit",
-    "not here", "not run",
+    "same", "within", "differs", "trained since", "not compared", "built ahead", "running", "queued", "failed",
+    "does not fit", "not here", "not run",
 ]  # fmt: skip
 """same: every image gets the class that the source gives it. within: some do not, by no more than the precision
-explains. not compared: measured before runs were compared with their source."""
+explains. trained since: it is another network on purpose. not compared: measured before runs were compared with their
+source."""
 COMPARED: tuple[State, ...] = ("same", "within", "differs")
 ALIKE: tuple[State, ...] = ("same", "within")
 MOST_RUNS = 500
@@ -209,6 +210,8 @@ def _measured(title: str, record: RunRecord, sources: Sources) -> Cell | None:
 def _judged(fidelity: Fidelity | None, summary: Summary) -> State:
     if fidelity is None:
         return "not compared"
+    if fidelity.retrained and not fidelity.differs:
+        return "trained since"
     if fidelity.differs:
         return "differs"
     return "same" if fidelity.agreeing == fidelity.images else "within"

@@ -22,7 +22,11 @@ def headline(found: Matrix) -> str:
     """How many exports answer like the network they were made from, and which do not; one or two sentences."""
     compared = [cell for cell in found.cells if cell.state in COMPARED]
     older = sum(cell.state == "not compared" for cell in found.cells)
+    trained = sum(cell.state == "trained since" for cell in found.cells)
     told = [_alike(compared)] if compared else []
+    if trained:
+        was = "export was" if trained == 1 else "exports were"
+        told.append(f"{trained} {was} trained while quantized, and so another network on purpose: judge by accuracy.")
     if older:
         was = "export was" if older == 1 else "exports were"
         told.append(f"{older} {was} measured before answers were compared: run {'it' if older == 1 else 'them'} again.")

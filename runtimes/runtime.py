@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from core.bundle import ModelBundle, Precision, Situation
 from core.data import Floats
@@ -22,6 +22,21 @@ class EngineSettings(BaseModel):
     """How an engine is built and opened; each engine has its own, made of the fields of `core.settings`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forget_what_does_nothing(cls, given: Any) -> Any:
+        """Settings that do nothing under the others are as usual, so that they make no other variant."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if cls._applies(name, given)}
+
+    @classmethod
+    def _applies(cls, name: str, given: dict[str, Any]) -> bool:
+        field = cls.model_fields.get(name)
+        extra: Any = field.json_schema_extra if field else None
+        other, wanted = (extra or {}).get("only_if") or ("", ())
+        return not other or given.get(other, cls.model_fields[other].default) in wanted
 
     def label(self) -> str:
         """A few words on what is not as usual, for titles and legends; empty where all is."""

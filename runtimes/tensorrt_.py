@@ -118,8 +118,16 @@ class TensorRtSettings(EngineSettings):
         return self
 
     def label(self) -> str:
-        """Which generation it is built for, where that is not the GPU here."""
-        return f"for {GENERATIONS[self.build_for][1]}" if self.builds_ahead else ""
+        """What is not as usual: `for Ada, level 5`."""
+        usual = type(self)()
+        parts = {
+            f"for {GENERATIONS.get(self.build_for, ('', ''))[1]}": self.builds_ahead,
+            f"level {self.effort}": self.effort != usual.effort,
+            f"{self.workspace_mib} MiB workspace": self.workspace_mib != usual.workspace_mib,
+            f"batch {self.usual_batch} of {self.largest_batch}": (self.usual_batch, self.largest_batch)
+            != (usual.usual_batch, usual.largest_batch),
+        }
+        return ", ".join(part for part, is_unusual in parts.items() if is_unusual)
 
     @classmethod
     def usual(cls, device: Device) -> TensorRtSettings:

@@ -26,6 +26,7 @@ from ui.truth_texts import STATE_WORDS
 
 BADGES = {
     "same": ("green", "check_circle"), "within": ("orange", "adjust"), "differs": ("red", "cancel"),
+    "trained since": ("blue", "school"),
     "not compared": ("gray", "help"), "built ahead": ("blue", "memory"), "running": ("blue", "play_circle"),
     "queued": ("gray", "schedule"), "failed": ("red", "error"), "does not fit": ("gray", "block"),
     "not here": ("gray", "block"), "not run": ("gray", "radio_button_unchecked"),
@@ -50,7 +51,9 @@ def draw_details(shown: Matrix, cell: Cell) -> None:
             return
         draw_metrics(shown, cell)
         draw_links(cell)
-        if cell.fidelity and cell.fidelity.divergence:
+        if cell.state == "trained since":
+            st.info(ON_PURPOSE, icon=":material/school:")
+        elif cell.fidelity and cell.fidelity.divergence:
             draw_divergence(cell, cell.fidelity.divergence)
         elif cell.state == "differs":
             draw_advice(cell, None)
@@ -191,9 +194,6 @@ def place_of(found: Divergence) -> str:
 
 def draw_advice(cell: Cell, found: Divergence | None) -> None:
     """What to try next, and the way to the setting."""
-    if "qat" in {technique.key for technique in cell.recipe.techniques}:
-        st.info(ON_PURPOSE, icon=":material/school:")
-        return
     words, setting = advice(cell, found)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f":material/lightbulb: {words}", width="stretch")

@@ -18,10 +18,11 @@ from ui.live import duration
 
 Lines = Callable[[Cell, Matrix], tuple[str, ...]]
 
-SIGNS: dict[State, str] = {"same": "✓", "within": "≈", "differs": "✗", "not compared": "?"}
+SIGNS: dict[State, str] = {"same": "✓", "within": "≈", "differs": "✗", "trained since": "↻", "not compared": "?"}
 """So that no verdict rests on colour alone."""
 STATE_WORDS: dict[State, str] = {
-    "same": "Same answers", "within": "Within its precision", "differs": "Differs", "not compared": "Not compared yet",
+    "same": "Same answers", "within": "Within its precision", "differs": "Differs", "trained since": "Trained since",
+    "not compared": "Not compared yet",
     "built ahead": "Built, not run here", "running": "Running", "queued": "Queued", "failed": "Failed",
     "does not fit": "Does not fit", "not here": "Not here", "not run": "Not run",
 }  # fmt: skip

@@ -22,6 +22,7 @@ from experiments.store import Store
 from experiments.triton import Repository, repository
 from profiling.sweep import Sweep
 from runtimes import RUNTIMES, Artifact, EngineSettings, OnnxRuntimeSettings, OpenVinoSettings, TensorRtSettings
+from runtimes.torch_settings import CompileSettings
 from tests.experiments.packages import packaged, result_of, sweep_of, unpacked
 
 CONTRACT = {"shape": [3, 32, 48], "mean": [0, 0, 0], "std": [1, 1, 1], "labels": ["a cat", 'a "dog", large']}
@@ -132,7 +133,10 @@ def test_the_engines_settings_are_handed_on(definition: types.ModuleType) -> Non
     assert config.parameters["intra_op_thread_count"].string_value == "3"
     assert config.optimization.graph.level == -1
     (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
-    assert accelerator.name == "tensorrt"
+    assert (accelerator.name, dict(accelerator.parameters)) == ("tensorrt", {})
+    config = config_of(made("onnxruntime", settings, precision="int8"), definition)
+    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    assert dict(accelerator.parameters) == {"precision_mode": "INT8"}
 
     throughput = OpenVinoSettings(hint="throughput", streams=4)
     config = config_of(made("openvino", throughput, precision="bf16"), definition)
@@ -187,3 +191,14 @@ def test_the_python_backend_answers_several_requests_as_the_studios_own_session_
         expected = session.run(x)
     assert [len(answer[0].as_numpy()) for answer in answers] == [1, 3, 2]
     np.testing.assert_allclose(np.concatenate([answer[0].as_numpy() for answer in answers]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "precision"), [(CompileSettings(freeze=True), "fp32"), (CompileSettings(), "int8")]
+)
+def test_what_compiles_anew_for_every_batch_gets_one_image_at_a_time(
+    settings: CompileSettings, precision: str, definition: types.ModuleType
+) -> None:
+    config = config_of(made("torch_compile", settings, precision=precision), definition)
+    assert config.max_batch_size == 1
+    assert not config.HasField("dynamic_batching")

@@ -12,6 +12,7 @@ from experiments.ahead import AheadResult
 from experiments.recipe import MeasurementSettings, Recipe, reference_of
 from experiments.store import Store
 from experiments.truth import Cell, missing, subjects, variants_of
+from experiments.truth_words import headline
 from optimizers import TECHNIQUES
 from profiling.machine import conditions
 from runtimes import RUNTIMES
@@ -61,6 +62,13 @@ def test_the_state_is_what_the_precision_explains(
 ) -> None:
     finished(store, INT8, fidelity(agreeing=agreeing, relative=relative), precision=precision)
     assert cell(store, "INT8", "onnxruntime").state == state
+
+
+def test_what_was_trained_since_is_another_network_and_counts_in_no_verdict(store: Store) -> None:
+    far_off = fidelity(agreeing=500, relative=0.9).model_copy(update={"retrained": True})
+    finished(store, INT8, far_off, precision="int8")
+    assert cell(store, "INT8", "onnxruntime").state == "trained since"
+    assert "1 export was trained while quantized" in headline(whole(store))
 
 
 def test_the_newest_run_with_the_engine_as_usual_tells(store: Store) -> None:

@@ -283,3 +283,9 @@ def test_images_are_turned_only_where_they_have_to_be() -> None:
     assert arranged(x.transpose(0, 2, 3, 1), port).shape == (1, 12, 10, 3)
     with pytest.raises(BadInput, match=r"\[1, 12, 10, 4\]"):
         arranged(np.zeros((1, 12, 10, 4), np.float32), port)
+
+
+def test_settings_that_do_nothing_are_as_usual() -> None:
+    assert OpenVinoSettings(streams=4) == OpenVinoSettings()
+    assert OpenVinoSettings(hint="throughput", streams=4).streams == 4
+    assert OpenVinoSettings(file="onnx", weights="fp16").weights == "fp32"
