@@ -121,7 +121,7 @@ def _int8_on_cpu(device: Device) -> Answer:
 def _bf16_on_cpu(device: Device) -> Answer:
     flags = device.cpu_flags
     if found := _first(flags, {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "bf16": "Arm BF16"}):
-        return Answer(True, f"{found} multiplies it.", "In PyTorch, torch.compile and OpenVINO.")
+        return Answer(True, f"{found} multiplies it.", "In PyTorch, torch.compile, AOTInductor and OpenVINO.")
     lacks = "this CPU has neither" if names_instructions(device) else "this system does not tell whether it has them"
     return Answer(False, f"It needs AVX512-BF16 or AMX, and {lacks}; emulated, it is many times slower.")
 

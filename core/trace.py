@@ -8,6 +8,7 @@ by torch itself, tells what an engine ought to have computed under each of them.
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -151,6 +152,8 @@ def _last(graph: fx.Graph) -> str:
 
 
 def _op(node: fx.Node) -> str:
+    if node.target is operator.getitem:  # one of several results of the operation before it
+        return _op(node.all_input_nodes[0])
     return str(node.target).removesuffix(".default") if isinstance(node.target, torch._ops.OpOverload) else node.name
 
 

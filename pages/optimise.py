@@ -236,15 +236,16 @@ def draw_summary(recipe: Recipe) -> None:
     """The recipe in words, one line a step."""
     model = MODELS[recipe.model]
     place = next(each for each in devices() if each.id == recipe.device)
+    target = text.escape(recipe.engine.target(place).name)
     steps = [
         f"Start from the **{model.title}** on {model.dataset.title}",
         *(f"**{text.escape(technique.label())}**" for technique in recipe.techniques),
         f"Export for **{RUNTIMES[recipe.runtime].title}**",
-        f"Build for **{recipe.engine.target(place).name}**; nothing is run or measured here"
+        f"Build for **{target}**; nothing is run or measured here"
         if recipe.engine.builds_ahead
         else f"Measure accuracy only on **{text.escape(place.name)}**"
         if recipe.is_simulated
-        else f"Measure on **{text.escape(place.name)}**, batch size {recipe.measurement.batch_size}",
+        else f"Measure on **{target}**, batch size {recipe.measurement.batch_size}",
     ]
     st.markdown("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
 

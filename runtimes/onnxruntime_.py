@@ -79,7 +79,7 @@ class OnnxRuntime:
 
     key = "onnxruntime"
     title = "ONNX Runtime"
-    summary = "One portable .onnx file without PyTorch: fast on any CPU, and fastest there in INT8."
+    summary = "One portable .onnx file without PyTorch: fast on any CPU, above all in INT8."
 
     def why_unavailable(self, device: Device) -> str | None:
         """One sentence on why it cannot run on that device, or None."""

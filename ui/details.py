@@ -49,7 +49,11 @@ def percentiles(result: RunResult) -> pd.DataFrame:
     ]
     if result.cold_start_ms is not None:
         rows.append(
-            ("Cold start: engine imported, file opened, first answer", text.milliseconds(result.cold_start_ms), "")
+            (
+                "Cold start: import, open, answer; compilers find their cache filled",
+                text.milliseconds(result.cold_start_ms),
+                "",
+            )
         )
     return pd.DataFrame(rows, columns=["", "Time", "95 % interval"])
 

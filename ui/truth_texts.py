@@ -122,10 +122,14 @@ RELATIVE_HELP = (
     "computing in that precision explains."
 )
 LARGEST_HELP = "The largest absolute difference of any logit of any image; compare it with the largest logit."
-BUILD_HELP = "Opening the file: reading, optimising or compiling it until it can serve."
+BUILD_HELP = (
+    "Opening the file: reading, optimising or compiling it until it can serve. What AOTInductor and TensorRT build "
+    "when they export is not in it."
+)
 COLD_START_HELP = (
     "Importing the engine, opening the file and the first answer for one image, in a fresh process. The start of "
-    "Python itself does not count."
+    "Python itself does not count. torch.compile finds in its cache what it compiled a moment before: on a machine "
+    "that never opened this file it takes several times as long."
 )
 ASPECTS: dict[str, Aspect] = {
     "agreement": Aspect("Same model?", AGREEMENT_HELP, agreement),
