@@ -47,6 +47,8 @@ class Layer(BaseModel):
     groups: int = 1
     padding: float = 0.0
     """Share of its multiplications that fill up vectors, as far as the engine shows; not counted in `macs`."""
+    output_shape: tuple[int, ...] | None = None
+    """Of its first result, the batch included; None where the engine does not say, and in profiles of version 0.1."""
 
     @property
     def moved_bytes(self) -> int:
@@ -60,7 +62,11 @@ class Layer(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_row(cls, values: Any) -> Any:
-        return dict(zip(cls.model_fields, values, strict=True)) if isinstance(values, list | tuple) else values
+        if not isinstance(values, list | tuple):
+            return values
+        if len(values) > len(cls.model_fields):
+            raise ValueError(f"a layer has at most {len(cls.model_fields)} values, not {len(values)}")
+        return dict(zip(cls.model_fields, values, strict=False))  # earlier versions knew fewer
 
 
 class LayerProfile(BaseModel):

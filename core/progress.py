@@ -78,11 +78,24 @@ class Telemetry(_Event):
     process_rss_bytes: int | None = None
     cpu_percent: float | None = None
     """Of one core: 200 means two cores busy."""
+    process_threads: int | None = None
+    machine_cpu_percent: float | None = None
+    """Of all cores together: 100 means that all are busy."""
+    machine_used_bytes: int | None = None
+    """Memory that is not to be had, of all processes."""
+    machine_total_bytes: int | None = None
     gpu_used_bytes: int | None = None
     gpu_total_bytes: int | None = None
     gpu_utilisation_percent: float | None = None
     gpu_power_w: float | None = None
+    gpu_power_limit_w: float | None = None
     gpu_temperature_c: float | None = None
+    gpu_sm_clock_mhz: int | None = None
+    gpu_memory_clock_mhz: int | None = None
+    gpu_throttle_reasons: tuple[str, ...] | None = None
+    """Why its clocks are lower than asked for; empty when they are not."""
+    reasons: dict[str, str] | None = None
+    """One sentence for each field that this machine cannot tell; None: the same as in the sample before."""
 
 
 class Finished(_Event):

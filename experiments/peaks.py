@@ -76,12 +76,17 @@ _PROBED: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 """Weights in few bits are multiplied in one of these; what only some GPUs compute is not probed."""
 
 
-def peaks_for(runtime: str, device: Device, *, threads: int, precisions: Sequence[Precision]) -> Steps[Peaks]:
-    """The rates in these precisions; what was never probed under these conditions is probed now, a few seconds each."""
+def peaks_for(
+    runtime: str, device: Device, *, threads: int, precisions: Sequence[Precision], anew: bool = False
+) -> Steps[Peaks]:
+    """The rates in these precisions; what was never probed under these conditions is probed now, a few seconds each.
+
+    `anew` probes all of them now, whatever is known.
+    """
     runtime = _SAME_KERNELS.get(runtime, runtime)
     known = _empty(runtime, device, threads)
     path = _path(known)
-    known = _read(path) or known
+    known = known if anew else _read(path) or known
     wanted = [precision for precision in dict.fromkeys(precisions) if _is_possible(runtime, device, precision)]
     missing = [precision for precision in wanted if precision not in known.macs_per_s]
     if not missing and known.bandwidth:

@@ -20,7 +20,7 @@ def checkpoints(run_id: str) -> list[Path]:
 
 def can_resume(record: RunRecord) -> bool:
     """Whether it ended before its result and left a checkpoint."""
-    return record.state in RESUMABLE and record.duel is None and bool(checkpoints(record.id))
+    return record.state in RESUMABLE and record.makes_variant and bool(checkpoints(record.id))
 
 
 def delete_checkpoints(run_id: str) -> None:

@@ -77,8 +77,8 @@ class Scheduler:
                 busy.add(record.recipe.device)
                 self._start(record)
                 running.append(record)
-        # A duel is timed almost from its start, which a worker busy importing its libraries would disturb.
-        needs_quiet = any(record.duel for record in running)
+        # Duels and studies are timed almost from their start, which a worker importing its libraries would disturb.
+        needs_quiet = any(not record.makes_variant for record in running)
         if not needs_quiet and (self._spare is None or self._spare.poll() is not None):
             self._spare = self._spawn()
 

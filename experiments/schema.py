@@ -33,6 +33,7 @@ RUNS = sa.Table(
     sa.Column("settings", sa.String(64)),
     sa.Column("slot", sa.Integer),
     sa.Column("duel", sa.JSON(none_as_null=True)),
+    sa.Column("study", sa.JSON(none_as_null=True)),
     sa.Column("summary", sa.JSON(none_as_null=True)),
 )
 RESULTS = sa.Table(
@@ -103,7 +104,7 @@ def _upgrade_from_0_1(connection: sa.Connection) -> None:
 
 def _renew_digests(connection: sa.Connection) -> None:
     """Digests of an earlier version were made in another way: where the newest one differs, all are made anew."""
-    runs = sa.select(RUNS.c.id, RUNS.c.recipe, RUNS.c.digest).where(RUNS.c.duel.is_(None))
+    runs = sa.select(RUNS.c.id, RUNS.c.recipe, RUNS.c.digest).where(RUNS.c.duel.is_(None), RUNS.c.study.is_(None))
     newest = connection.execute(runs.order_by(RUNS.c.created_at.desc()).limit(1)).first()
     if newest is None or Recipe.model_validate(newest.recipe).digest == newest.digest:
         return

@@ -11,21 +11,25 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import psutil
 import sqlalchemy as sa
+from pydantic import TypeAdapter
 
 from core.errors import BadInput
 from core.progress import Event, PhaseStarted, parse_event
 from experiments.ahead import AheadResult, AheadSummary
 from experiments.duel import Duel, DuelResult
 from experiments.folders import data_folder
+from experiments.profile import ProfileResult
 from experiments.recipe import Recipe
 from experiments.result import RunResult, Summary
 from experiments.resuming import can_resume
+from experiments.scan import ScanResult
 from experiments.schema import EVENTS, RESULTS, RUNS, prepare
 from experiments.simulation import SimulatedResult, SimulatedSummary
+from experiments.study import ProfileStudy, ScanStudy, Study, study_digest, study_title
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 LIVE: tuple[State, ...] = ("queued", "running")
@@ -42,6 +46,8 @@ class RunRecord:
     recipe: Recipe
     """What was asked for; of a duel, the recipe of its second run."""
     duel: Duel | None
+    study: Study | None
+    """What is asked of the recipe's network instead of making a variant of it."""
     state: State
     cancel_requested: bool
     host: str | None
@@ -65,7 +71,14 @@ class RunRecord:
     @property
     def title(self) -> str:
         """What it is called in lists."""
+        if self.study:
+            return study_title(self.study, self.recipe)
         return f"A/B: {self.recipe.title}" if self.duel else self.recipe.title
+
+    @property
+    def makes_variant(self) -> bool:
+        """Whether it carries out its recipe: neither a duel nor a study."""
+        return self.duel is None and self.study is None
 
     @property
     def is_live(self) -> bool:
@@ -120,6 +133,11 @@ class Store:
         values = {"digest": DUEL, "settings": None, "slot": second.slot, "duel": duel.model_dump(mode="json")}
         return self._insert(second.recipe, state="queued", **values)
 
+    def enqueue_study(self, study: Study, recipe: Recipe) -> str:
+        """Put a study of the recipe's network in the queue; its run id."""
+        values = {"digest": study_digest(study, recipe), "settings": None, "study": study.model_dump(mode="json")}
+        return self._insert(recipe, state="queued", **values, slot=_known_slot_of(recipe))
+
     def begin_here(self, recipe: Recipe) -> str:
         """Record a recipe as running in this process; its run id."""
         return self._insert(recipe, state="running", started_at=time.time(), **_identity(os.getpid()))
@@ -140,9 +158,11 @@ class Store:
         values = {"state": "running", "started_at": time.time(), **_identity(pid)}
         return self._move(run_id, ("queued",), values)
 
-    def finish(self, run_id: str, result: RunResult | DuelResult | SimulatedResult | AheadResult) -> bool:
+    def finish(self, run_id: str, result: Result) -> bool:
         """Record a result."""
-        summary = None if isinstance(result, DuelResult) else result.summary().model_dump(mode="json")
+        summary = None
+        if not isinstance(result, DuelResult | ProfileResult | ScanResult):
+            summary = result.summary().model_dump(mode="json")
         values = {"state": "finished", "ended_at": time.time(), "summary": summary}
         running = (RUNS.c.id == run_id, RUNS.c.state == "running")
         with self._engine.begin() as connection:
@@ -249,7 +269,7 @@ class Store:
 
     def simulated(self, model: str, *, limit: int = 100) -> list[RunRecord]:
         """The newest finished run of each recipe of a model that simulates a number format, the newest first."""
-        untimed = (RUNS.c.model == model, RUNS.c.settings.is_(None), RUNS.c.duel.is_(None))
+        untimed = (RUNS.c.model == model, RUNS.c.settings.is_(None), *_IS_VARIANT)
         found = self._newest_of_each_recipe(*untimed, limit=limit)
         return [record for record in found if record.recipe.is_simulated]
 
@@ -290,6 +310,27 @@ class Store:
         """The duels of a model's variants, newest first."""
         return self._select(RUNS.c.model == model, RUNS.c.digest == DUEL, limit=limit)
 
+    def studies(self, study: Study, recipe: Recipe) -> list[RunRecord]:
+        """The runs that ask exactly this of the recipe's network, the newest first."""
+        return self._select(RUNS.c.digest == study_digest(study, recipe), limit=20)
+
+    def profiles(self, model: str, *, limit: int = 100) -> list[RunRecord]:
+        """The finished profiles of a model, the newest first."""
+        found = self._select(RUNS.c.model == model, RUNS.c.study.is_not(None), RUNS.c.state == "finished", limit=limit)
+        return [record for record in found if isinstance(record.study, ProfileStudy)]
+
+    def profile_result(self, run_id: str) -> ProfileResult | None:
+        """What a finished profile found; None for another run."""
+        record = self.run(run_id)
+        found = self._contents([run_id]) if record and isinstance(record.study, ProfileStudy) else {}
+        return ProfileResult.model_validate(found[run_id]) if found else None
+
+    def scan_result(self, run_id: str) -> ScanResult | None:
+        """What a finished scan found; None for another run."""
+        record = self.run(run_id)
+        found = self._contents([run_id]) if record and isinstance(record.study, ScanStudy) else {}
+        return ScanResult.model_validate(found[run_id]) if found else None
+
     def results(self, run_ids: Sequence[str]) -> dict[str, RunResult]:
         """Everything measured, by id, for those of the runs that have finished: neither duels nor simulated ones."""
         found = self._contents(run_ids, RUNS.c.settings.is_not(None))
@@ -297,7 +338,7 @@ class Store:
 
     def simulated_results(self, run_ids: Sequence[str]) -> dict[str, SimulatedResult]:
         """Everything known, by id, of those of the runs that simulated a number format and have finished."""
-        found = self._contents(run_ids, RUNS.c.settings.is_(None), RUNS.c.duel.is_(None))
+        found = self._contents(run_ids, RUNS.c.settings.is_(None), *_IS_VARIANT)
         return {run_id: SimulatedResult.model_validate(content) for run_id, content in found.items()}
 
     def ahead_result(self, run_id: str) -> AheadResult | None:
@@ -335,8 +376,14 @@ class Store:
             connection.execute(RUNS.delete().where(RUNS.c.id.in_(ended)))
 
 
+Result: TypeAlias = RunResult | DuelResult | SimulatedResult | AheadResult | ProfileResult | ScanResult
+
 _PARTS = (("duel", Duel), ("summary", Summary), ("simulated", SimulatedSummary), ("ahead", AheadSummary))
 """What a row holds beside the recipe, as plain data; a row has one summary of one kind."""
+
+
+_STUDY: TypeAdapter[Study] = TypeAdapter(Study)
+_IS_VARIANT = (RUNS.c.duel.is_(None), RUNS.c.study.is_(None))
 
 
 def _relax_sync(connection: Any, _record: Any) -> None:
@@ -351,9 +398,18 @@ def _slot_of(recipe: Recipe) -> Any:
     """The number of a recipe among its model's variants: the one it had before, or the next. Part of the insertion."""
     if recipe.is_baseline:
         return 0
-    earlier = sa.select(RUNS.c.slot).where(RUNS.c.digest == recipe.digest).limit(1).scalar_subquery()
+    earlier = _earlier_slot_of(recipe)
     highest = sa.select(sa.func.coalesce(sa.func.max(RUNS.c.slot), 0) + 1).where(RUNS.c.model == recipe.model)
     return sa.func.coalesce(earlier, highest.scalar_subquery())
+
+
+def _known_slot_of(recipe: Recipe) -> Any:
+    """The number that the recipe has among its model's variants, or that of the baseline where it never ran."""
+    return sa.func.coalesce(_earlier_slot_of(recipe), 0)
+
+
+def _earlier_slot_of(recipe: Recipe) -> Any:
+    return sa.select(RUNS.c.slot).where(RUNS.c.digest == recipe.digest).limit(1).scalar_subquery()
 
 
 def _record(row: sa.Row[Any]) -> RunRecord:
@@ -363,6 +419,7 @@ def _record(row: sa.Row[Any]) -> RunRecord:
     values["recipe"] = Recipe.model_validate(values["recipe"])
     recipe, summary = values["recipe"], values.pop("summary")
     values["ahead" if recipe.engine.builds_ahead else "simulated" if recipe.is_simulated else "summary"] = summary
+    values["study"] = _STUDY.validate_python(values["study"]) if values["study"] else None
     for name, kind in _PARTS:
         values[name] = kind.model_validate(values[name]) if values.get(name) else None
     return RunRecord(**values)

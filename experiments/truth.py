@@ -169,7 +169,7 @@ def missing(found: Matrix) -> list[Recipe]:
 
 
 def _fits(record: RunRecord) -> bool:
-    return record.duel is None and not record.recipe.is_simulated and record.recipe.runtime in RUNTIMES
+    return record.makes_variant and not record.recipe.is_simulated and record.recipe.runtime in RUNTIMES
 
 
 def _titles(recipes: Mapping[str, Recipe]) -> dict[str, str]:

@@ -24,10 +24,13 @@ from experiments.ahead import AheadResult
 from experiments.duel import PHASES, Duel, DuelResult, run_duel
 from experiments.folders import data_folder, run_folder
 from experiments.package import artifact_of
+from experiments.profile import ProfileResult, run_profile
 from experiments.result import RunResult
 from experiments.resuming import delete_checkpoints
+from experiments.scan import ScanResult, run_scan
 from experiments.simulation import SimulatedResult
-from experiments.store import RunRecord, Store, open_store
+from experiments.store import Result, RunRecord, Store, open_store
+from experiments.study import Study
 from profiling.telemetry import TelemetrySampler
 from runtimes.runtime import Artifact
 
@@ -71,7 +74,9 @@ def execute(store: Store, record: RunRecord, on_event: Callable[[Event], None] =
     return last
 
 
-def _kind_of_result(record: RunRecord) -> type[RunResult | DuelResult | SimulatedResult | AheadResult]:
+def _kind_of_result(record: RunRecord) -> type[Result]:
+    if record.study:
+        return ProfileResult if record.study.kind == "profile" else ScanResult
     if record.duel:
         return DuelResult
     if record.recipe.engine.builds_ahead:
@@ -95,17 +100,32 @@ def _events(store: Store, record: RunRecord, on_telemetry: Callable[[Event], Non
 
 def _watched(store: Store, record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterator[Event]:
     """The run's events, with telemetry beside them that rests while latency is timed."""
-    from experiments.run import run
-
-    artifact_of = partial(newest_artifact, store, record.recipe.model)
-    work = (
-        _duel(store, record.duel) if record.duel else run(record.recipe, run_folder(record.id), artifact_of=artifact_of)
-    )
     with TelemetrySampler(find_device(record.recipe.device), on_telemetry) as sampler:
-        for event in work:
+        for event in _work(store, record):
             if isinstance(event, PhaseStarted):
                 sampler.pause() if event.timed else sampler.resume()
             yield event
+
+
+def _work(store: Store, record: RunRecord) -> Iterator[Event]:
+    from experiments.run import run
+
+    if record.study:
+        return _study(store, record, record.study)
+    if record.duel:
+        return _duel(store, record.duel)
+    artifact_of = partial(newest_artifact, store, record.recipe.model)
+    return run(record.recipe, run_folder(record.id), artifact_of=artifact_of)
+
+
+def _study(store: Store, record: RunRecord, study: Study) -> Iterator[Event]:
+    """The study's events. Raises `BadInput` where the run that a profile asks for is gone."""
+    if study.kind == "scan":
+        return run_scan(study, record.recipe)
+    subject = store.run(study.run) if study.run else None
+    if study.run and subject is None:
+        raise BadInput(f"The run {study.run} was deleted", action="Profile a run that is still here")
+    return run_profile(record.recipe, run_folder(record.id), artifact_of(subject) if subject else None)
 
 
 def newest_artifact(store: Store, model: str, digest: str) -> Artifact:

@@ -243,11 +243,11 @@ def family(record: RunRecord, store: Store) -> list[RunRecord]:
 
     Of a baseline or reference the newest finished run counts, unless one was queued with this click.
     """
-    if record.duel:
+    if not record.makes_variant:
         return [record]
     moment = (record.created_at - SAME_CLICK_SECONDS, record.created_at + SAME_CLICK_SECONDS)
     clicked = store.runs(model=record.recipe.model, between=moment)
-    together = {each.id: each for each in clicked if each.duel is None} | {record.id: record}
+    together = {each.id: each for each in clicked if each.makes_variant} | {record.id: record}
     present = {each.recipe.digest for each in together.values()}
     for recipe in with_references(record.recipe):
         if recipe.digest not in present and (found := store.finished_before(recipe)):

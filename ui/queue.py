@@ -21,6 +21,13 @@ def enqueue(store: Store, recipe: Recipe, *, measure_again: bool = False) -> str
     return ids[recipe.digest]
 
 
+def enqueue_again(store: Store, record: RunRecord) -> str:
+    """Queue the same once more, with what it is compared with; its run id."""
+    if record.study:
+        return store.enqueue_study(record.study, record.recipe)
+    return store.enqueue_duel(record.duel) if record.duel else enqueue(store, record.recipe)
+
+
 def enqueue_missing(store: Store, recipes: Iterable[Recipe]) -> list[str]:
     """Queue those of the recipes that have not finished, do not run and do not wait; their run ids."""
     return [store.enqueue(each) for each in recipes if not is_known(store, each)]
@@ -29,7 +36,7 @@ def enqueue_missing(store: Store, recipes: Iterable[Recipe]) -> list[str]:
 def live_runs(store: Store, recipes: Iterable[Recipe]) -> dict[str, RunRecord]:
     """The runs of these recipes that wait or run, by digest, the one that began first of each."""
     wanted = {recipe.digest for recipe in recipes}
-    newest_first = [record for record in store.runs(states=LIVE) if record.duel is None]
+    newest_first = [record for record in store.runs(states=LIVE) if record.makes_variant]
     return {each.recipe.digest: each for each in newest_first if each.recipe.digest in wanted}
 
 

@@ -15,7 +15,7 @@ from ui import tables, text
 from ui.live import CURVES, STATES, LiveView, at_work, duration, expected_curves, family
 from ui.live_chart import option
 from ui.outcome import draw_outcome
-from ui.queue import enqueue
+from ui.queue import enqueue_again
 from ui.state import is_dark, open_page, store
 from ui.theme import DARK, LIGHT
 
@@ -85,7 +85,7 @@ def draw_live(run_id: str, kin: list[RunRecord], *, rests: bool = False) -> None
     draw_outcome(record)
     draw_curves(subject, view)
     draw_notes(view)
-    if record.duel is None:
+    if record.makes_variant:
         draw_recipe(record)
     if not record.is_live:
         draw_log(record)
@@ -114,13 +114,12 @@ def draw_head(record: RunRecord) -> None:
             return
         if can_resume(record):
             draw_resume(record)
-        if record.duel is None and st.button(
+        if record.makes_variant and st.button(
             "Change", icon=":material/tune:", key="change", help="Open this recipe on the Optimise page."
         ):
             open_page("optimise", run=record.id)
         if st.button("Run again", icon=":material/replay:", key="again", help="Queue the same once more."):
-            again = store().enqueue_duel(record.duel) if record.duel else enqueue(store(), record.recipe)
-            open_page("runs", run=again)
+            open_page("runs", run=enqueue_again(store(), record))
         draw_delete(record)
 
 

@@ -25,7 +25,7 @@ def test_a_profile_survives_json_and_takes_few_bytes_a_layer() -> None:
 
 def test_a_layer_is_written_as_a_row_in_the_order_of_its_fields() -> None:
     row = CONV.model_dump(mode="json")
-    assert row == ["features.3", "QLinearConv", "compute", 0.04, "int8", 1000, 10, 20, 30, [16, 32], 2, 0.25]
+    assert row == ["features.3", "QLinearConv", "compute", 0.04, "int8", 1000, 10, 20, 30, [16, 32], 2, 0.25, None]
     with pytest.raises(ValidationError):
         Layer.model_validate([*row[:2], "guesses", *row[3:]])
 

@@ -1,0 +1,40 @@
+"""What a run's network is made of, kept in the run's folder: the network itself is not kept in float."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from core.anatomy import Anatomy
+from core.bundle import ModelBundle
+from core.progress import Steps
+
+FILE = "anatomy.json"
+IMAGES = 32
+"""Calibration images behind the histograms of activations."""
+
+
+def study_anatomy(bundle: ModelBundle) -> Steps[Anatomy]:
+    """Of a bundle whose network is a torch module."""
+    from profiling.anatomy import anatomy_of
+
+    images = bundle.data.calibrate.take(IMAGES).pixels
+    anatomy = yield from anatomy_of(bundle.module, bundle.contract.prepare(images))
+    return anatomy
+
+
+def write_anatomy(bundle: ModelBundle, folder: Path) -> Steps[None]:
+    """Keep what the network is made of in a run's folder."""
+    anatomy = yield from study_anatomy(bundle)
+    (folder / FILE).write_text(anatomy.model_dump_json())
+
+
+def anatomy_of_run(folder: Path) -> tuple[Anatomy | None, str]:
+    """What a run kept of its network, or one sentence on why there is nothing."""
+    try:
+        return Anatomy.model_validate_json((folder / FILE).read_bytes()), ""
+    except FileNotFoundError:
+        return None, "Its run was made before the studio kept what a network is made of. Run its recipe again."
+    except ValidationError:
+        return None, "What its run kept of its network cannot be read. Run its recipe again."

@@ -1,0 +1,46 @@
+"""The sensitivity of an untouched network's layers as a study, kept cell by cell: a cancelled one goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict
+
+from core.devices import default_threads, find_device
+from core.progress import Event, Finished, PhaseStarted, Planned
+from core.scan import Scan
+from experiments.folders import data_folder
+from experiments.recipe import Recipe
+from experiments.study import ScanStudy
+from profiling.machine import Conditions, conditions
+
+PHASES = ("Load", "Scan")
+
+
+class ScanResult(BaseModel):
+    """What a scan found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scan: Scan
+    conditions: Conditions
+    cached: int = 0
+    """Cells that an earlier scan had left."""
+
+
+def run_scan(study: ScanStudy, recipe: Recipe) -> Iterator[Event]:
+    """Change every layer of the recipe's untouched network alone; the last event is `Finished`."""
+    import sample_models
+    from optimizers.scanning import Cache, scan_layers
+
+    yield Planned(phases=PHASES)
+    yield PhaseStarted(title="Load")
+    bundle = sample_models.load(recipe.model)
+    device, threads = find_device(recipe.device), recipe.measurement.threads or default_threads()
+    yield PhaseStarted(title="Scan")
+    cache = Cache(data_folder() / "cache" / "scans")
+    scan = yield from scan_layers(
+        bundle, study.changes, images=study.images, device=device, threads=threads, cache=cache
+    )
+    result = ScanResult(scan=scan, conditions=conditions(device, threads=threads, seed=recipe.seed), cached=cache.found)
+    yield Finished(result=result.model_dump(mode="json"))

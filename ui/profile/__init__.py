@@ -1,0 +1,1 @@
+"""The Profile page, one file a section."""
