@@ -19,8 +19,11 @@ REFERENCES_HELP = (
     "A run also needs the untouched model in PyTorch (baseline) and in the chosen runtime (reference). "
     "They are measured once and reused."
 )
-STICKY = "<style>div:has(> .st-key-recipe) { position: sticky; top: 4rem; }</style>"
-"""Keeps the recipe and its Run button in sight while the techniques scroll."""
+STYLE = """<style>
+div:has(> .st-key-recipe) { position: sticky; top: 4rem; }
+.stButtonGroup [role="radiogroup"] { flex-wrap: wrap; }
+</style>"""
+"""Keeps the recipe and its Run button in sight while the techniques scroll, and all runtimes in a narrow window."""
 SEED_HELP = "Fixes every random choice: the same recipe on the same machine gives the same model."
 MAX_SEED = 2**31 - 1
 MOST_RUNS = 100
@@ -335,7 +338,7 @@ with left:
             persist_state="session",
         )
 with right, st.container(key="recipe"):
-    st.html(STICKY)
+    st.html(STYLE)
     recipe = Recipe(
         model=STATE["model"],
         techniques=tuple(settings[key] for key in active()),

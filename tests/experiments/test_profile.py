@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from core.errors import BadInput
+from core.progress import PhaseStarted
+from experiments import profile
+from experiments.peaks import Peaks
+from experiments.recipe import Recipe
+from experiments.store import Store
+from experiments.study import ProfileStudy
+from experiments.worker import execute
+from optimizers import TECHNIQUES
+from sample_models import card
+
+RECIPE = Recipe.model_validate(
+    {"model": "student_cnn_fmnist", "runtime": "onnxruntime", "measurement": {"threads": 1, "batch_size": 4}}
+)
+
+
+def test_an_untouched_network_is_profiled_without_a_run_before(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "LATENCY_SECONDS", 0.5)
+    run_id = store.enqueue_study(ProfileStudy(), RECIPE)
+    store.claim(run_id, os.getpid())
+    execute(store, store.run(run_id))
+    assert store.run(run_id).error is None
+    found = store.profile_result(run_id)
+    assert [record.id for record in store.profiles(RECIPE.model)] == [run_id]
+    assert (found.precision, found.latency.batch_size, found.layers.batch_size) == ("fp32", 4, 4)
+    assert found.layers.layers_ms + found.residual_ms == pytest.approx(found.latency.p50_ms)
+    assert abs(found.residual_ms) < 0.5 * found.latency.p50_ms
+    assert found.conditions.threads == found.peaks.threads == 1
+    assert found.anatomy.parameters == card(RECIPE.model).parameter_count
+    assert found.layers.macs == pytest.approx(4 * found.anatomy.macs, rel=0.01)
+    phases = [each.event for each in store.events(run_id, kinds=("phase",))]
+    assert tuple(each.title for each in phases) == profile.PHASES
+    assert [each.title for each in phases if each.timed] == ["Latency", "Layers", "What it attains"]
+
+
+def test_what_the_device_attains_is_probed_in_the_profile_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def probe(*_given: object, anew: bool, **_more: object) -> Peaks:
+        asked.append(anew)
+        return Peaks(runtime="x", device="x", threads=1, libraries={}, macs_per_s={}, bandwidth=())
+        yield
+
+    monkeypatch.setattr(profile, "peaks_for", probe)
+    steps = profile._peaks(RECIPE, "fp32", 1)
+    assert isinstance(next(steps), PhaseStarted)
+    with pytest.raises(StopIteration):
+        next(steps)
+    assert asked == [True]
+
+
+def test_a_variant_that_was_never_made_is_refused(tmp_path: object) -> None:
+    recipe = RECIPE.model_copy(update={"techniques": (TECHNIQUES["int8"](),)})
+    with pytest.raises(BadInput, match="has not been made"):
+        next(profile.run_profile(recipe, tmp_path, None))
