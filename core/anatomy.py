@@ -22,15 +22,15 @@ class ModuleFacts(_Frozen):
     """Its own, without those of modules inside it."""
     nonzero: int
     macs: int
-    """Multiply-accumulates."""
+    """Multiply-accumulates of all its calls."""
     output_shape: tuple[int, ...]
-    """Of its last result for a batch of one."""
+    """Of the first tensor that its last call handed on, for a batch of one; empty where it never ran."""
     output_bytes: int
-    """Of everything it hands on."""
+    """Of everything that it hands on, all calls together."""
     weights: Histogram | None = None
-    """Of its weight; None where it has none."""
+    """Of its weight; None where it has none. Of very many values all histograms count an even selection."""
     inputs: Histogram | None = None
-    """Of what comes in on the images looked at; None for modules without weights."""
+    """Of what comes in on the images looked at, all calls together; None for modules without weights."""
     outputs: Histogram | None = None
     """Of what goes out on the images looked at."""
 

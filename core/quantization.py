@@ -28,6 +28,8 @@ class Histogram(_Frozen):
 
     range: Range
     counts: tuple[int, ...]
+    zeros: int | None = None
+    """Of these exactly zero; None where nobody counted."""
 
 
 class GridSummary(_Frozen):

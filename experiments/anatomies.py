@@ -8,8 +8,10 @@ from pydantic import ValidationError
 
 from core.anatomy import Anatomy
 from core.bundle import ModelBundle
-from core.progress import Steps
+from core.progress import Note, Steps
+from profiling.sweep import engine_errors
 
+PHASE = "Network"
 FILE = "anatomy.json"
 IMAGES = 32
 """Calibration images behind the histograms of activations."""
@@ -25,8 +27,15 @@ def study_anatomy(bundle: ModelBundle) -> Steps[Anatomy]:
 
 
 def write_anatomy(bundle: ModelBundle, folder: Path) -> Steps[None]:
-    """Keep what the network is made of in a run's folder."""
-    anatomy = yield from study_anatomy(bundle)
+    """Keep what the network is made of in a run's folder; nothing, and a note, where it cannot be followed."""
+    if bundle.form != "torch":
+        yield Note(text="What the network is made of was not kept: it is no torch module.")
+        return
+    try:
+        anatomy = yield from study_anatomy(bundle)
+    except engine_errors() as reason:  # what the run measured is worth more
+        yield Note(text=f"What the network is made of was not kept: {reason}", warning=True)
+        return
     (folder / FILE).write_text(anatomy.model_dump_json())
 
 
@@ -35,6 +44,6 @@ def anatomy_of_run(folder: Path) -> tuple[Anatomy | None, str]:
     try:
         return Anatomy.model_validate_json((folder / FILE).read_bytes()), ""
     except FileNotFoundError:
-        return None, "Its run was made before the studio kept what a network is made of. Run its recipe again."
+        return None, "Its run kept nothing of its network: it was made by an earlier version, or its notes say why."
     except ValidationError:
         return None, "What its run kept of its network cannot be read. Run its recipe again."

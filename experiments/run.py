@@ -20,6 +20,8 @@ from core.errors import Unavailable
 from core.macs import count_macs
 from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps, result_of
 from experiments.ahead import PHASES_AHEAD, build_ahead
+from experiments.anatomies import PHASE as ANATOMY
+from experiments.anatomies import write_anatomy
 from experiments.companions import write_companions
 from experiments.exporting import exported
 from experiments.fidelity import PHASE as FIDELITY
@@ -101,6 +103,8 @@ def run(recipe: Recipe, folder: Path, *, artifact_of: ArtifactOf | None = None) 
     write_companions(bundle, artifact.folder)
     size = measure_size(bundle, artifact, macs=made.macs)
     measured = yield from _measure(made, artifact, recipe, bench)
+    yield PhaseStarted(title=ANATOMY)
+    yield from write_anatomy(made.source, folder)
     result = RunResult(
         **measured,
         size=size,
@@ -126,7 +130,8 @@ def _phases(recipe: Recipe, device: Device) -> tuple[str, ...]:
     sweep = ("Batch sizes",) if recipe.measurement.sweep_seconds else ()
     sweep = (*sweep, SEVERAL) if getattr(recipe.engine, "hint", "") == "throughput" else sweep
     on_gpu = ("Transfers", "Energy") if device.kind == "cuda" else ()
-    return ("Load", *techniques, "Export", "Memory", "Accuracy", FIDELITY, "Latency", *sweep, *on_gpu, "Layers")
+    served = ("Memory", "Accuracy", FIDELITY, "Latency", *sweep, *on_gpu, "Layers")
+    return ("Load", *techniques, "Export", *served, ANATOMY)
 
 
 def _transform(

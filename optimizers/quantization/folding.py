@@ -24,7 +24,7 @@ def folded(module: nn.Module, x: Tensor) -> tuple[nn.Module, frozenset[str]]:
     """
     network = copy.deepcopy(module).cpu().eval()
     merged = copy.deepcopy(network)
-    pairs = _pairs(merged, x)
+    pairs = batchnorms_after(merged, x)
     for layer, norm in pairs.items():
         is_linear = isinstance(merged.get_submodule(layer), nn.Linear)
         fuse: Callable[[Any, Any], nn.Module] = fuse_linear_bn_eval if is_linear else fuse_conv_bn_eval
@@ -37,7 +37,7 @@ def folded(module: nn.Module, x: Tensor) -> tuple[nn.Module, frozenset[str]]:
     return merged, frozenset(pairs)
 
 
-def _pairs(network: nn.Module, x: Tensor) -> dict[str, str]:
+def batchnorms_after(network: nn.Module, x: Tensor) -> dict[str, str]:
     """The BatchNorm that each layer feeds, for layers and BatchNorms that are called once."""
     names = {id(module): name for name, module in network.named_modules()}
     makers: dict[int, str] = {}

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core.quantization import FLOAT_BITS, GridSummary, Histogram, LayerQuantization, Range
+from core.histograms import histogram
+from core.quantization import FLOAT_BITS, GridSummary, LayerQuantization, Range
 from optimizers.quantization.formats import snr_db
 from optimizers.quantization.quantizer import LayerGrid, TensorGrid
 from optimizers.quantization.selection import kind_of
 from optimizers.quantization.twin import outputs_of, rounded, twin
 
-BINS = 96
 _MOST_VALUES = 100_000_000
 """Of all layers' inputs and outputs that are held at once: 400 MB."""
 
@@ -76,13 +76,6 @@ def affordable(network: nn.Module, names: tuple[str, ...], x: Tensor) -> int:
     inputs, outputs = outputs_of(network, names, x[:1])
     each = sum(value.numel() for values in (inputs, outputs) for value in values.values())
     return max(1, min(len(x), _MOST_VALUES // max(1, each)))
-
-
-def histogram(values: Tensor) -> Histogram:
-    """Counts in equal bins between the smallest and the largest value."""
-    flat = values.detach().reshape(-1).double().numpy()
-    counts, edges = np.histogram(flat, bins=BINS)
-    return Histogram(range=Range(low=float(edges[0]), high=float(edges[-1])), counts=tuple(map(int, counts)))
 
 
 def summary(grid: TensorGrid) -> GridSummary:

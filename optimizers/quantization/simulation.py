@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from core.bundle import ModelBundle
 from core.errors import BadInput, NothingDone
+from core.histograms import histogram
 from core.progress import Note, Progress, Steps
 from core.quantization import FLOAT_BITS, LayerQuantization, QuantizationReport
 from optimizers.quantization.folding import folded
@@ -28,7 +29,7 @@ from optimizers.quantization.formats import (
     snr_db,
     ungrouped,
 )
-from optimizers.quantization.inspection import counts, histogram
+from optimizers.quantization.inspection import counts
 from optimizers.quantization.selection import kept_layers, kind_of, layers_of
 from optimizers.quantization.twin import outputs_of
 from optimizers.state import torch_state

@@ -14,6 +14,7 @@ import pytest
 
 import sample_models
 from core.progress import Finished, Metric, PhaseStarted, Planned, Progress
+from experiments.anatomies import anatomy_of_run
 from experiments.folders import run_folder
 from experiments.package import build_package
 from experiments.recipe import MeasurementSettings, Recipe, from_yaml
@@ -42,7 +43,7 @@ def test_events_tell_the_plan_the_phases_the_progress_and_the_result(finished: t
     _, events = finished
     assert isinstance(events[0], Planned)
     assert tuple(event.title for event in events if isinstance(event, PhaseStarted)) == events[0].phases
-    assert [event.timed for event in events if isinstance(event, PhaseStarted)][-1]
+    assert [event.timed for event in events if isinstance(event, PhaseStarted)][-2:] == [True, False]
     assert any(isinstance(event, Progress) for event in events)
     assert any(isinstance(event, Metric) and event.name == "accuracy" for event in events)
     assert isinstance(events[-1], Finished)
@@ -64,6 +65,14 @@ def test_the_result_is_what_the_artifact_does(finished: tuple[Path, list[object]
     agreement = np.mean(logits.argmax(1) == result.accuracy.predictions.integers[:500])
     assert agreement > 0.995  # batch sizes may differ in the last bit of a tie
     assert result.accuracy.total == 10_000
+
+
+def test_what_the_network_was_made_of_is_kept_as_it_was_in_float(finished: tuple[Path, list[object]]) -> None:
+    anatomy, why_not = anatomy_of_run(finished[0])
+    assert not why_not
+    assert anatomy.parameters == sample_models.card("student_dw_fmnist").parameter_count
+    assert anatomy.macs == RunResult.model_validate(finished[1][-1].result).size.macs
+    assert anatomy.module("head").weights.counts
 
 
 def test_quantization_made_it_smaller_and_left_it_useful(finished: tuple[Path, list[object]]) -> None:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from core.histograms import BINS, histogram
 from core.quantization import FLOAT_BITS
 from optimizers.quantization.formats import snr_db
-from optimizers.quantization.inspection import BINS, counts, histogram, inspect, summary
+from optimizers.quantization.inspection import counts, inspect, summary
 from optimizers.quantization.quantizer import LayerGrid, TensorGrid
 from optimizers.quantization.twin import outputs_of, twin
 from tests.optimizers.conftest import TinyNet
