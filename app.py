@@ -17,25 +17,27 @@ from ui import downloads, errors, headers  # noqa: E402
 
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
-    """Carry out queued runs for as long as the server lives."""
+    """Carry out queued runs and watch the machine for as long as the server lives."""
     import plotly.graph_objects  # noqa: F401
     import scipy.stats  # noqa: F401
 
     from experiments.scheduler import Scheduler
     from ui.state import store
+    from ui.system_live import recorder
 
     gc.collect()  # Streamlit collects garbage after every rerun: what is loaded by now need not be looked at again.
     gc.freeze()
     scheduler = Scheduler(store())
     scheduler.start()
-    yield
+    with recorder():
+        yield
     scheduler.stop()
 
 
 app = st.App(
     ROOT / "ui" / "main.py",
     lifespan=lifespan,
-    routes=[downloads.PACKAGES],
+    routes=[downloads.PACKAGES, downloads.PROFILES],
     middleware=[Middleware(headers.SecurityHeaders)],
     on_script_error=errors.show,
 )

@@ -90,13 +90,18 @@ def _gpus() -> tuple[list[Device], str | None]:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         return [], f"No NVIDIA GPU is in use: the driver's management library answered “{error}”"
+    gpus, failure = [], "the driver runs but shows no device"
     try:
-        gpus = [_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            try:
+                gpus.append(_gpu(index))
+            except pynvml.NVMLError as error:  # one that is lost hides none of the others
+                failure = f"asking for its properties failed with “{error}”"
     except pynvml.NVMLError as error:
-        return [], f"No NVIDIA GPU is in use: asking for its properties failed with “{error}”"
+        failure = f"asking for their number failed with “{error}”"
     finally:
         pynvml.nvmlShutdown()
-    return gpus, None if gpus else "No NVIDIA GPU is in use: the driver runs but shows no device"
+    return gpus, None if gpus else f"No NVIDIA GPU is in use: {failure}"
 
 
 def _gpu(index: int) -> Device:

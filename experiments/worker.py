@@ -25,13 +25,13 @@ from experiments.duel import PHASES, Duel, DuelResult, run_duel
 from experiments.folders import data_folder, run_folder
 from experiments.package import artifact_of
 from experiments.profile import ProfileResult, run_profile
+from experiments.recorder import Recorder
 from experiments.result import RunResult
 from experiments.resuming import delete_checkpoints
 from experiments.scan import ScanResult, run_scan
 from experiments.simulation import SimulatedResult
 from experiments.store import Result, RunRecord, Store, open_store
 from experiments.study import Study
-from profiling.telemetry import TelemetrySampler
 from runtimes.runtime import Artifact
 
 FLUSH_SECONDS = 0.2
@@ -60,7 +60,7 @@ def execute(store: Store, record: RunRecord, on_event: Callable[[Event], None] =
     """Carry out a run that is marked as running by this process; its last event, `Finished` or `Failed`."""
     writer = _Writer(store, record.id)
     last: Event = Failed(sentence="The run ended without a result")
-    for event in _events(store, record, writer.add):
+    for event in _events(store, record):
         # The result has a place of its own in the store: pages that follow the events need not carry it.
         writer.add(Finished(result={}) if isinstance(event, Finished) else event)
         on_event(event)
@@ -84,13 +84,13 @@ def _kind_of_result(record: RunRecord) -> type[Result]:
     return SimulatedResult if record.recipe.is_simulated else RunResult
 
 
-def _events(store: Store, record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterator[Event]:
+def _events(store: Store, record: RunRecord) -> Iterator[Event]:
     """The run's events; whatever goes wrong becomes a last event `Failed`."""
     try:
         lock = _lock_of(record.recipe.device)
         yield from _acquire(lock, record.recipe.device)
         try:
-            yield from _watched(store, record, on_telemetry)
+            yield from _watched(store, record)
         finally:
             lock.release()
     except Exception as error:
@@ -98,12 +98,12 @@ def _events(store: Store, record: RunRecord, on_telemetry: Callable[[Event], Non
         yield Failed(sentence=_sentence(error), details=traceback.format_exc())
 
 
-def _watched(store: Store, record: RunRecord, on_telemetry: Callable[[Event], None]) -> Iterator[Event]:
-    """The run's events, with telemetry beside them that rests while latency is timed."""
-    with TelemetrySampler(find_device(record.recipe.device), on_telemetry) as sampler:
+def _watched(store: Store, record: RunRecord) -> Iterator[Event]:
+    """The run's events. Should no server do it, this process writes telemetry beside them, and rests while timing."""
+    with Recorder(store) as recorder:
         for event in _work(store, record):
             if isinstance(event, PhaseStarted):
-                sampler.pause() if event.timed else sampler.resume()
+                recorder.pause() if event.timed else recorder.resume()
             yield event
 
 
@@ -195,25 +195,39 @@ def _sentence(error: Exception) -> str:
 
 
 class _Writer:
-    """Batches events into the store, at most about `FLUSH_SECONDS` late."""
+    """Batches events into the store, at most about `FLUSH_SECONDS` late.
+
+    While something is timed nothing is written behind its back: only with the next event, between two blocks.
+    """
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store, self._run_id = store, run_id
         self._lock = threading.Lock()
         self._waiting: list[Event] = []
         self._flushed_at = 0.0
+        self._timer: threading.Timer | None = None
+        self._is_timed = False
 
     def add(self, event: Event) -> None:
         with self._lock:
             self._waiting.append(event)
+            if isinstance(event, PhaseStarted):
+                self._is_timed = event.timed
             if isinstance(event, PhaseStarted) or time.monotonic() - self._flushed_at > FLUSH_SECONDS:
                 self._flush()
+            elif self._timer is None and not self._is_timed:
+                self._timer = threading.Timer(FLUSH_SECONDS, self.flush)
+                self._timer.daemon = True
+                self._timer.start()
 
     def flush(self) -> None:
         with self._lock:
             self._flush()
 
     def _flush(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
         self._store.append(self._run_id, self._waiting)
         self._waiting = []
         self._flushed_at = time.monotonic()

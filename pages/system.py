@@ -9,6 +9,7 @@ from experiments.folders import data_folder
 from runtimes import EXTRAS, RUNTIMES
 from ui import text
 from ui.state import devices, gpu_absence
+from ui.system_live import draw_live
 from ui.whats_new_view import draw_generations, draw_libraries, draw_newest, draw_unlocked
 
 
@@ -26,6 +27,8 @@ def total_bytes(path: Path) -> int:
 
 st.title("System")
 st.caption("What this machine offers, what is installed, and where runs are kept.")
+
+draw_live()
 
 st.subheader("Devices")
 st.dataframe(

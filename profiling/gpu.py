@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,7 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from profiling.gpu_listing import GpuListing, instances_of, is_divided, listed_processes
+
 T = TypeVar("T")
+
+REOPEN_SECONDS = 2.0
+"""Between two attempts to find a GPU again that has gone."""
 
 THROTTLE_REASONS = {
     0x004: "power cap",
@@ -62,28 +68,42 @@ class GpuProcesses:
 
 
 class GpuSampler:
-    """Reads one GPU, numbered in NVML's order. A context manager that holds the library open."""
+    """Reads one GPU, numbered in NVML's order. A context manager that holds the library open.
+
+    A GPU that goes away is looked for again every `REOPEN_SECONDS`; until then every figure is None with the reason.
+    """
 
     def __init__(self, index: int) -> None:
-        self._index = index
+        self.index = index
         self._handle: Any = None
         self._failure = "The GPU is not being watched"
         self._stack = ExitStack()
+        self._opened_at: float | None = None
+        """Of the clock that never goes back; None while nothing is to be opened."""
 
     def __enter__(self) -> GpuSampler:
-        import pynvml
-
-        try:
-            pynvml.nvmlInit()
-            self._stack.callback(pynvml.nvmlShutdown)
-            self._handle = pynvml.nvmlDeviceGetHandleByIndex(self._index)
-        except pynvml.NVMLError as error:
-            self._failure = why(error)
+        self._open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+        self._opened_at = None
+
+    def _open(self) -> None:
+        import pynvml
+
+        self._opened_at = time.monotonic()
+        try:
+            pynvml.nvmlInit()
+            self._stack.callback(pynvml.nvmlShutdown)
+            self._handle = pynvml.nvmlDeviceGetHandleByIndex(self.index)
+        except pynvml.NVMLError as error:
+            self._failure = why(error)
+            self._close()
+
+    def _close(self) -> None:
         self._handle = None
         self._stack.close()
 
@@ -124,13 +144,31 @@ class GpuSampler:
         """In a container a number may be another process's on the host: it has to hold what this one holds, too."""
         if listed.pid != os.getpid():
             return False
-        held = _torch_held_bytes(self._index)
+        held = _torch_held_bytes(self.index)
         could_be = not listed.usedGpuMemory or listed.usedGpuMemory >= held
         return could_be if _numbers_are_the_hosts() else 0 < held <= (listed.usedGpuMemory or 0)
+
+    def listing(self) -> GpuListing:
+        """What changes seldom or takes longer to ask: name, driver, MIG mode and instances, and the processes on it."""
+        import pynvml
+
+        reasons: dict[str, str] = {}
+        is_mig = self._read("is_mig", is_divided, reasons)
+        return GpuListing(
+            name=self._read("name", lambda gpu: str(pynvml.nvmlDeviceGetName(gpu)), reasons),
+            driver=self._read("driver", lambda _gpu: str(pynvml.nvmlSystemGetDriverVersion()), reasons),
+            is_mig=is_mig,
+            instances=(self._read("instances", instances_of, reasons) or ()) if is_mig else (),
+            processes=self._read("processes", listed_processes, reasons),
+            names_are_known=_numbers_are_the_hosts(),
+            reasons=reasons,
+        )
 
     def _read(self, name: str, read: Callable[[Any], T], reasons: dict[str, str]) -> T | None:
         import pynvml
 
+        if self._handle is None and self._opened_at and time.monotonic() - self._opened_at >= REOPEN_SECONDS:
+            self._open()
         if self._handle is None:
             reasons[name] = self._failure
             return None
@@ -138,6 +176,10 @@ class GpuSampler:
             return read(self._handle)
         except pynvml.NVMLError as error:
             reasons[name] = why(error)
+            if type(error).__name__ in ("NVMLError_GpuIsLost", "NVMLError_Uninitialized"):
+                self._failure = why(error)
+                self._close()
+                self._opened_at = time.monotonic()
             return None
 
 
@@ -165,6 +207,8 @@ def why(error: Exception) -> str:
         "NVMLError_NoPermission": "This user may not ask for it",
         "NVMLError_NotSupported": "This GPU does not report it (MIG slices and some laptop GPUs do not)",
         "NVMLError_Unknown": "The driver gave no answer (usual under WSL2)",
+        "NVMLError_GpuIsLost": "The GPU has gone: taken away, reset or fallen off its bus; it is being looked for",
+        "NVMLError_FunctionNotFound": "This driver is too old to tell",
     }
     return sentences.get(type(error).__name__, f"The driver answered “{error}”")
 

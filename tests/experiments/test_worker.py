@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from filelock import Timeout
 
@@ -13,7 +15,7 @@ from experiments.store import Store
 def test_a_run_waits_for_a_device_that_another_process_holds(store: Store) -> None:
     record = store.run(store.begin_here(Recipe(model="student_dw_fmnist")))
     with worker._lock_of("cpu"):
-        events = worker._events(store, record, lambda event: None)
+        events = worker._events(store, record)
         first = next(events)
         assert isinstance(first, PhaseStarted)
         assert first.title == "Wait"
@@ -25,6 +27,20 @@ def test_a_run_waits_for_a_device_that_another_process_holds(store: Store) -> No
         worker._lock_of("cpu").acquire(blocking=False)
     events.close()
     worker._lock_of("cpu").acquire(blocking=False)
+
+
+def test_an_event_that_none_follows_is_written_soon_but_nothing_is_while_something_is_timed(store: Store) -> None:
+    run_id = store.begin_here(Recipe(model="student_dw_fmnist"))
+    writer, written = worker._Writer(store, run_id), []
+    for timed in (False, True):
+        writer.add(PhaseStarted(title="A phase", timed=timed))
+        writer.add(Note(text="The last for a while"))
+        written.append(len(store.events(run_id, kinds=("note",))))
+        time.sleep(2 * worker.FLUSH_SECONDS)
+        written.append(len(store.events(run_id, kinds=("note",))))
+    assert written == [0, 1, 1, 1]
+    writer.flush()
+    assert len(store.events(run_id, kinds=("note",))) == 2
 
 
 @pytest.mark.parametrize(

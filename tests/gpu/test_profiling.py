@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -9,15 +10,15 @@ import torch
 
 from core.data import Floats
 from core.devices import Device, find_device
-from core.progress import Telemetry, result_of
+from core.progress import result_of
 from profiling.energy import Energy, measure_energy
-from profiling.gpu import THROTTLE_REASONS, GpuSampler
+from profiling.gpu import THROTTLE_REASONS, GpuSampler, driver_version
 from profiling.latency import measure_latency
 from profiling.machine import conditions
 from profiling.memory import MemoryWatch, measure_memory
 from profiling.surroundings import SurroundingsWatch
 from profiling.sweep import measure_sweep
-from profiling.telemetry import TelemetrySampler
+from profiling.telemetry import MachineSampler, ProcessWatch, telemetry_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -79,17 +80,36 @@ def test_peak_memory_counts_the_matrix_the_input_and_the_result(gpu: Device) -> 
 
 
 def test_telemetry_of_a_busy_gpu(gpu: Device) -> None:
-    infer, samples = Product().bind(X), list[Telemetry]()
-    with TelemetrySampler(gpu, samples.append):
+    infer, process, took_ms = Product().bind(X), ProcessWatch(os.getpid()), []
+    with MachineSampler() as machine:
         end = time.monotonic() + 1.5
         while time.monotonic() < end:
-            infer()
-    last = samples[-1]
+            for _ in range(20):
+                infer()
+            began = time.perf_counter()
+            sample = machine.sample()
+            took_ms.append(1000 * (time.perf_counter() - began))
+    last = telemetry_of(sample, process.sample(), gpu.id)
     assert last.gpu_total_bytes == gpu.memory_bytes
     assert 0 < last.gpu_used_bytes < gpu.memory_bytes
     assert last.gpu_utilisation_percent > 50
     assert last.gpu_power_w > 20
     assert 10 < last.gpu_temperature_c < 110
+    assert np.median(took_ms) < 20
+    missing = {name for name in last.model_fields_set if name != "reasons" and getattr(last, name) is None}
+    assert missing == set(last.reasons)
+
+
+def test_a_gpu_has_a_name_a_driver_and_a_list_of_processes_or_says_why(gpu: Device) -> None:
+    Product().bind(X)()
+    with GpuSampler(gpu.index) as sampler:
+        listing = sampler.listing()
+    assert listing.name == torch.cuda.get_device_name(gpu.index)
+    assert listing.driver == driver_version()
+    if listing.processes is None:
+        assert listing.reasons["processes"]
+    elif listing.names_are_known:
+        assert os.getpid() in {each.pid for each in listing.processes}
 
 
 def test_conditions_name_the_driver(gpu: Device) -> None:

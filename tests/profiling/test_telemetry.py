@@ -1,55 +1,68 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
-from typing import Any
 
 import psutil
-import pynvml
+import pytest
 
-from core.devices import Device, find_device
-from core.progress import Telemetry
-from profiling.telemetry import TelemetrySampler
+from profiling import telemetry
+from profiling.telemetry import MachineSampler, ProcessSample, ProcessWatch, telemetry_of
 
-GIB = 1 << 30
-GPU = Device("cuda:0", "cuda", "Test GPU", 80 * GIB, (9, 0))
-
-
-def collected(device: Device, seconds: float = 0.2) -> list[Telemetry]:
-    samples: list[Telemetry] = []
-    with TelemetrySampler(device, samples.append, period_seconds=0.02):
-        end = time.thread_time() + seconds
-        while time.thread_time() < end:
-            pass
-    return samples
+MIB = 1 << 20
+HELD_BYTES = 64 * MIB
+BUSY_CHILD = (
+    f"held = bytearray({HELD_BYTES}); held[::4096] = b'x' * len(held[::4096]); print(flush=True)\nwhile 1: pass"
+)
 
 
-def test_a_busy_process_on_the_cpu() -> None:
-    samples = collected(find_device("cpu"))
-    assert len(samples) >= 3
-    assert all(sample.gpu_used_bytes is None for sample in samples)
-    assert abs(samples[-1].process_rss_bytes - psutil.Process().memory_info().rss) < 64 << 20
-    assert max(sample.cpu_percent for sample in samples) > 20
+def work(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
 
 
-def test_a_gpu_that_keeps_one_figure_to_itself(nvml: Any) -> None:
-    nvml.refuses["nvmlDeviceGetPowerUsage"] = pynvml.NVMLError_NotSupported
-    last = collected(GPU, 0.1)[-1]
-    assert (last.gpu_used_bytes, last.gpu_total_bytes, last.gpu_utilisation_percent) == (3 * GIB, 80 * GIB, 42.0)
-    assert (last.gpu_power_w, last.gpu_temperature_c) == (None, 55.0)
-    assert nvml.opened == 0
+def test_a_busy_process_keeps_the_machine_busy() -> None:
+    with MachineSampler() as machine:
+        process = ProcessWatch(os.getpid())
+        before = time.process_time(), time.perf_counter()
+        work(0.2)
+        ours, sample = process.sample(), machine.sample()
+        share = 100 * (time.process_time() - before[0]) / (time.perf_counter() - before[1])
+    assert ours.cpu_percent == pytest.approx(share, abs=15)
+    assert sample.cpu_percent > 0
+    assert abs(ours.rss_bytes - psutil.Process().memory_info().rss) < 64 * MIB
+    assert sample.total_bytes == psutil.virtual_memory().total
+    assert abs(sample.used_bytes - (sample.total_bytes - psutil.virtual_memory().available)) < 512 * MIB
+    assert len(sample.core_percents) == psutil.cpu_count()
+    assert all(getattr(sample, name) is None for name in sample.reasons)
 
 
-def test_nothing_is_delivered_while_paused_or_after_the_end() -> None:
-    samples: list[Telemetry] = []
-    with TelemetrySampler(find_device("cpu"), samples.append, period_seconds=0.01) as sampler:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts them")
+def test_the_threads_of_the_system_are_at_least_those_of_its_processes_that_can_be_seen() -> None:
+    seen = sum(process.info["num_threads"] or 0 for process in psutil.process_iter(["num_threads"]))
+    with MachineSampler() as machine:
+        assert machine.sample().thread_count >= 0.5 * seen
+
+
+def test_children_count_and_a_process_that_ended_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "SLOW_SECONDS", 0.0)
+    watch = ProcessWatch(os.getpid())
+    before = watch.sample()
+    with subprocess.Popen([sys.executable, "-c", BUSY_CHILD], stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        watch.sample()  # of a new child the first processor time has nothing to compare with
         time.sleep(0.2)
-        sampler.pause()
-        at_pause = len(samples)
-        time.sleep(0.2)
-        assert len(samples) == at_pause > 0
-        sampler.resume()
-        time.sleep(0.2)
-    at_end = len(samples)
-    assert at_end > at_pause
-    time.sleep(0.1)
-    assert len(samples) == at_end
+        during, own = watch.sample(), ProcessWatch(child.pid)
+        child.kill()
+    assert during.rss_bytes - before.rss_bytes > HELD_BYTES
+    assert during.thread_count > before.thread_count
+    assert during.cpu_percent > 20
+    assert own.sample() == ProcessSample()
+    assert not own.is_alive
+    with MachineSampler() as machine:
+        said = telemetry_of(machine.sample(), own.sample(), "cpu")
+    assert said.process_rss_bytes is None
+    assert "ended" in said.reasons["process_rss_bytes"]
