@@ -20,6 +20,7 @@ from experiments.folders import data_folder
 from experiments.package import Options, artifact_of, build_package
 from experiments.package_texts import unpacking
 from experiments.recipe import Recipe, check, from_yaml, with_references
+from experiments.recording import ENDING, shipped, write
 from experiments.report import Wishes, compose
 from experiments.resuming import can_resume
 from experiments.scheduler import bury_if_dead
@@ -46,6 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     _add_package_options(commands.add_parser("package", help="write a finished run as one zip that runs elsewhere"))
     _add_truth_options(commands.add_parser("truth", help="print every variant in every runtime, beside its source"))
+    record_parser = commands.add_parser("record", help="keep a run that has ended as one file, to be watched elsewhere")
+    record_parser.add_argument("run", help="id of the run, as `runs` lists it")
+    record_parser.add_argument("file", type=Path, help=f"the file to write, such as run{ENDING}")
+    commands.add_parser("recordings", help="list the recordings that come with the project")
     commands.add_parser("models", help="list the bundled models")
     commands.add_parser("runs", help="list the runs so far")
     options = parser.parse_args(arguments)
@@ -60,6 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
             return package(options)
         if options.command == "truth":
             return truth(options)
+        if options.command == "record":
+            return record(options.run, options.file)
+        if options.command == "recordings":
+            return list_recordings()
         return list_models() if options.command == "models" else list_runs()
     except StudioError as error:
         print(error, file=sys.stderr)
@@ -283,6 +292,24 @@ def truth(options: argparse.Namespace) -> int:
 
     found = variants_of(store, options.model, _settings(store, options))
     print(as_text(matrix(found, Sources(fidelity, store.ahead_result)), ASPECTS[options.show]))
+    return 0
+
+
+def record(run_id: str, path: Path) -> int:
+    """Write what the page of a run offers as its recording."""
+    if not path.name.endswith(ENDING):
+        raise BadInput(f"The file is called {path.name}", expected=f"a name that ends with {ENDING}")
+    written = write(open_store(), run_id, path)
+    print(
+        f"{written.stamp}: {len(written.events):,} events, {path.stat().st_size:,} bytes\n\nRecording: {path.resolve()}"
+    )
+    return 0
+
+
+def list_recordings() -> int:
+    """One line a recording that comes with the project, those of a GPU first."""
+    for name, recording in shipped().items():
+        print(f"{name:<32} {recording.record.title:<44} {recording.stamp}")
     return 0
 
 

@@ -8,7 +8,8 @@ python3 studio.py resume RUN                 go on with a run that ended before 
 python3 studio.py report MODEL OUT.html      write the comparison of a model's variants as one file
 python3 studio.py package RUN OUT.zip        write a finished run as one zip (--server, --triton)
 python3 studio.py truth MODEL                print every variant in every runtime, beside its source
-python3 studio.py models | runs              list the bundled models, or the runs so far
+python3 studio.py record RUN OUT.json.gz     keep an ended run as one file, to be watched again anywhere
+python3 studio.py models | runs | recordings list the bundled models, the runs so far, or recorded ones
 python3 studio.py install tensorrt           add an optional part (or: tensorrt-rtx, tensorflow)
 """
 
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
         install(*EXTRAS[rest[0]])
         print(f"{rest[0]} is installed. Restart the dashboard to use it.")
         return 0
-    if command in ("optimize", "resume", "report", "package", "truth", "models", "runs"):
+    if command in ("optimize", "resume", "report", "package", "truth", "record", "recordings", "models", "runs"):
         return call(install(MAIN_ENVIRONMENT, "requirements.txt"), ["-m", "cli", *arguments])
     print(__doc__)
     return 0 if command in ("", "help", "-h", "--help") else 2

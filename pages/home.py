@@ -8,18 +8,20 @@ from experiments.store import RunRecord
 from optimizers import TECHNIQUES
 from sample_models import MODELS
 from ui import text
-from ui.live import STATES
+from ui.live import look_of
 from ui.queue import enqueue
+from ui.recording_view import draw_list, shipped_recordings
 from ui.state import devices, gpu_absence, open_page, store
 from ui.tables import model_title
 
 SAMPLE = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
 WORK = (
     ("models", "1 · Pick a model", "Trained networks with real test data, ready to use offline."),
-    ("optimise", "2 · Move sliders", "Quantize, prune, distil, change precision, alone or combined."),
-    ("runs", "3 · Watch it run", "Live curves and memory. Close the tab: the run goes on."),
-    ("compare", "4 · Compare", "Accuracy, size, latency and memory of what ships, with honest intervals."),
-    ("export", "5 · Take it away", "The optimised file, its recipe and sample code that runs it, as one zip."),
+    ("profile", "2 · Profile it", "Which layers take the time, what bounds them, and what to do about it."),
+    ("optimise", "3 · Move sliders", "Quantize, prune, distil, change precision, alone or combined."),
+    ("runs", "4 · Watch it run", "Live curves and memory. Close the tab: the run goes on."),
+    ("compare", "5 · Compare", "Accuracy, size, latency and memory of what ships, with honest intervals."),
+    ("export", "6 · Take it away", "The optimised file, its recipe and sample code that runs it, as one zip."),
 )
 RECENT = 6
 
@@ -60,11 +62,27 @@ def draw_device(device: Device) -> None:
 def draw_run(record: RunRecord) -> None:
     """A line for a run, with the way to it."""
     state, title, when, button = st.columns([1.3, 6, 1.1, 0.9], vertical_alignment="center")
-    state.badge(record.state, color=STATES[record.state].colour, icon=STATES[record.state].icon)
+    word, look = look_of(record)
+    state.badge(word, color=look.colour, icon=look.icon)
     title.markdown(f"**{text.escape(record.title)}** · {model_title(record.recipe.model)}")
     when.caption(text.ago(record.created_at))
     if button.button("Open", key=f"open-{record.id}", type="tertiary", icon=":material/arrow_forward:"):
         open_page("runs", run=record.id)
+
+
+def draw_recorded() -> None:
+    """Runs recorded elsewhere, for a machine without a GPU."""
+    recorded = shipped_recordings()
+    if gpu_absence() is None or not recorded:
+        return
+    st.subheader("Recorded runs")
+    on_gpu = any(recording.is_of_gpu for recording in recorded.values())
+    st.caption(
+        ("This machine has no GPU; these runs were recorded on one, or on another CPU. " if on_gpu else "")
+        + "Watch a whole run in a minute. Nothing of it was measured on this machine, and nothing of it enters your "
+        "comparisons."
+    )
+    draw_list(recorded)
 
 
 st.title("Post-Training Studio")
@@ -79,7 +97,7 @@ with found:
     draw_devices()
 
 st.subheader("The order of work")
-with st.grid(5, min_column_width=110):
+with st.grid(6, min_column_width=90):
     for name, title, summary in WORK:
         with st.container(border=True, height="stretch", gap=None):
             if st.button(f"**{title}**", type="tertiary", key=f"go-{name}"):
@@ -93,3 +111,4 @@ if not records:
 with st.container(gap="xsmall"):
     for record in records:
         draw_run(record)
+draw_recorded()

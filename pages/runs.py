@@ -6,7 +6,9 @@ import streamlit as st
 
 from experiments.store import LIVE, RunRecord
 from ui import tables, text
-from ui.live import STATES, duration
+from ui.live import NOT_BUILT, STATES, duration, look_of
+from ui.recording_view import draw_recording, draw_recordings
+from ui.replay_view import draw_run_replay
 from ui.run_view import draw_cancel, draw_run
 from ui.state import open_page, store
 
@@ -22,7 +24,13 @@ def draw_list() -> None:
         st.info("No runs yet. Choose techniques on the Optimise page and press **Run**.", icon=":material/info:")
         if st.button("Go to Optimise", type="primary", icon=":material/tune:", key="go-optimise"):
             open_page("optimise")
-        return
+    else:
+        draw_runs()
+    draw_recordings()
+
+
+def draw_runs() -> None:
+    """The queue, then the history."""
     st.caption(
         "Runs belong to the server: closing the browser stops none. Runs on the same device wait for each other."
     )
@@ -65,11 +73,14 @@ def draw_history() -> None:
     st.subheader("History")
     st.caption("Click a row to open the run.")
     chosen = st.dataframe(
-        tables.history(records),
+        tables.history(records).assign(state=[[look_of(record)[0]] for record in records]),
         hide_index=True,
         column_config={
             "state": st.column_config.MultiselectColumn(
-                "State", options=list(STATES), color=[state.colour for state in STATES.values()], width=95
+                "State",
+                options=[*STATES, "not built"],
+                color=[look.colour for look in (*STATES.values(), NOT_BUILT)],
+                width=95,
             ),
             "title": st.column_config.TextColumn("Variant", width=260),
             "model": "Model",
@@ -89,7 +100,9 @@ def draw_history() -> None:
         open_page("runs", run=records[chosen.selection.cells[0][0]].id)
 
 
-if run := st.query_params.get("run"):
-    draw_run(run)
+if recording := st.query_params.get("recording"):
+    draw_recording(recording)
+elif run := st.query_params.get("run"):
+    draw_run_replay(run) if "replay" in st.query_params else draw_run(run)
 else:
     draw_list()

@@ -10,6 +10,7 @@ import pytest
 import cli
 from experiments.folders import data_folder
 from experiments.recipe import MeasurementSettings, Recipe, to_yaml
+from experiments.recording import read
 from experiments.store import Store
 from runtimes import RUNTIMES
 from runtimes.tensorrt_ import TensorRtSettings
@@ -17,11 +18,16 @@ from tests.experiments.synthetic import finish_with
 from tests.pages.left_behind import finished
 
 QUICK = Recipe(
-    model="student_dw_fmnist", runtime="onnxruntime", measurement=MeasurementSettings(latency_seconds=1, threads=1)
+    model="student_dw_fmnist",
+    runtime="onnxruntime",
+    measurement=MeasurementSettings(latency_seconds=1, sweep_seconds=0, threads=1),
 )
 
 
-def test_optimize_runs_compares_and_keeps(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_optimize_runs_compares_and_keeps(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtimes.layers_shared.SECONDS", 0.3)
     (tmp_path / "recipe.yaml").write_text(to_yaml(QUICK))
     assert cli.main(["optimize", str(tmp_path / "recipe.yaml")]) == 0
     output = capsys.readouterr().out
@@ -153,3 +159,15 @@ def test_the_truth_is_printed_for_every_runtime(store: Store, capsys: pytest.Cap
     for arguments, words in ((["vit_fmnist"], "No run of vit_fmnist"), ([QUICK.model, "--show", "x"], "accuracy")):
         assert cli.main(["truth", *arguments]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_a_run_is_kept_as_a_recording(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = finished(store, QUICK)
+    path = tmp_path / "run.json.gz"
+    assert cli.main(["record", run_id, str(path)]) == 0
+    assert "Recorded on A CPU, 2026-11-01" in capsys.readouterr().out
+    assert read(path).run_id == run_id
+    for wrong, words in (([run_id, "run.zip"], "ends with .json.gz"), (["nobody", "run.json.gz"], "no run nobody")):
+        assert cli.main(["record", *wrong]) == 2
+        assert words in capsys.readouterr().err
+    assert cli.main(["recordings"]) == 0

@@ -10,14 +10,11 @@ from typing import Literal
 from core.progress import Event, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
 from experiments.recipe import with_references
 from experiments.store import RunRecord, State, Store, StoredEvent
+from ui.curves import ALWAYS, CURVES, TELEMETRY, Band, Curve, Point, stretches, thin
 
-MOST_POINTS = 240
-"""Points drawn of one curve."""
 SAME_CLICK_SECONDS = 3.0
 """Runs of a model that were queued this close together came from one press of Run."""
 
-Point = tuple[float, float]
-"""Seconds since the run's first event, and a value."""
 StepState = Literal["done", "current", "stopped", "waiting"]
 
 
@@ -36,6 +33,8 @@ STATES: dict[State, StateLook] = {
     "failed": StateLook("red", ":material/error:"),
     "cancelled": StateLook("orange", ":material/cancel:"),
 }
+NOT_BUILT = StateLook("orange", ":material/block:")
+"""Of a run that finished with an answer, and without the file that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -48,53 +47,6 @@ class Step:
     """How long it took, or has taken so far; None before it began."""
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A line of one chart. A series that goes on in another phase is another curve of the same name."""
-
-    series: str
-    """train, validation, test; empty where there is only one."""
-    points: list[Point]
-
-
-@dataclass(frozen=True)
-class CurveKind:
-    """One chart of the live view: which events feed it and how its values read."""
-
-    key: str
-    title: str
-    unit: str
-    scale: float = 1.0
-    """What a stored value is multiplied by to be in that unit."""
-    is_brief: bool = False
-    """Whether it belongs to one short phase, so that its time axis spans only that."""
-    bounds: tuple[float | None, float | None] = (None, None)
-    """Fixed ends of the value axis; None follows the values."""
-
-
-CURVES = {
-    kind.key: kind
-    for kind in (
-        CurveKind("accuracy", "Accuracy", "%", 100),
-        CurveKind("loss", "Loss", ""),
-        CurveKind("samples_per_s", "Training speed", "images/s", bounds=(0, None)),
-        CurveKind("training_bytes", "Memory of a training step", "MiB", 2**-20, bounds=(0, None)),
-        CurveKind("loss_scale", "Loss scale", ""),
-        CurveKind("latency_ms", "Latency, median of each block", "ms", is_brief=True),
-        CurveKind("throughput_per_s", "Throughput of growing batches", "images/s", is_brief=True),
-        CurveKind("ratio", "How many times faster, so far", "x", is_brief=True),
-        CurveKind("process_rss_bytes", "Memory of the process", "MiB", 2**-20),
-        CurveKind("gpu_used_bytes", "GPU memory in use", "GiB", 2**-30),
-        CurveKind("gpu_utilisation_percent", "GPU utilisation", "%", bounds=(0, 100)),
-        CurveKind("gpu_power_w", "GPU power", "W", bounds=(0, None)),
-        CurveKind("gpu_temperature_c", "GPU temperature", "°C"),
-    )
-}
-"""In the order they are drawn. Telemetry's curves bear the names of its fields."""
-TELEMETRY = tuple(key for key in CURVES if key in Telemetry.model_fields)
-ALWAYS = ("accuracy", "latency_ms", "process_rss_bytes")
-
-
 @dataclass
 class LiveView:
     """Everything seen of one run, since it was last resumed. Feed it with `add`; read the rest."""
@@ -102,6 +54,10 @@ class LiveView:
     last_id: int = 0
     """Of the newest event seen."""
     notes: list[Note] = field(default_factory=list)
+    telemetry: Telemetry | None = None
+    """The newest sample of the machine."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why the machine cannot tell a field of it, as last said."""
     _planned: tuple[str, ...] = ()
     _phases: list[PhaseStarted] = field(default_factory=list)
     _stretch: tuple[Progress, Progress] | None = None
@@ -136,10 +92,15 @@ class LiveView:
         elif isinstance(event, Metric):
             self._draw(event.name, event.series, event.at, event.value)
         elif isinstance(event, Telemetry):
-            for name in TELEMETRY:
-                value = getattr(event, name)
-                if value is not None:
-                    self._draw(name, "", event.at, value)
+            self._take_sample(event)
+
+    def _take_sample(self, sample: Telemetry) -> None:
+        self.telemetry = sample
+        self.reasons = self.reasons if sample.reasons is None else sample.reasons
+        for name in TELEMETRY:
+            value = getattr(sample, name)
+            if value is not None:
+                self._draw(name, "", sample.at, value)
 
     def _begin_anew(self, event: Planned) -> None:
         self.notes, self._phases, self._points, self._stretch = [], [], {}, None
@@ -147,7 +108,7 @@ class LiveView:
 
     def _draw(self, name: str, series: str, at: float, value: float) -> None:
         kind = CURVES.get(name)
-        if kind and self._began_at is not None:
+        if kind and self._began_at is not None and at >= self._began_at:
             phase = 0 if name in TELEMETRY else len(self._phases)
             points = self._points.setdefault((name, series, phase), [])
             points.append((at - self._began_at, value * kind.scale))
@@ -157,12 +118,22 @@ class LiveView:
         """Seconds between the first and the newest event."""
         return self._newest_at - self._began_at if self._began_at is not None else 0.0
 
-    def steps(self, state: State, *, ended_at: float | None = None) -> list[Step]:
+    def bands(self) -> list[Band]:
+        """The phases that began, in their order; the last one ends with the newest event."""
+        began_at = self._began_at or 0.0
+        ends = [phase.at for phase in self._phases[1:]] + [self._newest_at]
+        return [
+            Band(phase.title, max(0.0, phase.at - began_at), end - began_at, phase.timed)
+            for phase, end in zip(self._phases, ends, strict=False)
+        ]
+
+    def steps(self, state: State, *, now: float | None = None) -> list[Step]:
         """Phases that began, in their order, then those still planned.
 
-        `state` is the run's; `ended_at`, in seconds since the epoch, is when it ended, however it did.
+        `state` is the run's; `now`, in seconds since the epoch, is when it ended or, of one at work, what the clock of
+        whoever looks says.
         """
-        ends = [phase.at for phase in self._phases[1:]] + [ended_at or time.time()]
+        ends = [phase.at for phase in self._phases[1:]] + [time.time() if now is None else now]
         begun = [
             Step(phase.title, "done", max(0.0, end - phase.at)) for phase, end in zip(self._phases, ends, strict=False)
         ]
@@ -192,12 +163,16 @@ class LiveView:
         if newest.done <= first.done or newest.at <= first.at:
             return None
         pace = (newest.at - first.at) / (newest.done - first.done)
-        return max(0.0, (newest.total - newest.done) * pace - ((now or time.time()) - newest.at))
+        return max(0.0, (newest.total - newest.done) * pace - ((time.time() if now is None else now) - newest.at))
 
     def curves(self, name: str) -> list[Curve]:
-        """The curves of one kind, each of at most `MOST_POINTS` points."""
+        """The curves of one kind, each of at most `MOST_POINTS` points; those of the machine rest while it is timed."""
         ordered = sorted(self._points.items(), key=lambda item: item[1][0])
-        return [Curve(series, thin(points)) for (kind, series, _), points in ordered if kind == name]
+        found = [(series, points) for (kind, series, _), points in ordered if kind == name]
+        if name in TELEMETRY:
+            bands = self.bands()
+            found = [(series, part) for series, points in found for part in stretches(points, bands)]
+        return [Curve(series, thin(points)) for series, points in found]
 
     def has(self, name: str) -> bool:
         """Whether there is a point of that kind of curve."""
@@ -206,6 +181,8 @@ class LiveView:
 
 def expected_curves(record: RunRecord, view: LiveView) -> list[str]:
     """The kinds of curve to keep a place for: what every run gives, loss where it trains, and what was seen."""
+    if record.study:
+        return [key for key in CURVES if view.has(key) or key == "process_rss_bytes"]
     if record.duel:  # its work is done by other processes: the memory of this one tells nothing
         return [key for key in CURVES if key == "ratio" or (view.has(key) and key != "process_rss_bytes")]
     trains = any(
@@ -213,29 +190,13 @@ def expected_curves(record: RunRecord, view: LiveView) -> list[str]:
     )
     unknown = {"accuracy", "latency_ms"} if record.recipe.engine.builds_ahead else {"latency_ms"}
     always = [key for key in ALWAYS if record.recipe.is_timed or key not in unknown]
-    return [key for key in CURVES if key in always or view.has(key) or (key == "loss" and trains)]
+    always += ["loss"] * trains + ["machine_cpu_percent"] * record.is_live
+    return [key for key in CURVES if key in always or view.has(key)]
 
 
 def _continues(first: Progress, event: Progress) -> bool:
     """Whether both belong to one count."""
     return event.done >= first.done and (event.total, event.unit, event.doing) == (first.total, first.unit, first.doing)
-
-
-def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
-    """At most `most` of the points: ends, and the lowest and highest of each stretch, so that no spike is lost."""
-    if len(points) <= most:
-        return list(points)
-    inner, stretches = points[1:-1], (most - 2) // 2
-    kept = [points[0]]
-    for number in range(stretches):
-        stretch = inner[number * len(inner) // stretches : (number + 1) * len(inner) // stretches]
-        extremes = (min(stretch, key=_value), max(stretch, key=_value))
-        kept += sorted(set(extremes))
-    return [*kept, points[-1]]
-
-
-def _value(point: Point) -> float:
-    return point[1]
 
 
 def family(record: RunRecord, store: Store) -> list[RunRecord]:
@@ -253,6 +214,13 @@ def family(record: RunRecord, store: Store) -> list[RunRecord]:
         if recipe.digest not in present and (found := store.finished_before(recipe)):
             together[found.id] = found
     return sorted(together.values(), key=lambda each: (each.created_at, each.id))
+
+
+def look_of(record: RunRecord) -> tuple[str, StateLook]:
+    """A run's state in a word, and how it is shown: one that was to build an engine and could not is not a success."""
+    if record.ahead and record.ahead.size_bytes is None:
+        return "not built", NOT_BUILT
+    return record.state, STATES[record.state]
 
 
 def at_work(record: RunRecord, relatives: Sequence[RunRecord]) -> RunRecord:

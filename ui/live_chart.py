@@ -8,22 +8,34 @@ from typing import Any
 
 import pandas as pd
 
-from ui.live import Curve, CurveKind
+from ui.curves import Band, Curve, CurveKind
 
 GREY = "#8A93A0"
 FULL_PRECISION = "FP32"
 """A series that others are compared with, which is always grey."""
 FEW_POINTS = 12
 """Up to so many are marked one by one."""
+AMBER = "217, 119, 6"
+SLATE = "138, 147, 160"
+LETTER_SHARE = 0.023
+"""Of the width of a narrow chart, what a letter of a phase's title takes."""
 
 
 def option(
-    kind: CurveKind, curves: Sequence[Curve], *, seconds: float, colours: Sequence[str], live: bool
+    kind: CurveKind,
+    curves: Sequence[Curve],
+    *,
+    seconds: float,
+    colours: Sequence[str],
+    live: bool,
+    bands: Sequence[Band] = (),
 ) -> dict[str, Any]:
     """The chart of one kind of curve over a run's seconds. Curves of one series share a colour and a legend entry.
 
-    Without a point it says so; `live` tells whether one may still come.
+    Without a point it says so; `live` tells whether one may still come. The `bands` are shaded behind every chart
+    that spans the whole run, alike in all of them.
     """
+    span = _time_span(kind, curves, seconds)
     low, high = kind.bounds
     names = list(dict.fromkeys(_name(kind, curve) for curve in curves))
     coloured = [name for name in names if not name.endswith(FULL_PRECISION)]
@@ -42,7 +54,7 @@ def option(
         "grid": {"left": 8, "right": 24, "top": 34, "bottom": 4, "containLabel": True},
         "legend": {"show": len(names) > 1, "right": 0, "top": 0, "itemWidth": 14, "itemHeight": 8, "data": names},
         "tooltip": {"trigger": "axis", "valueFormatter": f"%.2f {kind.unit.replace('%', '%%')}".strip()},
-        "xAxis": {"type": "value", "axisLabel": {"formatter": "{value} s"}} | _time_span(kind, curves, seconds),
+        "xAxis": {"type": "value", "axisLabel": {"formatter": "{value} s"}, "splitLine": {"show": False}} | span,
         "yAxis": {
             "type": "value",
             "scale": low is None,
@@ -51,8 +63,34 @@ def option(
         },
         "dataset": [{"source": pd.DataFrame(curve.points, columns=["seconds", "value"])} for curve in curves],
         "graphic": [] if curves else [_words_in_the_middle("not measured yet" if live else "not measured in this run")],
-        "series": [_line(number, curve, _name(kind, curve), colour_of) for number, curve in enumerate(curves)],
+        "series": [_line(number, curve, _name(kind, curve), colour_of) for number, curve in enumerate(curves)]
+        + [_shades([] if kind.is_brief else bands, span["max"])],
     }
+
+
+def _shades(bands: Sequence[Band], axis_end: float) -> dict[str, Any]:
+    """A series without a line that carries the phases: every other one shaded, the timed ones tinted and edged.
+
+    A title is written where it fits, and else on hovering.
+    """
+    areas = [_shade(number, band, axis_end) for number, band in enumerate(bands)]
+    return {
+        "type": "line",
+        "data": [],
+        "markArea": {"data": areas, "animation": False},
+    }
+
+
+def _shade(number: int, band: Band, axis_end: float) -> list[dict[str, Any]]:
+    colour = f"rgba({AMBER}, 0.13)" if band.timed else f"rgba({SLATE}, {0.13 if number % 2 == 0 else 0})"
+    style: dict[str, Any] = {"color": colour}
+    if band.timed:
+        style |= {"borderColor": f"rgba({AMBER}, 0.55)", "borderWidth": 1, "borderType": "dashed"}
+    fits = (band.end - band.start) / axis_end > LETTER_SHARE * len(band.title)
+    label = {"show": fits, "position": "insideTop", "color": GREY, "fontSize": 10}
+    pointed_at = {"label": {**label, "show": True}, "itemStyle": style}
+    start = {"name": band.title, "xAxis": band.start, "itemStyle": style, "label": label, "emphasis": pointed_at}
+    return [start, {"xAxis": band.end}]
 
 
 def _name(kind: CurveKind, curve: Curve) -> str:

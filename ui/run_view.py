@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
 
 import streamlit as st
 
 from experiments.folders import data_folder
-from experiments.recipe import to_yaml
+from experiments.recording import ENDING, packed, record_run
 from experiments.resuming import can_resume
 from experiments.store import RunRecord
 from ui import tables, text
-from ui.live import CURVES, STATES, LiveView, at_work, duration, expected_curves, family
-from ui.live_chart import option
+from ui.live import LiveView, at_work, duration, family, look_of
 from ui.outcome import draw_outcome
 from ui.queue import enqueue_again
-from ui.state import is_dark, open_page, store
-from ui.theme import DARK, LIGHT
+from ui.replay_view import play
+from ui.run_body import draw_curves, draw_machine, draw_notes, draw_recipe, draw_steps
+from ui.state import devices, open_page, store
+from ui.strip import Freshness
 
 POLL_SECONDS = 0.5
 QUIET_SECONDS = 1.5
 """Between two looks while latency is timed."""
 LOG_BYTES = 20_000
-STEP_LOOKS = {
-    "done": ("green", "check"),
-    "current": ("blue", "play_arrow"),
-    "stopped": ("red", "close"),
-    "waiting": ("gray", "more_horiz"),
-}
 
 
 def draw_run(run_id: str) -> None:
@@ -83,6 +79,9 @@ def draw_live(run_id: str, kin: list[RunRecord], *, rests: bool = False) -> None
         st.info(why_queued(record, subject), icon=":material/schedule:")
     draw_steps(subject, view)
     draw_outcome(record)
+    if subject.state != "queued":
+        freshness: Freshness = "last" if not subject.is_live else "resting" if view.is_timed else "now"
+        draw_machine(subject, view, device_name=name_of_device(subject), freshness=freshness)
     draw_curves(subject, view)
     draw_notes(view)
     if record.makes_variant:
@@ -103,8 +102,8 @@ def watched(record: RunRecord) -> LiveView:
 def draw_head(record: RunRecord) -> None:
     """State, place and time, with the button that fits the state."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        look = STATES[record.state]
-        st.badge(record.state, color=look.colour, icon=look.icon)
+        word, look = look_of(record)
+        st.badge(word, color=look.colour, icon=look.icon)
         st.markdown(
             f"{tables.model_title(record.recipe.model)} · {record.recipe.device} · {elapsed(record)}", width="content"
         )
@@ -114,6 +113,8 @@ def draw_head(record: RunRecord) -> None:
             return
         if can_resume(record):
             draw_resume(record)
+        if record.started_at:
+            draw_recorder(record)
         if record.makes_variant and st.button(
             "Change", icon=":material/tune:", key="change", help="Open this recipe on the Optimise page."
         ):
@@ -160,6 +161,34 @@ def draw_resume(record: RunRecord) -> None:
         open_page("runs", run=record.id)
 
 
+def draw_recorder(record: RunRecord) -> None:
+    """The buttons that show an ended run once more as it went, and that keep it as a file."""
+    if st.button(
+        "Replay", icon=":material/movie:", key="replay", help="Watch it once more as it went, 1 to 20 times as fast."
+    ):
+        play(run=record.id)
+    at = store()
+    st.download_button(
+        "Save recording",
+        lambda: packed(record_run(at, record.id)),
+        f"{record.recipe.model}-{record.id}{ENDING}",
+        "application/gzip",
+        icon=":material/save:",
+        key="save-recording",
+        on_click="ignore",
+        help="Its events, its telemetry and its numbers as one small file, which the Runs page of any studio plays.",
+    )
+
+
+def name_of_device(record: RunRecord) -> str:
+    """What the device of a run is called, as far as that is known here."""
+    if record.summary:
+        return record.summary.device_name
+    is_here = record.host in (None, socket.gethostname())
+    here = {device.id: device.name for device in devices()} if is_here else {}
+    return here.get(record.recipe.device, record.recipe.device)
+
+
 def draw_delete(record: RunRecord) -> None:
     """Forget an ended run, after a second click."""
     with st.popover("Delete", icon=":material/delete:", key="delete"):
@@ -176,9 +205,9 @@ def draw_family(relatives: list[RunRecord], current: RunRecord) -> None:
         for each in relatives:
             clicked = st.button(
                 f"{role(each)}: {text.escape(each.recipe.title)}",
-                icon=STATES[each.state].icon,
+                icon=look_of(each)[1].icon,
                 type="primary" if each.id == current.id else "secondary",
-                help=each.state,
+                help=look_of(each)[0],
                 key=f"relative-{each.id}",
             )
             if clicked and each.id != current.id:
@@ -190,33 +219,6 @@ def role(record: RunRecord) -> str:
     if record.recipe.is_baseline:
         return "Baseline"
     return "Variant" if record.recipe.techniques else "Reference"
-
-
-def draw_steps(record: RunRecord, view: LiveView) -> None:
-    """The phases in a line, and how far the current one is."""
-    badges = []
-    for step in view.steps(record.state, ended_at=record.ended_at):
-        colour, icon = STEP_LOOKS[step.state]
-        took = f" {duration(step.seconds)}" if step.seconds is not None else ""
-        badges.append(f":{colour}-badge[:material/{icon}: {text.escape(step.title)}{took}]")
-    if badges:
-        st.markdown(" ".join(badges))
-    if record.state == "running":
-        draw_progress(view)
-
-
-def draw_progress(view: LiveView) -> None:
-    """A bar for the current count, in words what is counted and when it will be complete."""
-    progress = view.progress
-    if progress is None:
-        st.progress(0.0, "Working …")
-        return
-    left = view.seconds_left()
-    words = (
-        f"{progress.doing.capitalize() or 'Working'} · {progress.done:,.0f} of {progress.total:,.0f} {progress.unit}"
-    )
-    words += f" · about {duration(max(1.0, left))} left" if left is not None else ""
-    st.progress(min(1.0, progress.done / progress.total) if progress.total else 0.0, text.escape(words))
 
 
 def why_queued(record: RunRecord, subject: RunRecord) -> str:
@@ -233,33 +235,6 @@ def why_queued(record: RunRecord, subject: RunRecord) -> str:
     others = len(running) + len(ahead) - 1
     more = f" and {others} more" if others else ""
     return f"Waits for {device}, busy with **{text.escape(first)}**{more}: two at once would spoil both measurements."
-
-
-def draw_curves(record: RunRecord, view: LiveView) -> None:
-    """Live curves, each in a place of its own from the start."""
-    colours = DARK if is_dark() else LIGHT
-    keys = expected_curves(record, view)
-    with st.grid(2 if len(keys) in (2, 4) else 3, min_column_width=300):
-        for key in keys:
-            spec = option(CURVES[key], view.curves(key), seconds=view.elapsed, colours=colours, live=record.is_live)
-            with st.container(border=True):
-                st.echarts_chart(spec, height=200, key=f"curve-{key}", alt=f"{CURVES[key].title} over time")
-
-
-def draw_notes(view: LiveView) -> None:
-    """Facts worth keeping."""
-    for note in view.notes:
-        icon, colour = ("warning", "orange") if note.warning else ("info", "blue")
-        st.markdown(f":{colour}[:material/{icon}:] {text.escape(note.text)}")
-
-
-def draw_recipe(record: RunRecord) -> None:
-    """The recipe, to read, keep and replay."""
-    with st.expander("Recipe", key="recipe", icon=":material/description:"):
-        st.code(to_yaml(record.recipe), language="yaml")
-        st.download_button(
-            "Download recipe.yaml", to_yaml(record.recipe), "recipe.yaml", icon=":material/download:", on_click="ignore"
-        )
 
 
 def draw_log(record: RunRecord) -> None:

@@ -9,7 +9,8 @@ from experiments.store import RunRecord
 from experiments.study import Study
 from ui import text
 from ui.live import LiveView
-from ui.run_view import draw_cancel, draw_progress, why_queued
+from ui.run_body import draw_progress
+from ui.run_view import draw_cancel, why_queued
 from ui.state import open_page, store
 
 POLL_SECONDS = 0.5

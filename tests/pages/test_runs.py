@@ -77,7 +77,7 @@ def test_a_running_run_shows_its_phase_its_progress_and_its_curves(visit: Visit,
     assert "1,256 of 2,000 images" in page.progress[0].proto.text
     assert "21 of 22 layers quantized" in shown
     charts = [chart.proto.id or chart.key for chart in page.get("echarts_chart")]
-    assert len(charts) == 4
+    assert len(charts) == 5
 
 
 def test_a_poll_reads_only_new_events(visit: Visit, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,14 @@ from dataclasses import replace
 import pytest
 
 from core.progress import Event, Failed, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
+from experiments.ahead import AheadSummary
 from experiments.duel import Duel
 from experiments.recipe import Recipe, reference_of
 from experiments.store import Store, StoredEvent
 from optimizers import TECHNIQUES
 from tests.pages.left_behind import finished
-from ui.live import MOST_POINTS, LiveView, at_work, duration, expected_curves, family, thin
+from ui.curves import MOST_POINTS, thin
+from ui.live import LiveView, at_work, duration, expected_curves, family, look_of
 
 MODEL = "resnet_fmnist"
 INT8 = Recipe(model=MODEL, techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
@@ -38,14 +40,14 @@ def test_phases_are_done_current_and_waiting_with_their_times() -> None:
         PhaseStarted(at=100, title="Load"),
         PhaseStarted(at=103, title="Export"),
     )
-    steps = view.steps("running", ended_at=110)
+    steps = view.steps("running", now=110)
     assert [(step.title, step.state, step.seconds) for step in steps] == [
         ("Load", "done", 3.0),
         ("Export", "current", 7.0),
         ("Latency", "waiting", None),
     ]
-    assert [step.state for step in view.steps("failed", ended_at=110)] == ["done", "stopped", "waiting"]
-    assert [step.state for step in view.steps("finished", ended_at=110)] == ["done", "done", "waiting"]
+    assert [step.state for step in view.steps("failed", now=110)] == ["done", "stopped", "waiting"]
+    assert [step.state for step in view.steps("finished", now=110)] == ["done", "done", "waiting"]
 
 
 def test_phases_may_come_unplanned_twice_and_in_another_order() -> None:
@@ -72,7 +74,7 @@ def test_the_view_of_a_resumed_run_begins_anew() -> None:
         Planned(at=9000, phases=("Load", "Train", "Latency")),
         PhaseStarted(at=9001, title="Load"),
     )
-    assert [(step.title, step.state) for step in view.steps("running", ended_at=9003)] == [
+    assert [(step.title, step.state) for step in view.steps("running", now=9003)] == [
         ("Load", "current"), ("Train", "waiting"), ("Latency", "waiting"),
     ]  # fmt: skip
     assert (view.notes, view.curves("loss"), view.progress, view.elapsed) == ([], [], None, 1)
@@ -237,3 +239,48 @@ def test_two_trainings_side_by_side_share_their_charts(store: Store) -> None:
     assert [curve.series for curve in view.curves("loss")] == ["BF16", "FP32"]
     assert view.curves("training_bytes")[0].points == [(3, 2)]
     assert {"samples_per_s", "training_bytes"} <= set(expected_curves(record, view))
+
+
+def samples(first: float, last: float) -> list[Event]:
+    """Five samples of the machine a second."""
+    return [Telemetry(at=first + step / 5, process_rss_bytes=2**20) for step in range(round(5 * (last - first)) + 1)]
+
+
+def test_no_line_is_drawn_across_a_timed_phase_or_a_silence() -> None:
+    view = grown(
+        PhaseStarted(at=0, title="Train"), *samples(0, 9.8), PhaseStarted(at=10, title="Latency", timed=True),
+        Telemetry(at=9.9, process_rss_bytes=2**20),  # sampled in time, written late
+        PhaseStarted(at=12, title="Layers"), *samples(12.2, 15), *samples(25, 26), PhaseStarted(at=27, title="End"),
+    )  # fmt: skip
+    spans = [(curve.points[0][0], curve.points[-1][0]) for curve in view.curves("process_rss_bytes")]
+    assert spans == [(0, 9.9), (12.2, 15), (25, 26)]
+    assert [(band.title, band.start, band.end, band.timed) for band in view.bands()] == [
+        ("Train", 0, 10, False), ("Latency", 10, 12, True), ("Layers", 12, 27, False), ("End", 27, 27, False),
+    ]  # fmt: skip
+
+
+def test_slow_samples_of_a_busy_machine_stay_joined() -> None:
+    view = grown(PhaseStarted(at=0, title="Train"), *(Telemetry(at=at, process_rss_bytes=1) for at in (1, 2.5, 6)))
+    assert [len(curve.points) for curve in view.curves("process_rss_bytes")] == [3]
+
+
+def test_reasons_are_carried_forward_until_others_are_told() -> None:
+    view = grown(
+        Telemetry(at=1, reasons={"gpu_power_w": "Not supported"}), Telemetry(at=2, cpu_percent=50, reasons=None)
+    )
+    assert view.telemetry
+    assert (view.telemetry.at, view.reasons) == (2, {"gpu_power_w": "Not supported"})
+    view.add(stored([Telemetry(at=3, gpu_power_w=99, reasons={})], first_id=9))
+    assert view.reasons == {}
+
+
+def test_an_engine_that_was_refused_is_no_success(store: Store) -> None:
+    record = store.run(store.begin_here(INT8))
+    assert record
+    ahead = AheadSummary(
+        precision="int8", target="SM89", is_compatible=False, size_bytes=None, build_ms=None, artifact_files=()
+    )
+    word, look = look_of(replace(record, state="finished", ahead=ahead))
+    assert (word, look.colour) == ("not built", "orange")
+    built = replace(record, state="finished", ahead=ahead.model_copy(update={"size_bytes": 1}))
+    assert look_of(built)[0] == "finished"

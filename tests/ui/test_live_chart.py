@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from ui.live import CURVES, Curve
+from ui.curves import CURVES, Band, Curve
 from ui.live_chart import GREY, option
 
 COLOURS = ("#111111", "#222222")
+
+
+def lines(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The series that draw a line."""
+    return [series for series in spec["series"] if "lineStyle" in series]
+
+
+def areas(spec: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """The shaded bands."""
+    return [area for series in spec["series"] for area in series.get("markArea", {"data": []})["data"]]
 
 
 def test_each_curve_draws_its_own_points_in_the_colour_of_its_series() -> None:
@@ -15,7 +27,7 @@ def test_each_curve_draws_its_own_points_in_the_colour_of_its_series() -> None:
     spec = option(CURVES["accuracy"], curves, seconds=6, colours=COLOURS, live=True)
     drawn = [
         (line["name"], line["lineStyle"]["color"], spec["dataset"][line["datasetIndex"]]["source"].value.tolist())
-        for line in spec["series"]
+        for line in lines(spec)
     ]
     assert drawn == [("train", "#111111", [50.0]), ("validation", "#222222", [40.0]), ("train", "#111111", [60.0])]
     assert spec["legend"]["data"] == ["train", "validation"]
@@ -51,4 +63,20 @@ def test_utilisation_is_drawn_from_0_to_100_and_memory_where_it_moves() -> None:
 def test_fp32_is_grey_beside_another_precision() -> None:
     curves = [Curve("FP32", [(1, 2.0)]), Curve("BF16", [(1, 2.1)])]
     spec = option(CURVES["loss"], curves, seconds=6, colours=COLOURS, live=True)
-    assert {line["name"]: line["lineStyle"]["color"] for line in spec["series"]} == {"FP32": GREY, "BF16": "#111111"}
+    assert {line["name"]: line["lineStyle"]["color"] for line in lines(spec)} == {"FP32": GREY, "BF16": "#111111"}
+
+
+def test_phases_are_shaded_alike_in_every_chart_over_the_whole_run_and_in_no_other() -> None:
+    bands = [Band("Load", 0, 1, False), Band("Training", 1, 40, False), Band("Latency", 40, 52, True)]
+    drawn = {key: areas(option(CURVES[key], [], seconds=52, colours=COLOURS, live=True, bands=bands)) for key in CURVES}
+    whole = [drawn[key] for key, kind in CURVES.items() if not kind.is_brief]
+    assert all(each == whole[0] for each in whole)
+    assert all(not drawn[key] for key, kind in CURVES.items() if kind.is_brief)
+    assert [(start["name"], start["xAxis"], end["xAxis"]) for start, end in whole[0]] == [
+        ("Load", 0, 1), ("Training", 1, 40), ("Latency", 40, 52),
+    ]  # fmt: skip
+    load, training, latency = (start["itemStyle"] for start, _ in whole[0])
+    assert load["color"] != training["color"]
+    assert latency["borderType"] == "dashed"
+    assert "borderType" not in load
+    assert [start["label"]["show"] for start, _ in whole[0]] == [False, True, True]
