@@ -24,6 +24,8 @@ OPSET = 18
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 """Operators that hold or multiply what is learned: the layers of a network."""
+LAYERS_IN_FLOAT = "studio.layers_in_float"
+"""Name of a property of quantized models: how many of their layers were left in float on purpose."""
 
 
 def export_onnx(module: nn.Module, contract: InputContract, *, name_layers: bool = False) -> bytes:
@@ -37,7 +39,7 @@ def export_onnx(module: nn.Module, contract: InputContract, *, name_layers: bool
     model = program.model_proto
     if name_layers:
         _name_layers(model, {name for name, each in module.named_modules() if hasattr(each, "weight")})
-    _drop_notes(model)
+    drop_notes(model)
     content: bytes = model.SerializeToString()
     return content
 
@@ -71,7 +73,7 @@ def onnx_program(module: nn.Module, contract: InputContract) -> ONNXProgram:
     return program
 
 
-def _drop_notes(model: Any) -> None:
+def drop_notes(model: Any) -> None:
     """The exporter notes where in which file each node was made, and every shape: bytes that no engine reads."""
     model.graph.ClearField("value_info")
     for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer, model.graph):

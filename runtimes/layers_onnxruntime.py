@@ -35,6 +35,7 @@ from runtimes.layers_shared import (
     time_ms,
     warm_up,
 )
+from runtimes.onnx_file import left_out_rewriting
 from runtimes.onnx_profiler_cost import profiler_cost_us
 
 _CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger", "ConvTranspose"})
@@ -90,6 +91,19 @@ def profile_onnx(path: Path, *, threads: int, x: Floats, level: str = "ORT_ENABL
     return LayerProfile(batch_size=len(x), calls=len(runs), call_ms=call_ms, layers=layers, resolution_ms=0.001)
 
 
+def recorded_calls(path: Path, *, threads: int, x: Floats, level: str, calls: int) -> list[dict[str, Any]]:
+    """The events of the loading and of so many calls, in the order of their beginning, as the engine wrote them."""
+    with tempfile.TemporaryDirectory() as folder:
+        opened, _ = _open(path, _options(threads, level), x, folder=Path(folder))
+        warming = warm_up(opened.infer)
+        for _ in range(calls):
+            opened.infer()
+        events = json.loads(Path(opened.session.end_profiling()).read_text())
+    ordered = sorted(events, key=lambda event: event["ts"])
+    starts = [event["ts"] for event in ordered if event["name"] == "model_run"]
+    return [event for event in ordered if not starts[0] <= event["ts"] < starts[warming]]
+
+
 def _with_names(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with a name of its own for every node: in the profile they have nothing else."""
     taken = Counter(node.name for node in model.graph.node)
@@ -134,7 +148,9 @@ def _open(path: Path, options: Any, x: Floats, folder: Path | None = None) -> tu
         options.enable_profiling = True
         options.profile_file_prefix = str(folder / "profile")
         options.optimized_model_filepath = str(folder / "optimised.onnx")
-    session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        path, options, ["CPUExecutionProvider"], disabled_optimizers=left_out_rewriting(path)
+    )
     binding = session.io_binding()
     binding.bind_cpu_input("input", x)
     binding.bind_output("logits")
@@ -178,6 +194,7 @@ def _layer(event: dict[str, Any], time_ms: float, executed: _Graph, exported: _G
     shapes = _Shapes.of(event)
     weight = (source and exported.weight(source)) or (node and executed.weight(node)) or None
     is_multiplied = facts["op_name"] in _COMPUTE
+    channels = _channels(facts["op_name"], node, weight) if is_multiplied else None
     return Layer(
         name=(is_multiplied and weight and module_of(weight.name)) or (source.name if source else name),
         op=facts["op_name"],
@@ -188,9 +205,10 @@ def _layer(event: dict[str, Any], time_ms: float, executed: _Graph, exported: _G
         weight_bytes=executed.weight_bytes(node) if node and is_multiplied else 0,
         input_bytes=int(facts["activation_size"]),
         output_bytes=int(facts["output_size"]),
-        channels=_channels(facts["op_name"], node, weight) if is_multiplied else None,
+        channels=channels,
         groups=_attribute(node, "group", 1),
         padding=_padding(node, executed, weight) if is_multiplied else 0.0,
+        output_shape=_output_shape(shapes, node, channels),
     )
 
 
@@ -264,6 +282,17 @@ def _channels(op: str, node: onnx.NodeProto | None, weight: _Weight | None) -> t
     if op in _CONVOLUTIONS and op != "ConvTranspose":
         return second * _attribute(node, "group", 1), first
     return (second, first) if _attribute(node, "transB", 0) else (first, second)
+
+
+def _output_shape(
+    shapes: _Shapes, node: onnx.NodeProto | None, channels: tuple[int, int] | None
+) -> tuple[int, ...] | None:
+    """As the model has it: a convolution's channels come second, and those that fill up a block are left out."""
+    batch, *rest = shapes.output or (0,)
+    if shapes.op in _CONVOLUTIONS and channels:
+        sides = rest[:-1] if shapes.op == "NhwcFusedConv" or _attribute(node, "channels_last", 0) else rest[1:]
+        rest = [channels[1], *sides]
+    return (batch, *rest) if shapes.output else None
 
 
 def _padding(node: onnx.NodeProto | None, executed: _Graph, weight: _Weight | None) -> float:

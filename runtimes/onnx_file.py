@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 from core.bundle import ModelBundle, OnnxGraph, OpenVinoModel, Precision
+from core.onnx_export import LAYERS_IN_FLOAT
 
 _FILE = "model.onnx"
+_QUANTIZES_WEIGHTS = "WeightBiasQuantization"
 
 
 def onnx_bytes(bundle: ModelBundle, precision: Precision) -> bytes:
@@ -28,3 +31,16 @@ def write_onnx(bundle: ModelBundle, folder: Path, precision: Precision) -> str:
     """Write the bundle as `onnx_bytes` has it into the folder, as `model.onnx`; the file's name."""
     (folder / _FILE).write_bytes(onnx_bytes(bundle, precision))
     return _FILE
+
+
+def left_out_rewriting(model: Path | bytes) -> list[str]:
+    """Names of ONNX Runtime's optimizers that a file or a serialised graph has to be opened without.
+
+    One of them quantizes the weights of any float layer between quantized ones, and computes it in INT8 although it was
+    left in float because that costs accuracy. Models with such layers carry a mark.
+    """
+    mark = LAYERS_IN_FLOAT.encode()
+    if isinstance(model, bytes):
+        return [_QUANTIZES_WEIGHTS] if mark in model else []
+    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return [_QUANTIZES_WEIGHTS] if content.rfind(mark) >= 0 else []  # properties stand at the end

@@ -17,7 +17,7 @@ from core.layers import LayerProfile
 from core.settings import choice
 from core.unsupported import naming_the_operator
 from runtimes.fit import refuse_fp16_on_cpu, why_not_installed
-from runtimes.onnx_file import write_onnx
+from runtimes.onnx_file import left_out_rewriting, write_onnx
 from runtimes.onnxruntime_providers import (
     CUDA,
     TENSORRT,
@@ -34,7 +34,7 @@ _ENGINE = """
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = {threads}{level}
 {providers}
-session = onnxruntime.InferenceSession(HERE / "{file}", options, providers)
+session = onnxruntime.InferenceSession(HERE / "{file}", options, providers{left_out})
 
 def logits(x):
     return session.run(["logits"], {{"input": x}})[0]
@@ -174,6 +174,7 @@ class OnnxRuntime:
             level="" if settings.rewriting == "all" else level,
             providers=in_words(artifact.precision),
             file=artifact.files[0],
+            left_out=f", disabled_optimizers={names}" if (names := left_out_rewriting(artifact.main_file)) else "",
         )
         return sample_code(artifact, imports="import onnxruntime", engine=engine)
 
@@ -188,7 +189,9 @@ def _opened(model: Path | bytes, artifact: Artifact, device: Device, *, threads:
         providers = tensorrt_providers(artifact.main_file, artifact.precision, device)
     unsupported = (EPFail, Fail, InvalidGraph, NotImplemented)
     with naming_the_operator("ONNX Runtime", unsupported, action="Choose another runtime"):
-        session = onnxruntime.InferenceSession(model, _options(settings, threads), providers)
+        session = onnxruntime.InferenceSession(
+            model, _options(settings, threads), providers, disabled_optimizers=left_out_rewriting(model)
+        )
     _refuse_fallback(session.get_providers()[0], providers[0][0])
     return session
 

@@ -21,7 +21,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from core.bundle import Family, OnnxGraph
 from core.data import Floats
-from core.onnx_export import LAYERS, export_onnx
+from core.onnx_export import LAYERS, LAYERS_IN_FLOAT, export_onnx
 from core.progress import Progress, Steps
 from optimizers.quantization.clipping import least_error_range
 from optimizers.quantization.quantizer import (
@@ -130,6 +130,7 @@ class _Ranges:
         """The graph with 8-bit weights and activations in the layers of `bits`; whatever their number, they get 8."""
         model = onnx.load_from_string(self.graph)
         kept = {node.name for node in model.graph.node if node.op_type in LAYERS and not self._has_bits(node, bits)}
+        in_float = len(kept.intersection(self.layers))
         kept |= _out_of_reach(model.graph, self.operators, kept)
         symmetric = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
         with _quiet():
@@ -148,6 +149,8 @@ class _Ranges:
             )
             quantizer.quantize_model()
         model = quantizer.model.model
+        if in_float and not self.grid.symmetric:  # where all are symmetric, layers need what the mark forbids to fuse
+            onnx.helper.set_model_props(model, {LAYERS_IN_FLOAT: str(in_float)})
         return Quantized(OnnxGraph(model.SerializeToString()), "int8", self._grids(model.graph))
 
     def _has_bits(self, node: onnx.NodeProto, bits: Bits) -> bool:

@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
+from torch import nn
 
 from core.bundle import ModelBundle, OnnxGraph, Situation
-from core.data import Floats
+from core.data import Floats, InputContract
 from core.devices import Device
 from core.errors import CannotCompose, Unavailable
 from core.progress import result_of
 from optimizers.quantization.ort_static import OrtStatic
 from optimizers.quantization.quantizer import Source, StaticGrid
 from runtimes.onnxruntime_ import OnnxRuntime, OnnxRuntimeSettings, _options
+from runtimes.runtime import Artifact
 from tests.runtimes.test_every_runtime import eager_logits, quantized
 
 CPU = Device("cpu", "cpu", "some CPU", 1 << 34)
@@ -132,7 +135,7 @@ def test_nothing_else_is_set() -> None:
 class Recorded:
     """Keeps what a session was asked to be opened with."""
 
-    def __init__(self, model: Any, options: Any, providers: Any) -> None:
+    def __init__(self, model: Any, options: Any, providers: Any, disabled_optimizers: Any = ()) -> None:
         self.providers = providers
 
     def get_providers(self) -> list[str]:
@@ -229,3 +232,25 @@ def run_sample(code: str, bundle: ModelBundle, folder: Path) -> dict[str, Any]:
     (folder / "contract.json").write_text(json.dumps(contract))
     (folder / "run.py").write_text(code)
     return runpy.run_path(str(folder / "run.py"))
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_layer_left_in_float_between_quantized_ones_is_computed_in_float(symmetric: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = [(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()) for _ in range(3)]
+    module = nn.Sequential(*(part for layer in layers for part in layer), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    contract = InputContract(8, 8, 8, (128.0,) * 8, (64.0,) * 8, tuple("abcdefgh"))
+    x = np.random.default_rng(0).standard_normal((16, *contract.shape)).astype(np.float32)
+    names = ("0", "2", "4")
+    source = Source(module, names, contract, x, "cnn", tmp_path, 1)
+    observed = result_of(OrtStatic(StaticGrid(symmetric=symmetric)).observe(source))
+    found = {}
+    for kept in ((), ("2",)):
+        graph = observed.quantize({name: 8 for name in names if name not in kept}).network
+        (tmp_path / "model.onnx").write_bytes(graph.content)
+        artifact = Artifact("onnxruntime", "int8", tmp_path, ("model.onnx",), USUAL)
+        layers_of = OnnxRuntime(USUAL).profile(artifact, CPU, threads=1, x=x[:1]).of("compute")
+        found[kept] = {layer.name: layer.precision for layer in layers_of}
+        assert ("WeightBiasQuantization" in OnnxRuntime(USUAL).sample_code(artifact)) == bool(kept and not symmetric)
+    if not symmetric:
+        assert found == {(): dict.fromkeys(names, "int8"), ("2",): {"0": "int8", "2": "fp32", "4": "int8"}}
