@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,10 @@ VARIANTS = [
 
 
 def code_of(key: str, precision: Precision, files: tuple[str, ...], settings: EngineSettings) -> str:
-    artifact = Artifact(key, precision, Path(), files, settings)
-    return runtime_of(artifact).sample_code(artifact)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, files[0]).write_bytes(b"weights")
+        artifact = Artifact(key, precision, Path(folder), files, settings)
+        return runtime_of(artifact).sample_code(artifact)
 
 
 @pytest.mark.parametrize(("key", "precision", "files", "settings"), VARIANTS)
