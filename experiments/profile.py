@@ -7,7 +7,7 @@ in the same process: only so can layers be added up to a latency, and set agains
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from core.layers import LayerProfile
 from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps
 from experiments.anatomies import anatomy_of_run, study_anatomy
 from experiments.exporting import exported
+from experiments.module_tree import with_module_names
 from experiments.peaks import Peaks, peaks_for
 from experiments.profile_files import write_files
 from experiments.recipe import Recipe, check
@@ -33,6 +34,15 @@ from runtimes.runtime import Artifact
 PHASES = ("Load", "Latency", "Layers", "What it attains", "Network")
 LATENCY_SECONDS = 2.0
 """A profile needs the median only; runs look for longer."""
+OTHERS: Mapping[str, tuple[Precision, ...]] = {
+    "pytorch": ("bf16", "fp16"),
+    "torch_compile": ("bf16", "fp16"),
+    "onnxruntime": ("int8",),
+    "openvino": ("int8", "bf16"),
+    "tensorrt": ("int8", "fp16"),
+}
+"""What a network in FP32 could compute in instead, by runtime: probed beside it where the device has it, so that what a
+change would be worth follows from measured rates."""
 _Measured = dict[str, Any]
 """By field of `ProfileResult`."""
 
@@ -86,6 +96,7 @@ def run_profile(recipe: Recipe, folder: Path, artifact: Artifact | None) -> Iter
     else:
         measured["anatomy"], measured["why_no_anatomy"] = anatomy_of_run(artifact.folder.parent)
     files = yield from write_files(folder, served, recipe, measured["layers"], x)
+    measured["layers"] = with_module_names(measured["layers"], measured["anatomy"])
     result = ProfileResult(precision=served.precision, files=files, **measured)
     yield Finished(result=result.model_dump(mode="json"))
 
@@ -113,7 +124,8 @@ def _measure(recipe: Recipe, served: Artifact, x: Floats) -> Steps[_Measured]:
 def _peaks(recipe: Recipe, precision: Precision, threads: int) -> Steps[_Measured]:
     """What the device attains, probed now, or one sentence on why that is not known."""
     yield PhaseStarted(title="What it attains", timed=True)
-    precisions: tuple[Precision, ...] = ("fp32", precision)
+    others = OTHERS.get(recipe.runtime, ()) if precision == "fp32" else ()
+    precisions: tuple[Precision, ...] = ("fp32", precision, *others)
     failures: tuple[type[Exception], ...] = (Unavailable, *engine_errors())
     try:
         peaks = yield from peaks_for(

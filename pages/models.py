@@ -30,8 +30,11 @@ def draw(model: SampleModel) -> None:
         st.markdown(f"{model.description} *{model.why}*")
         st.space("stretch")
         draw_origin(model, facts)
-        if st.button("Optimise this model", key=f"optimise-{model.key}", icon=":material/tune:", width="stretch"):
-            open_page("optimise", model=model.key)
+        with st.container(horizontal=True):
+            if st.button("Profile this model", key=f"profile-{model.key}", icon=":material/speed:", width="stretch"):
+                open_page("profile", model=model.key)
+            if st.button("Optimise this model", key=f"optimise-{model.key}", icon=":material/tune:", width="stretch"):
+                open_page("optimise", model=model.key)
 
 
 @st.cache_data(show_spinner=False)

@@ -205,6 +205,7 @@ def _layer(
         output_bytes=_bytes(node.outputs()),
         channels=only.channels if only else None,
         groups=only.groups if only else 1,
+        output_shape=_shape(node),
     )
 
 
@@ -236,6 +237,11 @@ def _kind(facts: Mapping[str, str]) -> LayerKind:
 
 def _maker(tensor: Any) -> str:
     return str(tensor.get_source_output().get_node().get_friendly_name())
+
+
+def _shape(node: Any) -> tuple[int, ...] | None:
+    first = next(iter(node.outputs()), None)
+    return tuple(first.get_shape()) if first is not None and first.get_partial_shape().is_static else None
 
 
 def _bytes(tensors: list[Any]) -> int:

@@ -212,6 +212,7 @@ def _describe(
         output_bytes=sum(value.nbytes for value in _tensors(result)),
         channels=_channels(op, weight, args),
         groups=_groups(op, args),
+        output_shape=next((tuple(value.shape) for value in _tensors(result)), None),
     )
 
 

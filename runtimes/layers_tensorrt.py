@@ -104,6 +104,7 @@ def _layer(name: str, facts: Mapping[str, Any], time_ms: float) -> Layer:
         output_bytes=sum(_bytes(tensor) for tensor in outputs),
         channels=(inputs[0]["Dimensions"][1], output_channels) if inputs and output_channels else None,
         groups=groups,
+        output_shape=tuple(outputs[0]["Dimensions"]) if outputs and "Dimensions" in outputs[0] else None,
     )
 
 

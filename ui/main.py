@@ -13,6 +13,7 @@ NAVIGATION = {
     "": (("home", "Home", "home"),),
     "Work": (
         ("models", "Models", "category"),
+        ("profile", "Profile", "speed"),
         ("optimise", "Optimise", "tune"),
         ("runs", "Runs", "play_circle"),
         ("compare", "Compare", "bar_chart"),

@@ -14,6 +14,7 @@ from experiments.reproduction import reproduction
 from experiments.result import RunResult
 from experiments.resuming import can_resume
 from experiments.store import RunRecord
+from experiments.study import ScanStudy
 from profiling.fidelity import Fidelity
 from ui import tables, text
 from ui.ahead_view import draw_ahead
@@ -22,6 +23,7 @@ from ui.distillation_view import draw_distillation
 from ui.duel_view import draw_duel
 from ui.every_runtime_view import draw_every_runtime
 from ui.low_rank_view import draw_low_rank
+from ui.profile.choice import address_of
 from ui.pruning_view import draw_pruning
 from ui.quantization_view import draw_quantization
 from ui.simulated_view import draw_simulation
@@ -35,7 +37,9 @@ MOST_REPETITIONS = 100
 
 def draw_outcome(record: RunRecord) -> None:
     """The numbers of a finished run; the reason of another."""
-    if record.state == "finished" and record.duel:
+    if record.state == "finished" and record.study:
+        draw_study(record)
+    elif record.state == "finished" and record.duel:
         draw_duel(record)
     elif record.simulated:
         draw_simulation(record)
@@ -50,6 +54,17 @@ def draw_outcome(record: RunRecord) -> None:
         if can_resume(record):
             kept = "What was trained up to the last checkpoint is kept: **Resume** goes on from there"
         st.info(f"Cancelled. {kept}; **Run again** starts it anew.", icon=":material/cancel:")
+
+
+def draw_study(record: RunRecord) -> None:
+    """The way to the page that shows what a study found."""
+    is_scan = isinstance(record.study, ScanStudy)
+    st.success(
+        "The Profile page shows what it found." if is_scan else "The Profile page shows it, section by section.",
+        icon=":material/check_circle:",
+    )
+    if st.button("Open it", type="primary", icon=":material/speed:", key="open-profile"):
+        open_page("profile", **address_of(record), **({"section": "Sensitivity"} if is_scan else {}))
 
 
 def draw_metrics(record: RunRecord) -> None:

@@ -22,6 +22,7 @@ RECIPE = Recipe.model_validate(
 
 def test_an_untouched_network_is_profiled_without_a_run_before(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile, "LATENCY_SECONDS", 0.5)
+    monkeypatch.setattr(profile, "OTHERS", {})
     run_id = store.enqueue_study(ProfileStudy(), RECIPE)
     store.claim(run_id, os.getpid())
     execute(store, store.run(run_id))

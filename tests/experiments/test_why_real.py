@@ -134,7 +134,7 @@ def test_attention_that_openvino_keeps_in_float_is_named(tmp_path: Path) -> None
 
 
 def test_channels_pruned_to_odd_widths_in_onnx_runtime(tmp_path: Path) -> None:
-    bundle = sample_models.load("resnet_fmnist")
+    bundle = sample_models.load("student_cnn_fmnist")
     pruned = applied(bundle, "structured_pruning", tmp_path, ratio=0.3, epochs=0, round_to=1)
     reference = measured(bundle, "FP32", "onnxruntime", tmp_path)
     variant = measured(pruned, "Pruned 30 %", "onnxruntime", tmp_path)

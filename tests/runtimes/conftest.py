@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from core.bundle import ModelBundle, Precision
 from core.data import DataSplits, InputContract, Split
 from core.devices import Device, find_device
+from runtimes import RUNTIMES, Artifact
+from runtimes.torch_session import torch_threads
 
 CLASSES = 10
 
@@ -42,6 +46,37 @@ def bundle() -> ModelBundle:
 @pytest.fixture(scope="session")
 def bundle_in() -> Callable[[Precision], ModelBundle]:
     return make_bundle
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote, and the network's weights around it."""
+
+    artifact: Artifact
+    before: dict[str, Tensor]
+    after: dict[str, Tensor]
+    trains: bool
+    """Whether the network was in train mode afterwards."""
+
+
+@pytest.fixture(scope="session")
+def exported(bundle: ModelBundle, cpu: Device, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exported]:
+    """A runtime's export of the bundle on one thread, once for all tests: compiling takes long."""
+
+    @cache
+    def export(key: str) -> Exported:
+        if reason := RUNTIMES[key].why_unavailable(cpu):
+            pytest.skip(reason)
+        before = weights_of(bundle)
+        with torch_threads(1):
+            artifact = RUNTIMES[key].export(bundle, tmp_path_factory.mktemp(key))
+        return Exported(artifact, before, weights_of(bundle), bundle.module.training)
+
+    return export
+
+
+def weights_of(bundle: ModelBundle) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in bundle.module.state_dict().items()}
 
 
 def make_bundle(precision: Precision = "fp32") -> ModelBundle:

@@ -7,6 +7,7 @@ import os
 import sysconfig
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,18 +21,14 @@ from core.errors import CannotCompose, Unavailable
 from runtimes import RUNTIMES
 from runtimes.aotinductor_file import facts_of
 from runtimes.runtime import Artifact
-from runtimes.torch_session import torch_threads
-from tests.runtimes.conftest import make_bundle
+from tests.runtimes.conftest import Exported, make_bundle
 
 RUNTIME = RUNTIMES["aotinductor"]
 
 
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory, cpu: Device) -> Artifact:
-    if reason := RUNTIME.why_unavailable(cpu):
-        pytest.skip(reason)
-    with torch_threads(1):
-        return RUNTIME.export(make_bundle(), tmp_path_factory.mktemp("aot"))
+@pytest.fixture
+def artifact(exported: Callable[[str], Exported]) -> Artifact:
+    return exported("aotinductor").artifact
 
 
 def test_any_batch_gets_the_answers_of_the_network(artifact: Artifact, bundle: ModelBundle, cpu: Device) -> None:

@@ -23,6 +23,7 @@ from core.errors import CannotCompose
 from runtimes import EXTRAS, RUNTIMES, Artifact, Extra
 from runtimes.pytorch import PyTorch
 from runtimes.torch_settings import CompileSettings, PyTorchSettings
+from tests.runtimes.conftest import Exported
 
 ROOT = Path(__file__).parents[2]
 CLASSES = 10
@@ -48,9 +49,8 @@ def skip_where_unavailable(key: str, device: Device) -> None:
 
 
 @pytest.fixture(scope="session", params=RUNTIMES)
-def artifact(request: pytest.FixtureRequest, bundle: ModelBundle, cpu: Device, tmp_path_factory) -> Artifact:
-    skip_where_unavailable(request.param, cpu)
-    return RUNTIMES[request.param].export(bundle, tmp_path_factory.mktemp(request.param))
+def artifact(request: pytest.FixtureRequest, exported: Callable[[str], Exported]) -> Artifact:
+    return exported(request.param).artifact
 
 
 def test_logits_equal_the_eager_network_for_a_batch_of_one_and_of_seven(
@@ -65,11 +65,11 @@ def test_logits_equal_the_eager_network_for_a_batch_of_one_and_of_seven(
     np.testing.assert_allclose(seven, eager_logits(bundle, x), atol=1e-4)
 
 
-def test_export_leaves_the_network_as_it_was(bundle: ModelBundle, artifact: Artifact, tmp_path: Path) -> None:
-    before = {name: value.clone() for name, value in bundle.module.state_dict().items()}
-    RUNTIMES[artifact.runtime].export(bundle, tmp_path)
-    assert bundle.module.training
-    assert all(torch.equal(value, before[name]) for name, value in bundle.module.state_dict().items())
+@every_runtime
+def test_export_leaves_the_network_as_it_was(key: str, exported: Callable[[str], Exported]) -> None:
+    found = exported(key)
+    assert found.trains
+    assert all(torch.equal(value, found.before[name]) for name, value in found.after.items())
 
 
 def test_artifact_is_what_lies_in_the_folder(artifact: Artifact) -> None:

@@ -46,6 +46,7 @@ def test_a_convolution_multiplies_its_weights_at_every_position() -> None:
     assert layer.weight_bytes == 2 * 32 * 16 * 9
     assert (layer.input_bytes, layer.output_bytes) == (2 * 8 * 16 * 28 * 28, 2 * 8 * 32 * 14 * 14)
     assert (layer.channels, layer.groups, layer.time_ms) == ((16, 32), 1, 0.02)
+    assert layer.output_shape == (8, 32, 14, 14)
 
 
 def test_a_depthwise_convolution_has_few_weights() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -118,6 +118,20 @@ def test_layers_carry_the_names_and_widths_of_the_modules(runtime: str, cpu: Dev
         if isinstance(part, nn.Conv2d)
     }
     assert found == {**expected, "head": ((64, 10), 1)}
+    shapes = shapes_of(bundle.module, np.zeros((BATCH, *bundle.contract.shape), np.float32))
+    assert {layer.name: layer.output_shape for layer in profile.of("compute")} == {name: shapes[name] for name in found}
+
+
+def shapes_of(network: nn.Module, x: np.ndarray[Any, Any]) -> dict[str, tuple[int, ...]]:
+    """What each module's output has, by its name, as PyTorch's own hooks see it."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    names = {part: name for name, part in network.named_modules()}
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda part, _, output: shapes.update({names[part]: tuple(output.shape)})
+    )
+    with torch.no_grad(), hook:
+        network(torch.from_numpy(x))
+    return shapes
 
 
 @pytest.mark.parametrize("runtime", ON_CPU)
@@ -126,6 +140,7 @@ def test_padded_channels_are_not_counted_as_multiplications(runtime: str, cpu: D
     profile = profile_of(bundle, runtime, cpu, tmp_path)
     assert profile.macs == BATCH * count_macs(bundle.module, bundle.contract)
     assert {layer.channels for layer in profile.of("compute")} == {(1, 11), (11, 22), (22, 33), (33, 10)}
+    assert [layer.output_shape[1] for layer in profile.of("compute") if layer.output_shape] == [11, 22, 33, 10]
 
 
 def test_onnxruntime_shows_the_padding_of_its_blocked_convolutions(cpu: Device, tmp_path: Path) -> None:
@@ -223,6 +238,8 @@ def test_torch_compile_shows_fused_kernels_between_pytorchs_products(cpu: Device
     assert profile.macs == BATCH * count_macs(bundle.module, bundle.contract)
     assert [layer.op for layer in profile.of("compute")] == ["convolution"] * 7 + ["addmm"]
     assert [layer.groups for layer in profile.of("compute")] == [1, 16, 1, 32, 1, 64, 1, 1]
+    shapes = [layer.output_shape for layer in profile.of("compute")]
+    assert (shapes[0], shapes[1], shapes[-1]) == ((BATCH, 16, 28, 28), (BATCH, 16, 14, 14), (BATCH, 10))
     assert any("relu" in layer.op for layer in profile.of("other"))
     assert_adds_up(profile)
 

@@ -1,4 +1,4 @@
-"""Packages are handed out by their address, and nothing else is."""
+"""What runs left is handed out by its address, and nothing else is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from ui.downloads import PACKAGES, address_of
+from ui.downloads import PACKAGES, PROFILES, address_of, address_of_profile
 
 RUN = "0123456789ab"
 
@@ -48,3 +48,37 @@ def test_nothing_else_is_handed_out(client: TestClient, address: str, tmp_path: 
     assert answer.status_code == 404
     assert b"secret" not in answer.content
     assert not (tmp_path / "runs" / "ffffffffffff").exists()
+
+
+@pytest.fixture
+def profile_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    """A server with a profile that left a trace beside what is nobody's business."""
+    monkeypatch.setenv("STUDIO_DATA", str(tmp_path))
+    (folder := tmp_path / "runs" / RUN).mkdir(parents=True)
+    (folder / "trace.json").write_text('{"traceEvents": []}')
+    (folder / "recipe.yaml").write_text("model: secret")
+    (tmp_path / "trace.json").write_text("secret")
+    return TestClient(Starlette(routes=[PROFILES]))
+
+
+def test_a_trace_comes_as_a_file_that_names_its_profile(profile_client: TestClient) -> None:
+    answer = profile_client.get(f"/{address_of_profile(RUN, 'trace.json')}")
+    assert answer.json() == {"traceEvents": []}
+    assert f'attachment; filename="trace-{RUN}.json"' in answer.headers["content-disposition"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"/profiles/{RUN}/recipe.yaml",
+        f"/profiles/{RUN}/recording.json",
+        "/profiles/../trace.json",
+        "/profiles/..%2F/trace.json",
+        "/profiles/%2e%2e/trace.json",
+        f"/profiles/{RUN}/..%2F..%2Ftrace.json",
+    ],
+)
+def test_nothing_else_of_a_profile_is_handed_out(profile_client: TestClient, address: str) -> None:
+    answer = profile_client.get(address)
+    assert answer.status_code == 404
+    assert b"secret" not in answer.content

@@ -59,13 +59,19 @@ def matrix(
     columns: Sequence[str],
     chosen: tuple[int, int] | None,
     dark: bool,
+    row_height: int = ROW_HEIGHT,
+    shades: tuple[str, str] | None = None,
 ) -> go.Figure:
-    """A tile for each row and column; points carry both as `customdata`. The chosen one has a frame."""
+    """A tile for each row and column; points carry both as `customdata`. The chosen one has a frame.
+
+    `shades` are the colours of the shades 0 and 1, where they are not to run from the worst to the best.
+    """
     mode = "dark" if dark else "light"
+    ends = shades or SHADES[mode]
     most = max((len(_lines(tile)) for row in tiles for tile in row), default=1)
     places = [(row, column) for row in range(len(rows)) for column in range(len(columns))]
     flat = [tiles[row][column] for row, column in places]
-    colours = [_colour(tile, mode) for tile in flat]
+    colours = [_colour(tile, mode, ends) for tile in flat]
     pattern = {
         "shape": ["/" if tile.hatched else "" for tile in flat], "fillmode": "replace", "size": 7, "solidity": 0.25,
         "bgcolor": colours, "fgcolor": [HATCH[mode] if tile.hatched else colour
@@ -88,7 +94,7 @@ def matrix(
                "range": [len(rows) - 0.48, -0.52], "automargin": True, "tickfont": {"color": TEXT[mode]}, **look},
         clickmode="event+select",
     )  # fmt: skip
-    height = FRAME + (ROW_HEIGHT + LINE_HEIGHT * (most - 1)) * len(rows)
+    height = FRAME + (row_height + LINE_HEIGHT * (most - 1)) * len(rows)
     return framed(figure, height=height).update_layout(margin={"t": 30}, barmode="overlay")
 
 
@@ -96,9 +102,9 @@ def _lines(tile: Tile) -> list[str]:
     return [part for line in tile.lines for part in line.split("<br>")]
 
 
-def _colour(tile: Tile, mode: str) -> str:
+def _colour(tile: Tile, mode: str, ends: tuple[str, str]) -> str:
     if tile.shade is not None:
-        return _between(*SHADES[mode], tile.shade)
+        return _between(*ends, tile.shade)
     return VERDICTS[mode].get(tile.verdict, NOTHING[mode])
 
 

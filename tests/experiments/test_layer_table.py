@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from core.layers import FUSED
+from experiments.layer_table import CSV, filtered, layer_table
+from experiments.profile_words import bottleneck, heaviest_share, reconciliation
+from tests.experiments.profiled import ANATOMY, LAYERS, latency, layer, layer_profile, other, profile_result
+
+
+def test_every_layer_has_a_row_and_the_rows_add_up() -> None:
+    result = profile_result()
+    frame = layer_table(result)
+    assert list(frame) == list(CSV)
+    assert len(frame) == len(LAYERS)
+    assert frame.time_ms.sum() == pytest.approx(result.layers.layers_ms)
+    assert frame.share.sum() == pytest.approx(1)
+    assert frame.macs.sum() == 26_000_000
+    assert frame.parameters.sum() == ANATOMY.parameters
+    assert frame.bound.tolist() == ["Compute", "Compute", "Compute", "Overhead", "Overhead"]
+    assert frame.macs_per_s[1] == pytest.approx(80e9)
+    assert frame.output_shape[0] == "1 × 10 × 16 × 16"
+
+
+def test_a_module_s_parameters_count_once_and_in_the_layer_that_multiplies() -> None:
+    layers = [other("head.0", 0.1, "Cast"), layer(f"head.0{FUSED}head.1", 0.1), layer("head.0", 0.1)]
+    frame = layer_table(profile_result(layers=layer_profile(layers)))
+    assert frame.parameters.tolist() == [0, 400_000, 0]
+
+
+def test_what_is_not_known_stays_empty() -> None:
+    frame = layer_table(profile_result(peaks=None, anatomy=None))
+    assert frame.parameters.isna().all()
+    assert frame.attained.isna().all()
+    assert set(frame.bound) == {""}
+
+
+def test_filters_keep_what_fits_all_of_them() -> None:
+    frame = layer_table(profile_result())
+    assert filtered(frame).equals(frame)
+    assert filtered(frame, words=" CONV1 ").name.tolist() == ["body.0.conv1"]
+    assert filtered(frame, words="gemm", kinds=["multiplies"]).name.tolist() == ["head.0 + head.1"]
+    assert filtered(frame, words="(", bounds=["Overhead"]).empty
+    assert len(filtered(frame, bounds=["Overhead"], precisions=["fp32"])) == 2
+
+
+def test_the_bottleneck_and_the_sum_in_words() -> None:
+    result = profile_result()
+    assert bottleneck(result) == "64 % of the layers' time is spent in body; 2 of 5 layers take half of it."
+    assert heaviest_share(result) == pytest.approx(1)
+    assert reconciliation(result) == "0.500 ms in layers + 0.050 ms = 0.550 ms a call."
+
+
+def test_layers_that_miss_the_latency_are_explained() -> None:
+    slow = profile_result(latency=latency(1.0), layers=layer_profile(beyond_ms=0.5))
+    assert "50 % of a call passes outside of any layer" in bottleneck(slow)
+    assert "The layers miss the latency by 50 %. Much of a call is spent around the layers" in reconciliation(slow)
+    busy = profile_result(latency=latency(0.4))
+    assert "a plain call took 0.550 ms then" in reconciliation(busy)
+    quiet_later = profile_result(latency=latency(2.0))
+    assert "outside of any layer" not in bottleneck(quiet_later)
+    assert "The machine was quieter while the layers were profiled" in reconciliation(quiet_later)
+    overlapping = profile_result(latency=latency(0.4), layers=layer_profile(beyond_ms=-0.1))
+    assert "0.500 ms in layers − 0.100 ms = 0.400 ms a call" in reconciliation(overlapping)
+    assert "Layers overlap, or the profiler slowed them down" in reconciliation(overlapping)

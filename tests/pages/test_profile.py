@@ -1,0 +1,75 @@
+"""The Profile page: what it takes before there is one, and what it shows of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.store import Store
+from experiments.study import ProfileStudy
+from optimizers import TECHNIQUES
+from tests.experiments.profiled import profiled
+from tests.pages.charts import charts
+from tests.pages.left_behind import finished
+
+Visit = Callable[..., AppTest]
+MODEL = "student_cnn_fmnist"
+UNTOUCHED = Recipe(model=MODEL, runtime="onnxruntime")
+INT8 = UNTOUCHED.model_copy(update={"techniques": (TECHNIQUES["int8"](),)})
+
+
+def test_without_a_profile_it_says_what_one_takes_and_queues_it(visit: Visit, store: Store) -> None:
+    run_id = finished(store, INT8)
+    page = visit("profile", model=MODEL)
+    assert "It takes about 15 seconds" in page.markdown[0].value
+    assert list(page.selectbox(key=f"profile.variant.{MODEL}").options) == ["Untouched, FP32", INT8.title]
+    page.selectbox(key="profile.runtime.cpu").set_value("aotinductor").run()
+    assert "one compiled library" in page.info[0].value
+    assert not [button for button in page.button if button.key == "profile-it"]
+    page.selectbox(key=f"profile.variant.{MODEL}").set_value(run_id).run()
+    page.selectbox(key="profile.batch.1.128").set_value(8).run()
+    assert {key: page.query_params[key] for key in ("model", "variant", "runtime", "batch")} == {
+        "model": MODEL, "variant": run_id, "runtime": "onnxruntime", "batch": "8",
+    }  # fmt: skip
+    page.button(key="profile-it").click().run()
+    (queued,) = store.queue()
+    assert queued.study == ProfileStudy(run=run_id)
+    assert queued.recipe == INT8.model_copy(update={"measurement": MeasurementSettings(batch_size=8)})
+    assert page.button(key=f"cancel-{queued.id}")
+
+
+def test_the_newest_profile_is_shown_section_by_section(visit: Visit, store: Store) -> None:
+    profiled(store, UNTOUCHED)
+    page = visit("profile", model=MODEL)
+    metrics = {metric.label: (metric.value, metric.delta) for metric in page.metric}
+    assert metrics["Latency p50"] == ("0.550 ms", "0.550 to 0.550 ms")
+    assert metrics["MACs"][0] == "26.0 M"
+    assert metrics["Attained"] == ("47 %", "47.3 of 100 GMAC/s")
+    assert metrics["Residual"] == ("+0.050 ms", "9 % of a call")
+    assert any("64 % of the layers' time is spent in body" in each.value for each in page.markdown)
+    treemap = next(each for chart in charts(page) for each in chart["data"] if each["type"] == "treemap")
+    assert treemap["values"][treemap["ids"].index("network/body")] == pytest.approx(0.32)
+    page = visit("profile", model=MODEL, section="Layers")
+    assert len(page.dataframe[0].value) == 5
+    page.text_input(key="profile.filter").set_value("conv").run()
+    assert page.dataframe[0].value.name.tolist() == ["stem", "body.0.conv1", "body.0.conv2"]
+    assert r"3 of 5 layers, 0.315 ms \(63 % of all\), 25.0 M MACs" in page.caption[2].value
+    page = visit("profile", model=MODEL, section="Roofline")
+    assert any("63 % is in compute-bound layers" in each.value for each in page.markdown)
+    assert len(charts(page)) == 1
+
+
+def test_the_run_of_a_profile_leads_to_the_profile(visit: Visit, store: Store) -> None:
+    page = visit("runs", run=profiled(store, UNTOUCHED.model_copy(update={"runtime": "pytorch"})))
+    page.button(key="open-profile").click().run()
+    assert page.selectbox(key="profile.runtime.cpu").value == "pytorch"
+    assert page.metric[0].value == "0.550 ms"
+
+
+def test_a_model_s_card_leads_to_its_profile(visit: Visit) -> None:
+    page = visit("models")
+    page.button(key=f"profile-{MODEL}").click().run()
+    assert page.selectbox(key="profile.model").value == MODEL
