@@ -24,6 +24,8 @@ from experiments.store import RunRecord, Store
 
 ROOT = Path(__file__).resolve().parent.parent
 TICK_SECONDS = 0.2
+STOP_SECONDS = 3.0
+"""The longest that a stop waits for the look at the queue that is under way."""
 WORKER = (sys.executable, "-m", "experiments.worker")
 LAST_WORDS = 2000
 """Characters of a dead worker's log that are kept with the run."""
@@ -46,12 +48,17 @@ class Scheduler:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop scheduling. Runs go on; only the spare worker ends."""
+        """Stop scheduling, within seconds. Runs go on; only the spare worker ends.
+
+        It has no run yet and may be busy importing, so it is killed. Should the last look at the queue not end in time,
+        the spare worker may just be given a run: it is left to itself, and ends with this process unless it was.
+        """
         self._stop.set()
-        self._thread.join(timeout=10)
-        if self._spare and self._spare.stdin:
+        self._thread.join(timeout=STOP_SECONDS)
+        if self._spare and self._spare.stdin and not self._thread.is_alive():
             self._spare.stdin.close()
-            self._spare.wait(timeout=10)
+            self._spare.kill()
+            self._spare.wait(timeout=STOP_SECONDS)
 
     def _loop(self) -> None:
         while not self._stop.is_set():
@@ -73,13 +80,14 @@ class Scheduler:
         self._reap({record.pid for record in running})
         busy = {record.recipe.device for record in running}
         for record in self._store.queue():
-            if record.recipe.device not in busy:
+            if record.recipe.device not in busy and not self._stop.is_set():
                 busy.add(record.recipe.device)
                 self._start(record)
                 running.append(record)
         # Duels and studies are timed almost from their start, which a worker importing its libraries would disturb.
         needs_quiet = any(not record.makes_variant for record in running)
-        if not needs_quiet and (self._spare is None or self._spare.poll() is not None):
+        has_spare = self._spare is not None and self._spare.poll() is None
+        if not (needs_quiet or has_spare or self._stop.is_set()):
             self._spare = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from profiling.gpu_listing import GpuListing, instances_of, is_divided, listed_processes
+from profiling.gpu_visible import VISIBLE, nvml_index, why_hidden
 
 T = TypeVar("T")
 
@@ -68,13 +69,14 @@ class GpuProcesses:
 
 
 class GpuSampler:
-    """Reads one GPU, numbered in NVML's order. A context manager that holds the library open.
+    """Reads the GPU that this process knows as `cuda:N`, or NVML's N. A context manager that holds the library open.
 
     A GPU that goes away is looked for again every `REOPEN_SECONDS`; until then every figure is None with the reason.
     """
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, *, is_nvml_index: bool = False) -> None:
         self.index = index
+        self._visible = None if is_nvml_index else os.environ.get(VISIBLE)
         self._handle: Any = None
         self._failure = "The GPU is not being watched"
         self._stack = ExitStack()
@@ -98,7 +100,12 @@ class GpuSampler:
         try:
             pynvml.nvmlInit()
             self._stack.callback(pynvml.nvmlShutdown)
-            self._handle = pynvml.nvmlDeviceGetHandleByIndex(self.index)
+            index = nvml_index(self.index, self._visible)
+            if index is None:
+                self._failure = why_hidden(self.index, self._visible or "")
+                self._close()
+            else:
+                self._handle = pynvml.nvmlDeviceGetHandleByIndex(index)
         except pynvml.NVMLError as error:
             self._failure = why(error)
             self._close()

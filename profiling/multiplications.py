@@ -10,7 +10,7 @@ from torch._ops import OpOverload
 
 
 def multiplications(func: OpOverload, args: Sequence[Any], result: Any) -> int:
-    """Multiply-accumulates of one call in convolutions, matrix products and attention; 0 for all else.
+    """Multiply-accumulates of one call in convolutions, matrix products, attention and LSTMs; 0 for all else.
 
     Every one that an implementation without shortcuts would do, those with padding and masked places included: what
     fvcore and torch's own counter mean by it, too.
@@ -37,6 +37,27 @@ def _product(left: int) -> Callable[[Sequence[Any], Any], int]:
     return count
 
 
+def _vector_product(left: int) -> Callable[[Sequence[Any], Any], int]:
+    """Of a matrix [m, k], or a vector, and a vector [k]: argument number `left` and the next one."""
+
+    def count(args: Sequence[Any], _result: Any) -> int:
+        return int(args[left].numel())
+
+    return count
+
+
+def _lstm(args: Sequence[Any], _result: Any) -> int:
+    """One direction of one layer, fused on CPUs: at each of the places x[t, n, i] one product with every weight."""
+    x, from_input, from_hidden = args[:3]
+    return int(x[..., 0].numel() * (from_input.numel() + from_hidden.numel()))
+
+
+def _bilinear(args: Sequence[Any], _result: Any) -> int:
+    """Of x[n, i], weight[o, i, j] and y[n, j]: x times the weight, then that times y."""
+    x, weight, y = args[:3]
+    return int(len(x) * (weight.numel() + weight.shape[0] * y.shape[-1]))
+
+
 def _attention(args: Sequence[Any]) -> int:
     """Of queries [..., s, d], keys [..., t, d] and values [..., t, e]: scores, then their sums over the values."""
     query, key, value = args[:3]
@@ -53,4 +74,9 @@ _COUNTS: dict[str, Callable[[Sequence[Any], Any], int]] = {
     "aten.addmm": _product(1),
     "aten.baddbmm": _product(1),
     "aten.addbmm": _product(1),
+    "aten.mv": _vector_product(0),
+    "aten.dot": _vector_product(0),
+    "aten.addmv": _vector_product(1),
+    "aten.mkldnn_rnn_layer": _lstm,
+    "aten._trilinear": _bilinear,
 }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -16,7 +16,10 @@ from core.devices import why_no_gpu
 from core.progress import Telemetry
 from profiling.gpu import GpuSample, GpuSampler
 from profiling.gpu_listing import GpuListing
+from profiling.gpu_visible import VISIBLE, nvml_index, why_hidden
 from profiling.machine import cpu_mhz
+
+T = TypeVar("T")
 
 SLOW_SECONDS = 1.0
 """Between two looks at what takes longer to ask: clocks, counts of processes, children, who is on a GPU."""
@@ -32,6 +35,14 @@ _GPU_FIELDS = {
     "gpu_throttle_reasons": "throttle_reasons",
 }
 """A GPU's fields in telemetry, and in a reading."""
+_MACHINE_FIELDS = {
+    "machine_cpu_percent": "cpu_percent",
+    "machine_used_bytes": "used_bytes",
+    "machine_total_bytes": "total_bytes",
+}
+"""The machine's fields in telemetry, and in a sample."""
+_REFUSALS = (psutil.Error, OSError, RuntimeError, ValueError, ArithmeticError, LookupError, AttributeError)
+"""What psutil and `/proc` answer with where a system, a container or a sandbox keeps a figure to itself."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class GpuState:
     """One GPU at a moment: its figures, and what changes seldom."""
 
     index: int
-    """In NVML's order: the N of `cuda:N`."""
+    """In NVML's order: the N of `cuda:N` unless CUDA_VISIBLE_DEVICES hides some."""
     reading: GpuSample
     listing: GpuListing
 
@@ -85,9 +96,10 @@ class _Slow:
     """What a machine is asked once a second."""
 
     cpu_mhz: float | None
-    process_count: int
+    process_count: int | None
     thread_count: int | None
     listings: tuple[GpuListing, ...]
+    reasons: Mapping[str, str]
 
 
 class MachineSampler:
@@ -102,8 +114,9 @@ class MachineSampler:
 
     def __enter__(self) -> MachineSampler:
         self._gpu_absence = why_no_gpu()
-        self._gpus = tuple(self._stack.enter_context(GpuSampler(index)) for index in range(_gpu_count()))
-        psutil.cpu_percent(percpu=True)  # the first answer has nothing to compare with
+        samplers = (GpuSampler(index, is_nvml_index=True) for index in range(_gpu_count()))
+        self._gpus = tuple(self._stack.enter_context(each) for each in samplers)
+        _asked("cpu_percent", _core_percents, {})  # the first answer has nothing to compare with
         return self
 
     def __exit__(
@@ -113,32 +126,41 @@ class MachineSampler:
 
     def sample(self) -> MachineSample:
         """One reading, a few milliseconds; processor time is that since the reading before."""
-        slow, cores = self._slow_figures(), psutil.cpu_percent(percpu=True)
-        memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+        slow = self._slow_figures()
+        reasons = dict(slow.reasons)
+        cores = _asked("cpu_percent", _core_percents, reasons)
+        memory = _asked("used_bytes", psutil.virtual_memory, reasons)
+        swap = _asked("swap_used_bytes", psutil.swap_memory, reasons)
         readings = zip(self._gpus, slow.listings, strict=True)
         return MachineSample(
             at=time.time(),
-            cpu_percent=sum(cores) / len(cores),
-            core_percents=tuple(cores),
+            cpu_percent=sum(cores) / len(cores) if cores else None,
+            core_percents=cores or (),
             cpu_mhz=slow.cpu_mhz,
-            load=psutil.getloadavg(),
-            used_bytes=memory.total - memory.available,
-            total_bytes=memory.total,
-            swap_used_bytes=swap.used,
-            swap_total_bytes=swap.total,
+            load=_asked("load", psutil.getloadavg, reasons),
+            used_bytes=memory and memory.total - memory.available,
+            total_bytes=memory and memory.total,
+            swap_used_bytes=swap and swap.used,
+            swap_total_bytes=swap and swap.total,
             process_count=slow.process_count,
             thread_count=slow.thread_count,
             gpus=tuple(GpuState(gpu.index, gpu.sample(), listing) for gpu, listing in readings),
             gpu_absence=None if self._gpus else self._gpu_absence,
-            reasons=_missing(slow),
+            reasons=_with_totals(reasons),
         )
 
     def _slow_figures(self) -> _Slow:
         now = time.monotonic()
         if self._slow is None or now - self._slow_at >= SLOW_SECONDS:
-            listings = tuple(gpu.listing() for gpu in self._gpus)
-            self._slow, self._slow_at = _Slow(cpu_mhz(), len(psutil.pids()), _thread_count(), listings), now
+            self._slow, self._slow_at = self._ask_slowly(), now
         return self._slow
+
+    def _ask_slowly(self) -> _Slow:
+        reasons: dict[str, str] = {}
+        clock = _asked("cpu_mhz", cpu_mhz, reasons)
+        count = _asked("process_count", lambda: len(psutil.pids()), reasons)
+        threads = _asked("thread_count", _thread_count, reasons)
+        return _Slow(clock, count, threads, tuple(gpu.listing() for gpu in self._gpus), reasons)
 
 
 class ProcessWatch:
@@ -154,6 +176,14 @@ class ProcessWatch:
     def began_at(self) -> float:
         """When the process was started, seconds since the epoch."""
         return float(self._head.create_time())
+
+    @property
+    def visible_gpus(self) -> str | None:
+        """What CUDA_VISIBLE_DEVICES was when it was started; None without, or where the system does not tell."""
+        try:
+            return self._head.environ().get(VISIBLE)
+        except (psutil.Error, OSError):
+            return None
 
     @property
     def is_alive(self) -> bool:
@@ -190,9 +220,15 @@ class ProcessWatch:
             return
 
 
-def telemetry_of(machine: MachineSample, process: ProcessSample, device: str) -> Telemetry:
-    """What a run on that device (`cpu`, `cuda:N`) says of the machine and its process, reasons included."""
-    figures, reasons = _gpu_figures(machine, device)
+def telemetry_of(
+    machine: MachineSample, process: ProcessSample, device: str, visible_gpus: str | None = None
+) -> Telemetry:
+    """What a run on that device (`cpu`, `cuda:N`) says of the machine and its process, reasons included.
+
+    `visible_gpus` is the CUDA_VISIBLE_DEVICES of its process, under which it counts GPUs.
+    """
+    figures, reasons = _gpu_figures(machine, device, visible_gpus)
+    reasons |= {name: machine.reasons[of] for name, of in _MACHINE_FIELDS.items() if of in machine.reasons}
     ended = dict.fromkeys(("process_rss_bytes", "cpu_percent", "process_threads"), "The run's process has ended")
     return Telemetry(
         at=machine.at,
@@ -207,13 +243,16 @@ def telemetry_of(machine: MachineSample, process: ProcessSample, device: str) ->
     )
 
 
-def _gpu_figures(machine: MachineSample, device: str) -> tuple[dict[str, Any], dict[str, str]]:
+def _gpu_figures(machine: MachineSample, device: str, visible: str | None) -> tuple[dict[str, Any], dict[str, str]]:
     """Telemetry's fields of the run's GPU, and why some of them are missing; nothing of a run on the CPU."""
     if not device.startswith("cuda:"):
         return {}, {}
-    gpu = next((each for each in machine.gpus if device == f"cuda:{each.index}"), None)
+    number = int(device.partition(":")[2])
+    index = nvml_index(number, visible) if machine.gpus else None
+    gpu = next((each for each in machine.gpus if each.index == index), None)
     if gpu is None:
-        return {}, dict.fromkeys(_GPU_FIELDS, machine.gpu_absence or f"The driver does not show {device}")
+        hidden = f"The driver does not show {device}" if visible is None else why_hidden(number, visible)
+        return {}, dict.fromkeys(_GPU_FIELDS, machine.gpu_absence or hidden)
     figures = {name: getattr(gpu.reading, of) for name, of in _GPU_FIELDS.items()}
     if len(gpu.listing.instances) == 1:  # the run has this slice, not the whole board
         slice_ = gpu.listing.instances[0]
@@ -240,7 +279,7 @@ def machine_of(telemetry: Telemetry, device: str, reason: str) -> MachineSample:
         total_bytes=telemetry.machine_total_bytes,
         gpus=(GpuState(number, reading, listing),) if device.startswith("cuda:") else (),
         gpu_absence=None if device.startswith("cuda:") else reason,
-        reasons=unknown | {name: told[name] for name in ("cpu_percent", "used_bytes") if name in told},
+        reasons=unknown | {of: told[name] for name, of in _MACHINE_FIELDS.items() if name in told},
     )
 
 
@@ -259,15 +298,33 @@ def _gpu_count() -> int:
         pynvml.nvmlShutdown()
 
 
+def _core_percents() -> tuple[float, ...] | None:
+    return tuple(psutil.cpu_percent(percpu=True)) or None
+
+
 def _thread_count() -> int | None:
     """Of all processes together; counting them one by one would cost more than it tells."""
     counts = Path("/proc/loadavg")
     return int(counts.read_text().split()[3].partition("/")[2]) if counts.exists() else None
 
 
-def _missing(slow: _Slow) -> dict[str, str]:
-    reasons = {
+def _asked(name: str, ask: Callable[[], T | None], reasons: dict[str, str]) -> T | None:
+    """The answer; None where there is none or the question is refused, and the reason under that name."""
+    silent = {
         "cpu_mhz": "This system does not tell the CPU's clock",
         "thread_count": "Only Linux tells it without asking every process",
     }
-    return {name: reason for name, reason in reasons.items() if getattr(slow, name) is None}
+    try:
+        answer = ask()
+    except _REFUSALS as error:
+        reasons[name] = f"This system refused to tell it ({type(error).__name__}: {error})"
+        return None
+    if answer is None:
+        reasons[name] = silent.get(name, "This system does not tell it")
+    return answer
+
+
+def _with_totals(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Totals are asked for together with what is in use."""
+    totals = {"used_bytes": "total_bytes", "swap_used_bytes": "swap_total_bytes"}
+    return {**reasons, **{total: reasons[used] for used, total in totals.items() if used in reasons}}

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
-import psutil
 import streamlit as st
 
 from core.progress import Telemetry
@@ -19,21 +18,22 @@ from profiling.telemetry import GpuState, MachineSample, machine_of
 from ui import text
 from ui.state import is_dark, store
 from ui.system_charts import SHOWN_SECONDS, cores, history, sparkline
+from ui.system_figures import cpu_figures, gpu_figures, of_total, process_table
 from ui.theme import DARK, LIGHT
 
-POLL_SECONDS: Mapping[str, float] = {"live": 1.0, "elsewhere": 1.0, "resting": 2.0, "silent": 5.0}
+POLL_SECONDS: Mapping[str, float] = {"live": 1.0, "elsewhere": 1.0, "resting": 2.0, "another": 2.0, "silent": 5.0}
 """Between two looks, by what the last one found."""
 STALE_SECONDS = 5.0
 OTHERS_SAMPLES = 300
 """Telemetry read at once where another process samples."""
 ELSEWHERE = "Another process watches this machine and hands on only the figures of its run"
-UTILISATION_HELP = "Share of the time in which at least one kernel ran; says nothing of how much of the GPU it filled."
 CHART_HEIGHT = 135
 WIDTH = 105
 WIDTHS = {"Memory": 175, "Load": 200, "Power": 145, "Memory clock": 125, "Throttled": 240, "Swap": 145}
 """Pixels for figures that need more, so that none moves when another grows."""
 
-Finding = Literal["live", "elsewhere", "resting", "silent"]
+Finding = Literal["live", "elsewhere", "resting", "another", "silent"]
+"""Another process samples: `elsewhere` with a run at work that tells what it found, `another` without one."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def look() -> Look:
             return Look("resting", samples)
         if _is_fresh(samples):
             return Look("elsewhere", samples)
-    return Look("silent", [])
+    return Look("another" if recorder().is_another_sampling else "silent", [])
 
 
 def _is_fresh(samples: Sequence[MachineSample]) -> bool:
@@ -95,8 +95,9 @@ def _draw(expected: Finding) -> None:
 def _draw_head(finding: Finding, paused: bool) -> None:
     words = {
         "live": "Sampled five times a second.",
-        "elsewhere": "Sampled by the process of a run, five times a second.",
+        "elsewhere": "Sampled by another process, five times a second, beside a run at work.",
         "resting": ":material/timer: Resting while latency is timed, so that nothing runs beside it.",
+        "another": "Another process watches this machine, and tells its figures only beside a run.",
         "silent": "Nobody samples this machine at the moment; that is looked up now and then.",
     }
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -156,65 +157,6 @@ def _draw_chart(key: str, option: dict[str, object]) -> None:
     st.echarts_chart(option, height=CHART_HEIGHT, key=f"system.{key}", alt=f"{key} over the last five minutes")
 
 
-def cpu_figures(sample: MachineSample) -> list[tuple[str, str, str]]:
-    """Label, value and help of each figure of the machine; `n/a` with the reason where the system does not tell."""
-    load = sample.load and " · ".join(f"{each:.2f}" for each in sample.load)
-    processes = f" in {sample.process_count:,} processes" if sample.process_count is not None else ""
-    swap = _of_total(sample.swap_used_bytes, sample.swap_total_bytes) if sample.swap_total_bytes else "none"
-    rows: list[tuple[str, str, str | None, str]] = [
-        (
-            "CPU",
-            "cpu_percent",
-            _number(sample.cpu_percent, "%"),
-            "Of all cores together: 100 % means that all are busy.",
-        ),
-        (
-            "Memory",
-            "used_bytes",
-            _of_total(sample.used_bytes, sample.total_bytes),
-            "What is not to be had any more, of all processes together.",
-        ),
-        ("Swap", "swap_used_bytes", None if sample.swap_used_bytes is None else swap, "Memory moved to the disk."),
-        ("Threads", "thread_count", _number(sample.thread_count, ""), f"Of the whole system{processes}."),
-        ("Clock", "cpu_mhz", _number(sample.cpu_mhz, "MHz"), "Averaged over the cores, looked up once a second."),
-        ("Load", "load", load, "Threads that run or want to, averaged over 1, 5 and 15 minutes."),
-    ]
-    return [_told(label, value, help, sample.reasons.get(name)) for label, name, value, help in rows]
-
-
-def gpu_figures(gpu: GpuState) -> list[tuple[str, str, str]]:
-    """Label, value and help of each figure of a GPU; `n/a` with the reason where its driver does not tell."""
-    reading = gpu.reading
-    throttled = reading.throttle_reasons
-    slowed = None if throttled is None else ", ".join(throttled) or "no"
-    limit = f" / {reading.power_limit_w:.0f}" if reading.power_limit_w else ""
-    power = None if reading.power_w is None else f"{reading.power_w:.0f}{limit} W"
-    rows: list[tuple[str, str, str | None, str]] = [
-        ("Utilisation", "utilisation_percent", _number(reading.utilisation_percent, "%"), UTILISATION_HELP),
-        ("Memory", "used_bytes", _of_total(reading.used_bytes, reading.total_bytes), "Of all processes on the device."),
-        ("Power", "power_w", power, "Of the board, and what the driver holds it to."),
-        ("Temperature", "temperature_c", _number(reading.temperature_c, "°C"), "Of the chip."),
-        ("SM clock", "sm_clock_mhz", _number(reading.sm_clock_mhz, "MHz"), "Of the processors that compute."),
-        ("Memory clock", "memory_clock_mhz", _number(reading.memory_clock_mhz, "MHz"), "Of the device's memory."),
-        ("Throttled", "throttle_reasons", slowed, "Why its clocks are lower than asked for at this moment."),
-    ]
-    return [_told(label, value, help, reading.reasons.get(name)) for label, name, value, help in rows]
-
-
-def _told(label: str, value: str | None, help: str, reason: str | None) -> tuple[str, str, str]:
-    return (label, value, help) if value is not None else (label, "n/a", f"{reason or 'This system does not tell it'}.")
-
-
-def _number(value: float | None, unit: str) -> str | None:
-    return None if value is None else f"{value:,.0f} {unit}".strip()
-
-
-def _of_total(used_bytes: int | None, total_bytes: int | None) -> str | None:
-    if used_bytes is None:
-        return None
-    return f"{used_bytes / text.GIB:.1f} / {total_bytes / text.GIB:.1f} GiB" if total_bytes else "n/a"
-
-
 def _gib(size_bytes: int | None) -> float | None:
     return None if size_bytes is None else size_bytes / text.GIB
 
@@ -234,7 +176,7 @@ def _draw_instances(listing: GpuListing) -> None:
     if not listing.is_mig:
         return
     st.markdown("Divided into MIG instances; the driver tells their memory and nothing else of each.")
-    shown = [(each.name, _of_total(each.used_bytes, each.total_bytes) or "n/a") for each in listing.instances]
+    shown = [(each.name, of_total(each.used_bytes, each.total_bytes) or "n/a") for each in listing.instances]
     st.table(pd.DataFrame(shown, columns=["Instance", "Memory"]), border="horizontal")
 
 
@@ -245,25 +187,7 @@ def _draw_processes(listing: GpuListing) -> None:
     if not listing.processes:
         st.caption("Processes: the driver lists none.")
         return
-    st.table(process_table(listing), border="horizontal")
+    runs = {each.pid: each.id for each in store().at_work() if each.pid and each.host == socket.gethostname()}
+    st.table(process_table(listing, runs), border="horizontal")
     if not listing.names_are_known:
         st.caption("In a container the driver gives the host's process numbers, which lead to no names here.")
-
-
-def process_table(listing: GpuListing) -> pd.DataFrame:
-    """Who computes on a GPU: number, program, memory, and the run it works for."""
-    runs = {each.pid: each.id for each in store().at_work() if each.host == socket.gethostname()}
-    rows = []
-    for each in listing.processes or ():
-        program = _program(each.pid) if listing.names_are_known else "n/a"
-        run = runs.get(each.pid, "–") if listing.names_are_known else "n/a"
-        memory = "n/a" if each.used_bytes is None else text.data_size(each.used_bytes)
-        rows.append((str(each.pid), text.escape(program), memory, run))
-    return pd.DataFrame(rows, columns=["Process", "Program", "Memory", "Run"])
-
-
-def _program(pid: int) -> str:
-    try:
-        return psutil.Process(pid).name()
-    except psutil.Error:
-        return "n/a"

@@ -7,15 +7,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import psutil
 import pytest
+import sqlalchemy as sa
 from filelock import Timeout
 
-from core.progress import PhaseStarted, Telemetry
+from core.progress import Event, PhaseStarted, Telemetry
 from experiments import recorder as recording
 from experiments.recipe import Recipe
 from experiments.recorder import Recorder, sampler_lock
-from experiments.store import Store
+from experiments.store import AtWork, Store
 from profiling.telemetry import MachineSampler
 from tests.profiling.fake_nvml import GIB, FakeGpu, FakeLibrary, installed
 
@@ -124,7 +127,8 @@ def test_in_its_own_process_it_rests_at_once(store: Store) -> None:
         recorder.pause()
 
 
-def test_a_timed_run_whose_process_is_gone_stops_nobody(store: Store) -> None:
+@pytest.mark.parametrize("is_zombie", [False, True])
+def test_a_timed_run_whose_process_is_gone_stops_nobody(store: Store, *, is_zombie: bool) -> None:
     dead, ours = store.enqueue(STUDENT), store.begin_here(STUDENT)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         store.claim(dead, process.pid)
@@ -132,7 +136,10 @@ def test_a_timed_run_whose_process_is_gone_stops_nobody(store: Store) -> None:
         with at_work(store) as recorder:
             until(lambda: recorder.is_resting)
             process.kill()
-            process.wait()
+            if is_zombie:
+                until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
+            else:
+                process.wait()
             until(lambda: len(telemetry(store, ours)) > 1)
 
 
@@ -173,3 +180,183 @@ def test_what_is_at_work_is_told_with_its_phase(store: Store) -> None:
     assert seen == [(timed, timed) for timed in phases]
     assert [each.event.cpu_percent for each in store.newest_events(run_id, "telemetry", limit=2)] == [3, 4]
     assert store.run(queued).state == "queued"
+
+
+class Refusals:
+    """A store that takes no telemetry while `are_on`, as one whose file somebody else has locked."""
+
+    def __init__(self, store: Store, patch: pytest.MonkeyPatch) -> None:
+        self.are_on, self.count, self._append = False, 0, store.append
+        patch.setattr(store, "append", self._append_unless_refused)
+
+    def _append_unless_refused(self, run_id: str, events: list[Event]) -> None:
+        if self.are_on and any(isinstance(event, Telemetry) for event in events):
+            self.count += 1
+            raise sa.exc.OperationalError("INSERT", {}, Exception("database is locked"))
+        self._append(run_id, events)
+
+
+def test_telemetry_that_cannot_be_written_stops_nothing_and_is_written_later(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = Refusals(store, monkeypatch)
+    with at_work(store) as recorder:
+        run_id = store.begin_here(STUDENT)
+        until(lambda: bool(telemetry(store, run_id)))
+        refusals.are_on = True
+        until(lambda: refusals.count > 3)
+        recorder.pause()
+        began_at, told = recorder.samples()[0].at, len(telemetry(store, run_id))
+        recorder.resume()
+        refusals.are_on = False
+        until(lambda: len(telemetry(store, run_id)) > told + 3)
+        recorder.pause()
+    told_at = [each.at for each in telemetry(store, run_id)]
+    assert told_at == [each.at for each in recorder.samples() if each.at >= told_at[0]]
+    assert began_at <= told_at[0]
+
+
+def test_pausing_raises_nothing_of_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 60.0)
+    refusals = Refusals(store, monkeypatch)
+    with at_work(store) as recorder:
+        run_id = store.begin_here(STUDENT)
+        until(lambda: bool(telemetry(store, run_id)))
+        until(lambda: recorder.samples()[-1].at > telemetry(store, run_id)[-1].at)
+        refusals.are_on = True
+        recorder.pause()
+        assert refusals.count == 1
+        refusals.are_on = False
+    assert telemetry(store, run_id)[-1].at == recorder.samples()[-1].at
+
+
+def test_what_waits_for_a_store_is_bounded_and_keeps_its_reasons(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "KEPT_SECONDS", 0.2)
+    refusals = Refusals(store, monkeypatch)
+    refusals.are_on = True
+    with at_work(store) as recorder:
+        run_id = store.begin_here(STUDENT)
+        time.sleep(0.6)
+        until(lambda: refusals.count > 3)
+        kept = recorder._runs[run_id].waiting
+    assert 2 < len(kept) < 0.2 / PERIOD + 3
+    assert [each.reasons for each in kept] == [{}] + [None] * (len(kept) - 1)
+
+
+def test_the_last_samples_of_a_run_are_written_but_not_while_another_is_timed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 60.0)
+    with at_work(store) as recorder:
+        timed, ended = store.begin_here(STUDENT), store.begin_here(STUDENT)
+        until(lambda: bool(telemetry(store, ended)))
+        first = telemetry(store, ended)[-1].at
+        until(lambda: len(recorder.samples(after=first)) > 3)
+        begin_timing(store, timed, timed=True)
+        until(lambda: recorder.is_resting)
+        taken = [each.at for each in recorder.samples(after=first)]
+        store.fail(ended, "ended")
+        time.sleep(5 * PERIOD)
+        assert telemetry(store, ended)[-1].at == first
+        begin_timing(store, timed, timed=False)
+        until(lambda: telemetry(store, ended)[-1].at > first)
+    assert [each.at for each in telemetry(store, ended) if each.at > first] == taken
+
+
+class SlowToOpen(MachineSampler):
+    """A machine whose GPUs take their time to be listed."""
+
+    opening = threading.Event()
+    opened: list[float]
+
+    def __enter__(self) -> MachineSampler:
+        self.opening.set()
+        time.sleep(0.2)
+        self.opened.append(time.monotonic())
+        return super().__enter__()
+
+
+def test_the_machine_is_opened_neither_after_a_pause_nor_while_something_is_timed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "MachineSampler", SlowToOpen)
+    SlowToOpen.opened = []
+    run_id = store.begin_here(STUDENT)
+    begin_timing(store, run_id, timed=True)
+    with at_work(store) as recorder:
+        until(lambda: recorder.is_resting)
+        time.sleep(5 * PERIOD)
+        assert not SlowToOpen.opening.is_set()
+        begin_timing(store, run_id, timed=False)
+        assert SlowToOpen.opening.wait(5)
+        recorder.pause()
+        paused_at = time.monotonic()
+        assert len(SlowToOpen.opened) == 1
+        time.sleep(5 * PERIOD)
+    assert SlowToOpen.opened[0] < paused_at
+
+
+def test_a_store_that_did_not_answer_once_leaves_a_gap_of_a_second(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> list[AtWork]:
+        monkeypatch.setattr(store, "at_work", answer)
+        raise sa.exc.OperationalError("SELECT", {}, Exception("database is locked"))
+
+    answer = store.at_work
+    with at_work(store) as recorder:
+        until(lambda: bool(recorder.samples()))
+        monkeypatch.setattr(store, "at_work", fail)
+        until(lambda: not recorder.is_sampling)
+        began_at = time.monotonic()
+        until(lambda: recorder.is_sampling)
+        assert time.monotonic() - began_at < 2
+
+
+def test_an_end_does_not_wait_for_a_store_that_hangs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "STOP_SECONDS", 0.2)
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(_run_id: str, _events: list[Event]) -> None:
+        hangs.set()
+        goes_on.wait(20)
+
+    run_id = store.begin_here(STUDENT)
+    monkeypatch.setattr(store, "append", hang)
+    with at_work(store) as recorder:
+        assert hangs.wait(5), run_id
+        began_at = time.monotonic()
+    assert time.monotonic() - began_at < 5
+    goes_on.set()
+    recorder._thread.join(5)
+    assert not recorder._thread.is_alive()
+
+
+def test_each_store_has_its_own_sampler_whatever_the_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(folder: str, url: str | None) -> str:
+        monkeypatch.setenv("STUDIO_DATA", str(tmp_path / folder))
+        monkeypatch.setenv("STUDIO_STORE_URL", url or "")
+        return sampler_lock("here").lock_file
+
+    common = f"sqlite:///{tmp_path / 'common.db'}"
+    assert locked("one", None) != locked("two", None)
+    assert locked("one", common) == locked("two", common)
+    assert locked("one", None) != locked("one", common)
+    assert locked("one", "postgresql://a@db/x") != locked("one", "postgresql://a@db/y")
+    assert locked("one", None) == locked("one", f"sqlite:///{tmp_path / 'one' / 'studio.db'}")
+
+
+def test_a_run_is_told_of_the_gpu_that_its_own_process_sees(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = [FakeGpu(used_bytes=GIB), FakeGpu(used_bytes=2 * GIB)]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # the recorder's own says nothing of others
+    command = [sys.executable, "-c", "input()"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "1"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as process:
+        run_id = store.enqueue(STUDENT.model_copy(update={"device": "cuda:0"}))
+        store.claim(run_id, process.pid)
+        with installed(FakeLibrary(gpus)), at_work(store):
+            until(lambda: bool(telemetry(store, run_id)))
+        process.kill()
+    assert telemetry(store, run_id)[0].gpu_used_bytes == 2 * GIB

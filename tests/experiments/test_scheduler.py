@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -147,3 +148,27 @@ def test_no_spare_worker_is_made_while_a_duel_runs(store: Store) -> None:
     assert scheduler._spare is not None
     scheduler._thread.start()
     scheduler.stop()
+
+
+def test_a_stop_waits_neither_for_a_spare_worker_that_imports_nor_for_a_store_that_hangs(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.scheduler.STOP_SECONDS", 0.3)
+    importing = (sys.executable, "-c", "import time; time.sleep(60)")
+    busy, stuck = (Scheduler(store, worker=importing) for _ in range(2))
+    goes_on = threading.Event()
+    for scheduler in (busy, stuck):
+        scheduler.start()
+        assert wait_for(lambda scheduler=scheduler: scheduler._spare is not None)
+    monkeypatch.setattr(stuck, "tick", lambda: goes_on.wait(20))
+    time.sleep(0.5)
+    began_at = time.monotonic()
+    busy.stop()
+    stuck.stop()
+    assert time.monotonic() - began_at < 5
+    assert busy._spare.poll() is not None
+    assert stuck._spare.poll() is None  # it may be about to be given a run
+    goes_on.set()
+    stuck._thread.join()
+    stuck.stop()
+    assert stuck._spare.poll() is not None

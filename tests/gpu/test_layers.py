@@ -57,8 +57,9 @@ def test_fp16_layers_ran_in_fp16(runtime: str, gpu: Device, tmp_path: Path) -> N
     assert {layer.precision for layer in profile.of("compute")} == {"fp16"}
 
 
-def test_fp32_convolutions_use_tf32_where_the_gpu_has_it(gpu: Device, tmp_path: Path) -> None:
-    profile = profile_of("resnet_fmnist", "pytorch", "fp32", gpu, tmp_path)
+@pytest.mark.parametrize("runtime", ["pytorch", "torch_compile"])
+def test_fp32_convolutions_use_tf32_where_the_gpu_has_it(runtime: str, gpu: Device, tmp_path: Path) -> None:
+    profile = profile_of("resnet_fmnist", runtime, "fp32", gpu, tmp_path)
     expected = "tf32" if gpu.compute_capability >= (8, 0) else "fp32"
     assert {layer.precision for layer in profile.of("compute") if "conv" in layer.op} == {expected}
 
@@ -79,3 +80,5 @@ def test_peaks_of_a_gpu(gpu: Device, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert peaks.macs_per_s["fp16"] > peaks.macs_per_s["fp32"] > 1e11
     assert all(rate > 1e10 for _, rate in peaks.bandwidth)
     assert peaks.lanes == (8, 8)
+    if gpu.compute_capability >= (8, 0):  # convolutions use TF32 there, matrix products do not
+        assert peaks.macs_per_s["tf32"] > 1.5 * peaks.macs_per_s["fp32"]

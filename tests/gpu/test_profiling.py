@@ -13,6 +13,7 @@ from core.devices import Device, find_device
 from core.progress import result_of
 from profiling.energy import Energy, measure_energy
 from profiling.gpu import THROTTLE_REASONS, GpuSampler, driver_version
+from profiling.gpu_visible import nvml_index
 from profiling.latency import measure_latency
 from profiling.machine import conditions
 from profiling.memory import MemoryWatch, measure_memory
@@ -110,6 +111,17 @@ def test_a_gpu_has_a_name_a_driver_and_a_list_of_processes_or_says_why(gpu: Devi
         assert listing.reasons["processes"]
     elif listing.names_are_known:
         assert os.getpid() in {each.pid for each in listing.processes}
+
+
+def test_a_gpu_is_found_by_its_uuid_as_cuda_finds_it(gpu: Device) -> None:
+    """torch counts what CUDA_VISIBLE_DEVICES left it; a UUID of its properties has to lead to the same GPU."""
+    uuid = "GPU-" + str(torch.cuda.get_device_properties(gpu.index).uuid).removeprefix("GPU-")
+    with GpuSampler(gpu.index) as sampler:
+        total_bytes = sampler.sample().total_bytes
+        for name in (uuid, uuid[:16]):
+            with GpuSampler(nvml_index(0, name), is_nvml_index=True) as named:
+                assert named.listing().name == sampler.listing().name
+                assert named.sample().total_bytes == total_bytes
 
 
 def test_conditions_name_the_driver(gpu: Device) -> None:

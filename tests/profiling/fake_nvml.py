@@ -37,6 +37,7 @@ class FakeGpu:
     clock_events: int = pynvml.nvmlClocksEventReasonGpuIdle
     energy_mj: int = 1_234_567
     capability: tuple[int, int] = (9, 0)
+    uuid: str = "GPU-00000000"
     processes: dict[int, int | None] = field(default_factory=dict)
     """Bytes by process number; None where they are not told."""
     slices: list[FakeGpu] | None = None
@@ -66,6 +67,7 @@ class FakeLibrary:
             "nvmlDeviceGetComputeRunningProcesses_v3": _of_gpu(_processes),
             "nvmlDeviceGetGraphicsRunningProcesses_v3": _of_gpu(lambda gpu, count, _found: _set(count, 0)),
             "nvmlDeviceGetName": _of_gpu(lambda gpu, buffer, _size: _write(buffer, gpu.name)),
+            "nvmlDeviceGetUUID": _of_gpu(lambda gpu, buffer, _size: _write(buffer, gpu.uuid)),
             "nvmlDeviceGetTemperature": _of_gpu(lambda gpu, _sensor, out: _set(out, gpu.celsius)),
             "nvmlDeviceGetClockInfo": _of_gpu(_clock),
             "nvmlDeviceGetCudaComputeCapability": _of_gpu(
@@ -145,7 +147,10 @@ def mig_gpu(*used: int) -> FakeGpu:
     """A divided GPU with an instance of 10 GiB for each number of bytes in use, answering as the driver does for it."""
     whole_board_only = ("nvmlDeviceGetUtilizationRates", "nvmlDeviceGetPowerUsage")
     alone = dict.fromkeys(whole_board_only, pynvml.NVML_ERROR_NOT_SUPPORTED)
-    slices = [FakeGpu("NVIDIA Test GPU MIG 1g.10gb", each, 10 * GIB, refuses=alone) for each in used]
+    slices = [
+        FakeGpu("NVIDIA Test GPU MIG 1g.10gb", each, 10 * GIB, refuses=alone, uuid=f"MIG-{number}000")
+        for number, each in enumerate(used)
+    ]
     return FakeGpu(slices=slices, refuses={"nvmlDeviceGetUtilizationRates": pynvml.NVML_ERROR_NOT_SUPPORTED})
 
 

@@ -169,6 +169,56 @@ def test_macs_by_hand(layer: nn.Module, x: tuple[int, ...], expected: int) -> No
     assert watch(layer, torch.zeros(x)).works[""].macs == expected
 
 
+class Recurrent(nn.Module):
+    """Two LSTMs in both directions over the rows of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.LSTM(8, 6, num_layers=2, bidirectional=True, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rows(x.flatten(0, 1))[0]
+
+
+class Vectors(nn.Module):
+    """A matrix by a vector twice, once with a bias, and a vector by a vector."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        image = x[0, 0]
+        return image @ image[0] + torch.addmv(image[1], image, image[2]) + image[3] @ image[4]
+
+
+class Bilinear(nn.Module):
+    """nn.Bilinear, or the two products that it is."""
+
+    def __init__(self, *, apart: bool) -> None:
+        super().__init__()
+        self.pair, self.apart = nn.Bilinear(8, 8, 3, bias=False), apart
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = x[0, 0], x[0, 0].flip(0)
+        if not self.apart:
+            return self.pair(left, right)
+        return torch.einsum("noj,nj->no", torch.einsum("ni,oij->noj", left, self.pair.weight), right)
+
+
+def torchs_macs(network: nn.Module, x: Tensor) -> float:
+    """By torch's own counter, in float64, where LSTMs on a CPU are divided into the products that they are."""
+    network = copy.deepcopy(network).double()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(x.double())
+    return counter.get_total_flops() / 2
+
+
+def test_lstms_vectors_and_bilinear_layers_are_counted() -> None:
+    x = torch.randn(2, 1, 8, 8)
+    recurrent = Recurrent().eval()
+    with torch.no_grad():
+        assert total(recurrent, x) == torchs_macs(recurrent, x) > 0
+    assert total(Vectors(), x) == 8 * 8 + 8 * 8 + 8
+    assert total(Bilinear(apart=False), x) == torchs_macs(Bilinear(apart=True), x) == 8 * (8 * 8 * 3 + 8 * 3)
+
+
 def test_all_is_the_same_in_inference_mode() -> None:
     """There operations arrive undivided: linear, conv2d, scaled_dot_product_attention."""
     network, x = small_vit().eval(), torch.zeros(1, 3, 32, 32)

@@ -21,10 +21,10 @@ OURS = ProcessSample(rss_bytes=GIB, cpu_percent=150.0, thread_count=8)
 GPU_FIELDS = {name for name in Telemetry.model_fields if name.startswith("gpu_")}
 
 
-def told(library: FakeLibrary | None, device: str = "cuda:0") -> Telemetry:
+def told(library: FakeLibrary | None, device: str = "cuda:0", visible: str | None = None) -> Telemetry:
     """What a run on that device would write."""
     with installed(library), MachineSampler() as machine:
-        return telemetry_of(machine.sample(), OURS, device)
+        return telemetry_of(machine.sample(), OURS, device, visible)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,42 @@ def test_of_several_gpus_a_run_is_told_its_own() -> None:
     assert (told(library, "cuda:0").gpu_used_bytes, told(library, "cuda:1").gpu_used_bytes) == (GIB, 2 * GIB)
     assert told(library, "cuda:1").gpu_utilisation_percent == 99.0
     assert "does not show cuda:2" in told(library, "cuda:2").reasons["gpu_power_w"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "device", "used_gib"),
+    [
+        ("1", "cuda:0", 2),
+        ("2,0", "cuda:0", 3),
+        ("2, 0", "cuda:1", 1),
+        ("GPU-bb", "cuda:0", 2),
+        ("MIG-1", "cuda:0", 3),
+        ("MIG-GPU-cc/7/0", "cuda:0", 3),
+        ("1", "cuda:1", None),
+        ("0,-1,1", "cuda:1", None),
+        ("", "cuda:0", None),
+        ("GPU-dd", "cuda:0", None),
+    ],
+)
+def test_a_run_is_told_of_the_gpu_that_its_process_sees(visible: str, device: str, used_gib: int | None) -> None:
+    divided = mig_gpu(GIB, 2 * GIB)
+    divided.uuid = "GPU-cccc"
+    library = FakeLibrary(
+        [FakeGpu(used_bytes=GIB, uuid="GPU-aaaa"), FakeGpu(used_bytes=2 * GIB, uuid="GPU-bbbb"), divided]
+    )
+    taken = told(library, device, visible)
+    assert taken.gpu_used_bytes == (used_gib and used_gib * GIB)
+    assert used_gib or f"CUDA_VISIBLE_DEVICES is {visible!r}" in taken.reasons["gpu_used_bytes"]
+
+
+def test_a_sampler_reads_the_gpu_that_this_process_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with installed(FakeLibrary([FakeGpu(power_mw=1000), FakeGpu(power_mw=2000)])) as library:
+        with GpuSampler(0) as seen, GpuSampler(1) as hidden, MachineSampler() as machine:
+            assert seen.sample().power_w == 2
+            assert "CUDA_VISIBLE_DEVICES" in hidden.sample().reasons["power_w"]
+            assert [gpu.reading.power_w for gpu in machine.sample().gpus] == [1, 2]
+        assert library.opened == 0
 
 
 def test_a_divided_gpu_tells_the_memory_of_its_instances_and_nothing_else_of_them() -> None:

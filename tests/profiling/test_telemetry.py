@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import psutil
 import pytest
 
+from core.progress import Telemetry
 from profiling import telemetry
-from profiling.telemetry import MachineSampler, ProcessSample, ProcessWatch, telemetry_of
+from profiling.telemetry import MachineSampler, ProcessSample, ProcessWatch, machine_of, telemetry_of
 
 MIB = 1 << 20
 HELD_BYTES = 64 * MIB
@@ -66,3 +68,59 @@ def test_children_count_and_a_process_that_ended_says_so(monkeypatch: pytest.Mon
         said = telemetry_of(machine.sample(), own.sample(), "cpu")
     assert said.process_rss_bytes is None
     assert "ended" in said.reasons["process_rss_bytes"]
+
+
+def test_what_the_system_refuses_is_missing_with_the_reason_and_the_rest_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refusals = {
+        "cpu_percent": IndexError("no cores"),
+        "virtual_memory": PermissionError("not here"),
+        "swap_memory": RuntimeError("no swap"),
+        "getloadavg": OSError("no load"),
+        "pids": psutil.AccessDenied(),
+    }
+    for refused, error in refusals.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(psutil, refused, _raising(error))
+            with MachineSampler() as machine:
+                sample = machine.sample()
+        missing = {
+            "cpu_percent": {"cpu_percent"},
+            "virtual_memory": {"used_bytes", "total_bytes"},
+            "swap_memory": {"swap_used_bytes", "swap_total_bytes"},
+            "getloadavg": {"load"},
+            "pids": {"process_count"},
+        }[refused]
+        assert all(getattr(sample, name) is None for name in missing)
+        assert all(type(error).__name__ in sample.reasons[name] for name in missing)
+        assert len(set(sample.reasons) - missing - {"cpu_mhz", "thread_count"}) == 0
+        told = telemetry_of(sample, ProcessSample(1, 1.0, 1), "cpu")
+        assert set(told.reasons) == {
+            f"machine_{name}" for name in missing if f"machine_{name}" in told.model_fields_set
+        }
+        assert machine_of(told, "cpu", "Not handed on").at == sample.at
+
+
+def _raising(error: Exception) -> Callable[..., object]:
+    def raising(*_: object, **__: object) -> object:
+        raise error
+
+    return raising
+
+
+def test_an_unreadable_count_of_threads_is_missing_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry.Path, "exists", lambda _path: True)
+    monkeypatch.setattr(telemetry.Path, "read_text", _raising(PermissionError("/proc/loadavg")))
+    with MachineSampler() as machine:
+        sample = machine.sample()
+    assert sample.thread_count is None
+    assert "PermissionError" in sample.reasons["thread_count"]
+    assert sample.total_bytes == psutil.virtual_memory().total
+
+
+def test_a_reason_of_the_machine_is_not_taken_for_one_of_the_process() -> None:
+    ended = Telemetry(machine_cpu_percent=5.0, reasons={"cpu_percent": "The run's process has ended"})
+    assert "cpu_percent" not in machine_of(ended, "cpu", "Not handed on").reasons
+    silent = Telemetry(reasons={"machine_cpu_percent": "Refused"})
+    assert machine_of(silent, "cpu", "Not handed on").reasons["cpu_percent"] == "Refused"

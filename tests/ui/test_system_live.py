@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,14 +14,14 @@ from streamlit.testing.v1 import AppTest
 import profiling.gpu
 from core.progress import PhaseStarted, Telemetry
 from experiments.recipe import Recipe
-from experiments.recorder import Recorder
+from experiments.recorder import Recorder, sampler_lock
 from experiments.store import Store
 from profiling.gpu import GpuSample
 from profiling.telemetry import GpuState, MachineSample, MachineSampler
 from tests.profiling.fake_nvml import GIB, FakeGpu, FakeLibrary, installed, mig_gpu, wsl_gpu
 from ui import system_live
 from ui.system_charts import SHOWN_SECONDS, cores, history, sparkline
-from ui.system_live import cpu_figures, gpu_figures, process_table
+from ui.system_figures import cpu_figures, gpu_figures, process_table
 
 STUDENT = Recipe(model="student_dw_fmnist")
 
@@ -62,18 +64,15 @@ def test_what_a_machine_does_not_tell_is_na_with_the_reason() -> None:
     assert all(value == "n/a" and help for value, help in (shown[label] for label in ("Swap", "Threads", "Clock")))
 
 
-def test_processes_are_named_unless_their_numbers_are_those_of_another_system(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    st.cache_resource.clear()
-    run_id = store.begin_here(STUDENT)
+def test_processes_are_named_unless_their_numbers_are_those_of_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = {os.getpid(): "a-run"}
     gpu = FakeGpu(processes={os.getpid(): 2 * GIB, 4_999_999: None})
-    rows = process_table(seen(gpu).gpus[0].listing).set_index("Process")
-    assert rows.loc[str(os.getpid())].tolist()[1:] == ["2.00 GiB", run_id]
+    rows = process_table(seen(gpu).gpus[0].listing, runs).set_index("Process")
+    assert rows.loc[str(os.getpid())].tolist()[1:] == ["2.00 GiB", "a-run"]
     assert rows.loc[str(os.getpid())]["Program"] != "n/a"
     assert rows.loc["4999999"].tolist() == ["n/a", "n/a", "–"]
     monkeypatch.setattr(profiling.gpu, "_numbers_are_the_hosts", lambda: False)
-    assert set(process_table(seen(gpu).gpus[0].listing)["Program"]) == {"n/a"}
+    assert set(process_table(seen(gpu).gpus[0].listing, runs)["Program"]) == {"n/a"}
 
 
 def test_history_is_the_mean_of_each_second_with_gaps_where_nobody_looked() -> None:
@@ -141,11 +140,23 @@ def test_while_something_is_timed_it_rests_and_without_a_sampler_it_asks_nobody(
     run_id = store.begin_here(STUDENT)
     store.append(run_id, [Telemetry(machine_cpu_percent=37.0, reasons={})])
     page.run()
-    assert "by the process of a run" in words(page)
+    assert "by another process" in words(page)
     assert next(metric.value for metric in page.metric if metric.label == "CPU") == "37 %"
     assert "Another process" in next(metric.help for metric in page.metric if metric.label == "Load")
     store.append(run_id, [PhaseStarted(title="Latency", timed=True)])
     assert "Resting" in words(page.run())
+
+
+def test_beside_a_second_server_it_does_not_say_that_nobody_samples(store: Store, section: AppTest) -> None:
+    system_live.recorder().is_sampling = False
+    with sampler_lock(socket.gethostname()).acquire(blocking=False), system_live.recorder() as recorder:
+        give_up = time.monotonic() + 5
+        while not recorder.is_another_sampling and time.monotonic() < give_up:
+            time.sleep(0.01)
+        page = section.run()
+    assert "Another process watches this machine" in words(page)
+    assert "Nobody" not in words(page)
+    assert not page.metric
 
 
 def test_no_reading_stays_silent_about_a_missing_figure() -> None:
