@@ -46,7 +46,7 @@ class Measured(BaseModel):
 
         None where that was not probed.
         """
-        probed = self.peaks.macs_per_s.get(self.precision) if self.peaks else None
+        probed = self.peaks.rate(self.precision, self.profile.layers) if self.peaks else None
         return max(probed, self.rate_macs_per_s or 0.0) if probed else None
 
 

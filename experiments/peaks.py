@@ -2,7 +2,10 @@
 
 A probe of wide convolutions goes the way every variant goes (technique, export, open, timed calls), once for each
 precision; so its figures hold the engine and the hardware as they are, not as a datasheet has them. They are kept in
-the data folder until the device, the threads or a library changes.
+the data folder until the device, the threads or a library changes; those of a profile are kept in the profile alone.
+
+A rate is that of the probe's fastest call, since what is attainable is a maximum: whatever else the machine does can
+only hide it. Layers have the time of a typical call, so `experiments.roofline` allows for the difference.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +26,7 @@ from core.bundle import ModelBundle, Precision, Situation
 from core.data import DataSplits, InputContract, Split
 from core.devices import Device
 from core.errors import CannotCompose
+from core.layers import Layer
 from core.progress import Progress, Steps, result_of
 from experiments.folders import data_folder
 from optimizers import TECHNIQUES, Context, Technique
@@ -47,6 +52,9 @@ _SAME_KERNELS = {"torch_compile": "pytorch", "aotinductor": "pytorch"}
 _ENGINES = {("pytorch", "int8"): "torch_compile"}
 """Where the probe runs in another engine: PyTorch's INT8 convolutions exist only compiled."""
 
+_MEANING = 2
+"""Raised when a rate begins to mean something else, so that none is taken for what it is not."""
+
 
 class Peaks(BaseModel):
     """Rates that one engine reaches on one device when it is well fed."""
@@ -60,7 +68,8 @@ class Peaks(BaseModel):
     threads: int
     libraries: dict[str, str]
     macs_per_s: dict[str, float]
-    """By precision; one that the runtime does not compute in is missing."""
+    """By precision; one that the runtime does not compute in is missing. `tf32` where PyTorch's convolutions use it and
+    its matrix products do not: `fp32` is then float32 without it."""
     bandwidth: tuple[tuple[int, float], ...]
     """(working set in bytes, bytes read and written per second), smallest first."""
     lanes: tuple[int, int] = (1, 1)
@@ -70,6 +79,17 @@ class Peaks(BaseModel):
         """Between the probed sizes on a logarithmic scale; beyond them as at the nearest."""
         sizes, rates = zip(*self.bandwidth, strict=True)
         return float(np.interp(np.log(max(1, working_set)), np.log(sizes), rates))
+
+    def rate(self, precision: str, layers: Sequence[Layer] = ()) -> float | None:
+        """Multiply-accumulates per second in a precision; None where it was not probed.
+
+        In FP32 it is the rate at which these layers' multiplications are attained, some in TF32 where PyTorch uses it.
+        """
+        plain, tf32 = self.macs_per_s.get(precision), self.macs_per_s.get("tf32")
+        in_fp32, in_tf32 = (sum(each.macs for each in layers if each.precision == name) for name in ("fp32", "tf32"))
+        if precision != "fp32" or not plain or not tf32 or not in_tf32:
+            return plain
+        return (in_fp32 + in_tf32) / (in_fp32 / plain + in_tf32 / tf32)
 
 
 _PROBED: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
@@ -81,14 +101,14 @@ def peaks_for(
 ) -> Steps[Peaks]:
     """The rates in these precisions; what was never probed under these conditions is probed now, a few seconds each.
 
-    `anew` probes all of them now, whatever is known.
+    `anew` probes all of them now, whatever is known, and leaves what is known as it is: a busy minute does not replace
+    what runs are explained with.
     """
     runtime = _SAME_KERNELS.get(runtime, runtime)
     known = _empty(runtime, device, threads)
     path = _path(known)
     known = known if anew else _read(path) or known
-    wanted = [precision for precision in dict.fromkeys(precisions) if _is_possible(runtime, device, precision)]
-    missing = [precision for precision in wanted if precision not in known.macs_per_s]
+    missing = [each for each in _wanted(runtime, device, precisions) if each not in known.macs_per_s]
     if not missing and known.bandwidth:
         return known
     total = len(missing) + 1
@@ -101,7 +121,8 @@ def peaks_for(
     yield Progress(done=total - 1, total=total, unit="probes", doing="probing memory bandwidth")
     bandwidth = known.bandwidth or tuple(_bandwidth(device, threads))
     peaks = known.model_copy(update={"macs_per_s": rates, "bandwidth": bandwidth})
-    _write(path, peaks)
+    if not anew:
+        _write(path, peaks)
     return peaks
 
 
@@ -127,7 +148,7 @@ def _lanes(device: Device) -> tuple[int, int]:
 
 
 def _path(conditions_only: Peaks) -> Path:
-    content = json.dumps(conditions_only.model_dump(mode="json"), sort_keys=True)
+    content = json.dumps({"meaning": _MEANING, **conditions_only.model_dump(mode="json")}, sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return data_folder() / "peaks" / f"{conditions_only.runtime}-{digest}.json"
 
@@ -146,6 +167,13 @@ def _write(path: Path, peaks: Peaks) -> None:
     Path(file.name).replace(path)
 
 
+def _wanted(runtime: str, device: Device, precisions: Sequence[Precision]) -> list[str]:
+    """What can be probed; with FP32 also TF32, where PyTorch convolves in it."""
+    possible = [precision for precision in dict.fromkeys(precisions) if _is_possible(runtime, device, precision)]
+    has_tf32 = runtime == "pytorch" and (device.compute_capability or (0, 0)) >= (8, 0)
+    return ["tf32", *possible] if has_tf32 and "fp32" in possible else [*possible]
+
+
 def _is_possible(runtime: str, device: Device, precision: Precision) -> bool:
     if precision not in _PROBED:
         return False
@@ -160,20 +188,21 @@ def _is_possible(runtime: str, device: Device, precision: Precision) -> bool:
     return RUNTIMES[runtime].why_unavailable(device) is None
 
 
-def _technique(precision: Precision) -> Technique | None:
-    if precision == "fp32":
+def _technique(precision: str) -> Technique | None:
+    if precision in ("fp32", "tf32"):
         return None
     if precision == "int8":
         return TECHNIQUES["int8"].model_validate({"calibration_images": 16})
     return TECHNIQUES["mixed_precision"].model_validate({"precision": precision})
 
 
-def _macs_per_s(runtime: str, device: Device, threads: int, precision: Precision) -> float:
+def _macs_per_s(runtime: str, device: Device, threads: int, precision: str) -> float:
     """Of the probe's fastest call: what else the machine does can only make one slower."""
     from core.macs import count_macs
 
-    runtime, batch = _ENGINES.get((runtime, precision), runtime), BATCHES[device.kind]
-    with tempfile.TemporaryDirectory() as scratch:
+    batch = BATCHES[device.kind]
+    runtime = _ENGINES.get((runtime, precision), runtime)
+    with tempfile.TemporaryDirectory() as scratch, _convolving(in_tf32=precision != "fp32"):
         folders = Path(scratch, "scratch"), Path(scratch, "artifact")
         for folder in folders:
             folder.mkdir()
@@ -186,6 +215,18 @@ def _macs_per_s(runtime: str, device: Device, threads: int, precision: Precision
         with RUNTIMES[runtime].open(artifact, device, threads=threads) as session:
             x = bundle.contract.prepare(np.resize(bundle.data.test.pixels, (batch, *bundle.contract.shape)))
             return macs / _fastest_s(session.bind(x))
+
+
+@contextmanager
+def _convolving(*, in_tf32: bool) -> Iterator[None]:
+    """Whether cuDNN may convolve float32 in TF32, as it does unless it is told not to; afterwards as before."""
+    import torch
+
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=in_tf32
+    ):
+        yield
 
 
 def _no_student(key: str) -> nn.Module:

@@ -14,14 +14,21 @@ ADDS_UP = 0.1
 HEAVIEST = 3
 STANDS_OUT = 0.25
 """Share of the layers' time from which a block is called the bottleneck."""
+LEAST_ROUNDED = 0.01
+"""Share of a call from which rounding by the engine is told."""
 NOISE = 1.15
 """Times the ceiling that is told as noise of timer and probe."""
 _BOUND_WORDS: Mapping[Bound, str] = {
     "compute": "in compute-bound layers",
     "memory": "in memory-bound ones",
     "overhead": "in layers bound by overhead",
-    "unknown": "in layers whose arithmetic is not told",
+    "unknown": "in layers whose bound is not told",
 }
+
+_CONTENDED = (
+    "Other work on this machine took processor time during this profile. Where it slowed layers down, but not the "
+    "probe's fastest call, arithmetic and memory bound more than this says. Profile again on a quiet machine."
+)
 
 
 def time_by_block(result: ProfileResult) -> dict[str, float]:
@@ -46,12 +53,11 @@ def bottleneck(result: ProfileResult) -> str:
     layers = [layer.time_ms for layer in result.layers.layers]
     count = fewest(layers)
     words = f"{_place(name, most_ms / total_ms)}; {count} of {len(layers)} layers take half of it."
-    outside = result.residual_ms / result.latency.p50_ms
-    return (
-        words
-        if outside < ADDS_UP or has_machine_changed(result)
-        else f"{words} {percent(outside)} of a call passes outside of any layer."
-    )
+    outside, rounded = (ms / result.latency.p50_ms for ms in (result.residual_ms, rounding_ms(result)))
+    if outside - rounded < ADDS_UP or has_machine_changed(result) or result.latency.is_contended:
+        return words
+    at_least = f"Between {percent(outside - rounded)} and " if rounded >= LEAST_ROUNDED else ""
+    return f"{words} {at_least}{percent(outside)} of a call passes outside of any layer."
 
 
 def _place(block: str, share: float) -> str:
@@ -69,12 +75,18 @@ def adds_up(result: ProfileResult) -> bool:
 
 def reconciliation(result: ProfileResult) -> str:
     """The layers, what is left, and the latency as a sum; why it is left where that is much."""
-    residual_ms, p50_ms = result.residual_ms, result.latency.p50_ms
+    layers_ms, p50_ms = round(result.layers.layers_ms, 3), round(result.latency.p50_ms, 3)
+    residual_ms = p50_ms - layers_ms  # of what is shown, so that the sum is right to its last digit
     sign = "+" if residual_ms >= 0 else "−"
-    words = f"{result.layers.layers_ms:.3f} ms in layers {sign} {abs(residual_ms):.3f} ms = {p50_ms:.3f} ms a call."
+    words = f"{layers_ms:.3f} ms in layers {sign} {abs(residual_ms):.3f} ms = {p50_ms:.3f} ms a call."
     if adds_up(result):
         return words
     return f"{words} The layers miss the latency by {percent(abs(residual_ms) / p50_ms)}. {_why_apart(result)}"
+
+
+def rounding_ms(result: ProfileResult) -> float:
+    """The most by which the layers together may be too short because the engine rounds each of them down."""
+    return result.layers.resolution_ms * len(result.layers.layers)
 
 
 def has_machine_changed(result: ProfileResult) -> bool:
@@ -91,19 +103,35 @@ def _why_apart(result: ProfileResult) -> str:
             f"The machine was {how} while the layers were profiled: a plain call "
             f"took {then_ms:.3f} ms then. Profile again on a quiet machine, or read shares rather than milliseconds."
         )
+    if result.latency.is_contended:
+        return "Other work on this machine took processor time meanwhile. Profile again on a quiet machine."
     if residual_ms > 0:
-        return "Much of a call is spent around the layers: launching them, allocating their results, or in Python."
+        return _why_longer(result)
     return "Layers overlap, or the profiler slowed them down: read their shares rather than their milliseconds."
 
 
-def bounds(layers: Sequence[Placed]) -> str:
-    """How much of the layers' time each bound has."""
+def _why_longer(result: ProfileResult) -> str:
+    rounded_ms = rounding_ms(result)
+    around = "Much of a call is spent around the layers: launching them, allocating their results, or in Python."
+    if rounded_ms < LEAST_ROUNDED * result.latency.p50_ms:
+        return around
+    rounding = (
+        f"up to {rounded_ms:.3f} ms of that may be rounding, since the engine rounds the time of each of "
+        f"{len(result.layers.layers)} layers down to a multiple of {1000 * result.layers.resolution_ms:g} µs."
+    )
+    is_all = result.residual_ms - rounded_ms <= ADDS_UP * result.latency.p50_ms
+    return f"{rounding[0].upper()}{rounding[1:]}" if is_all else f"{around} But {rounding}"
+
+
+def bounds(layers: Sequence[Placed], *, is_contended: bool = False) -> str:
+    """How much of the layers' time each bound has, with a warning where other work slowed the layers down."""
     times = {bound: ms for bound, ms in time_by_bound(layers).items() if ms > 0}
     total_ms = sum(times.values())
     if not total_ms:
         return "The engine shows no time in any layer."
     parts = [f"{percent(ms / total_ms)} {_BOUND_WORDS[bound]}" for bound, ms in _largest_first(times)]
-    return f"Of the layers' time, {listed(parts).replace(' % in', ' % is in', 1)}."
+    words = f"Of the layers' time, {listed(parts).replace(' % in', ' % is in', 1)}."
+    return f"{words} {_CONTENDED}" if is_contended else words
 
 
 def above(layers: Sequence[Placed]) -> str:

@@ -4,7 +4,9 @@ A layer cannot take less than its multiply-accumulates take at the rate that the
 less than its bytes take at the bandwidth of the level of memory they fit into: both rates are probed in the same
 profile, so they hold the engine and the hardware as they were. The larger of these two least times names the bound if
 it explains at least half of what was measured: compute or memory. Where neither does, the layer is bound by overhead:
-launching it, work too small for the machine, or a poor kernel.
+launching it, work too small for the machine, or a poor kernel. What was measured is not exact: an engine may round it
+down, and a typical call is slower than the fastest one, which the rates are of. Where that could change the answer, the
+bound is not told.
 
 Weights, inputs and outputs are assumed to pass through memory once, at the level that holds all of them together.
 """
@@ -15,8 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.layers import Layer, LayerProfile
+import numpy as np
+
+from core.layers import BITS, Layer, LayerProfile
 from experiments.peaks import Peaks
+from experiments.profile import ProfileResult
 
 Bound = Literal["compute", "memory", "overhead", "unknown"]
 BOUNDS: Mapping[Bound, str] = {
@@ -28,8 +33,10 @@ BOUNDS: Mapping[Bound, str] = {
 EXPLAINS = 0.5
 """Share of a layer's time that a least time has to reach to name its bound."""
 _SAME_RATE = {"tf32": "fp32", "w8": "fp32", "w4": "fp32"}
-"""Precisions that are probed as another: convolutions in FP32 use TF32 where a GPU has it, and weights in few bits are
-multiplied as floats."""
+"""Precisions that are probed as another: earlier versions kept the rate of TF32 as that of FP32, and weights in few
+bits are multiplied as floats."""
+FASTEST = 0.01
+"""Quantile of the calls that is set beside the fastest of the probe's, which are about a hundred."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,18 @@ class Placed:
     """The least its multiplications take; None where the engine does not say how many, or the rate is not known."""
     bytes_ms: float
     """The least its bytes take."""
+    between_ms: tuple[float, float]
+    """What it may really take: on a machine as quick as in the fastest calls, and before rounding."""
 
     @property
     def bound(self) -> Bound:
-        """What explains at least half of its time; `unknown` where that could be arithmetic which is not told."""
+        """What explains at least half of its time; `unknown` where engine or clock tell too little for that."""
         least_ms = max(self.arithmetic_ms or 0.0, self.bytes_ms)
-        if least_ms < EXPLAINS * self.layer.time_ms:
-            return "unknown" if self.arithmetic_ms is None else "overhead"
+        explains = {least_ms >= EXPLAINS * each for each in self.between_ms}
+        if self.layer.time_ms <= 0 or len(explains) > 1:
+            return "unknown"
+        if explains == {False}:
+            return "overhead" if self.arithmetic_ms is not None and _are_bytes_told(self.layer) else "unknown"
         return "memory" if self.bytes_ms > (self.arithmetic_ms or 0.0) else "compute"
 
     @property
@@ -76,14 +88,29 @@ def rate_of(layer: Layer) -> float | None:
     return 1000 * layer.macs / layer.time_ms if layer.macs and layer.time_ms > 0 else None
 
 
-def placed(profile: LayerProfile, peaks: Peaks) -> tuple[Placed, ...]:
-    """Every layer against the peaks, in the order of execution."""
-    return tuple(_place(number, layer, peaks) for number, layer in enumerate(profile.layers, start=1))
+def placed_in(result: ProfileResult) -> tuple[Placed, ...]:
+    """Every layer of a profile against the peaks that were probed in it, in the order of execution; none without."""
+    return placed(result.layers, result.peaks, quickest=_quickest(result)) if result.peaks else ()
 
 
-def peak_of(peaks: Peaks, precision: str) -> float | None:
-    """Multiply-accumulates per second that are attained in a precision; None where it was not probed."""
-    return peaks.macs_per_s.get(precision) or peaks.macs_per_s.get(_SAME_RATE.get(precision, ""))
+def placed(profile: LayerProfile, peaks: Peaks, *, quickest: float = 1.0) -> tuple[Placed, ...]:
+    """Every layer against the peaks, in the order of execution.
+
+    `quickest` is the share of a typical call that one of the fastest takes.
+    """
+    found = []
+    for number, layer in enumerate(profile.layers, start=1):
+        between_ms = quickest * layer.time_ms, layer.time_ms + profile.resolution_ms
+        found.append(Placed(number, layer, _arithmetic_ms(layer, peaks), _bytes_ms(layer, peaks), between_ms))
+    return tuple(found)
+
+
+def peak_of(peaks: Peaks, precision: str, layers: Sequence[Layer] = ()) -> float | None:
+    """Multiply-accumulates per second that are attained in a precision; None where it was not probed.
+
+    In FP32, those of these layers together, some of which may have used TF32.
+    """
+    return peaks.rate(precision, layers) or peaks.rate(_SAME_RATE.get(precision, ""), layers)
 
 
 def time_by_bound(layers: Sequence[Placed]) -> dict[Bound, float]:
@@ -102,10 +129,20 @@ def bound_of_most(layers: Sequence[Placed]) -> Bound:
     return max(times, key=times.__getitem__)
 
 
-def _place(place: int, layer: Layer, peaks: Peaks) -> Placed:
+def _quickest(result: ProfileResult) -> float:
+    """A fast call beside a typical one of the time in which the layers were profiled; at most 1."""
+    typical_ms = result.layers.call_ms
+    return min(1.0, float(np.quantile(result.latency.samples_ms, FASTEST)) / typical_ms) if typical_ms > 0 else 1.0
+
+
+def _are_bytes_told(layer: Layer) -> bool:
+    """An engine that tells what comes out of a view tells that nothing moves there."""
+    return bool(layer.moved_bytes or (layer.output_shape is not None and layer.precision in BITS))
+
+
+def _bytes_ms(layer: Layer, peaks: Peaks) -> float:
     moved = layer.moved_bytes
-    bytes_ms = 1000 * moved / peaks.bytes_per_s(moved) if moved and peaks.bandwidth else 0.0
-    return Placed(place, layer, _arithmetic_ms(layer, peaks), bytes_ms)
+    return 1000 * moved / peaks.bytes_per_s(moved) if moved and peaks.bandwidth else 0.0
 
 
 def _arithmetic_ms(layer: Layer, peaks: Peaks) -> float | None:

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from core.data import Floats
 from core.errors import Unavailable
 from core.layers import BITS, Layer, LayerProfile
-from runtimes.layers_pytorch import MOST_TRACED_CALLS
+from runtimes.layers_pytorch import MOST_TRACED_CALLS, uses_tf32
 from runtimes.layers_shared import attention_macs, call_repeatedly, convolution_macs, matmul_macs, warm_up
 from runtimes.layers_trace import Operation, calls_in, read_trace
 
@@ -86,7 +86,8 @@ def profile_compiled(
     slower_us = median(call.took_us for call in calls) - 1000 * whole_ms
     same = list(zip(*(call.operations for call in calls), strict=True))
     cost_us = 0.0 if is_gpu else _cost_us(slower_us / median(call.events for call in calls), same)
-    layers = tuple(_layer(place, operations, cost_us) for place, operations in enumerate(same))
+    in_tf32 = is_gpu and uses_tf32("convolution")
+    layers = tuple(_layer(place, operations, cost_us, in_tf32=in_tf32) for place, operations in enumerate(same))
     return LayerProfile(batch_size=len(x), calls=len(calls), call_ms=whole_ms, layers=layers)
 
 
@@ -99,12 +100,16 @@ def _cost_us(told_us: float, kernels: Sequence[Sequence[Operation]]) -> float:
     return min(max(0.0, told_us), shortest_us)
 
 
-def _layer(place: int, same: Sequence[Operation], cost_us: float) -> Layer:
-    """One kernel over all calls. Without a module's name: the compiled graph has lost it."""
+def _layer(place: int, same: Sequence[Operation], cost_us: float, *, in_tf32: bool = False) -> Layer:
+    """One kernel over all calls, without a module's name: the compiled graph has lost it.
+
+    `in_tf32`: whether float32 is convolved in TF32.
+    """
     operation = same[0]
     name = re.sub(r"^(aten::|graph_\d+_)", "", operation.name)
     output = _output(operation)
     precision = next((_PRECISIONS[kind] for kind in operation.types if kind in _PRECISIONS), "unknown")
+    precision = "tf32" if in_tf32 and precision == "fp32" and operation.name in _CONVOLUTIONS else precision
     width = BITS.get(precision, 0) // 8
     sizes = [width * prod(shape) if shape else 0 for shape in operation.shapes]
     weight_bytes = sizes[_weight_of(operation)] if _weight_of(operation) else 0

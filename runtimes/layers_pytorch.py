@@ -9,7 +9,7 @@ Imports torch: import it inside functions only.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
@@ -42,10 +42,14 @@ MOST_TRACED_CALLS = 30
 
 _CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d", "convolution"})
 _TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
-_FIRST_FACTOR = {"linear": 0, "mm": 0, "_int_mm": 0, "bmm": 0, "matmul": 0, "addmm": 1, "baddbmm": 1}
+_FIRST_FACTOR = {
+    "linear": 0, "mm": 0, "_int_mm": 0, "bmm": 0, "matmul": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1,
+}  # fmt: skip
 """Which argument the first factor of a matrix product is."""
 _ATTENTION = "scaled_dot_product_attention"
-_COMPUTE = _CONVOLUTIONS | _TRANSPOSED | _FIRST_FACTOR.keys() | {_ATTENTION, "einsum"}
+_NOT_COUNTED = frozenset({"einsum", "bilinear", "lstm", "gru", "rnn_tanh", "rnn_relu"})
+"""They multiply, but how often is not told."""
+_COMPUTE = _CONVOLUTIONS | _TRANSPOSED | _FIRST_FACTOR.keys() | _NOT_COUNTED | {_ATTENTION}
 _CONVERSIONS = frozenset({"to", "_to_copy", "type_as", "contiguous"})
 _CALL, _LAYER = "profiled call", "layer: "
 
@@ -200,6 +204,7 @@ def _describe(
     }
     inputs = [value for source, value in tensors if source not in constants]
     weight = next((value for value in fixed.values() if value.dim() >= 2), None) if op in _COMPUTE else None
+    moves = not _is_view(target, (value for _, value in tensors), result)
     return Layer(
         name=next((module for name in fixed if (module := module_of(name))), node.name),
         op=str(target).removesuffix(".default"),
@@ -207,13 +212,20 @@ def _describe(
         time_ms=0,
         precision=_precision(op, [*inputs, *fixed.values()]),
         macs=_macs(op, args, result),
-        weight_bytes=sum(value.nbytes for value in fixed.values()),
-        input_bytes=sum(value.nbytes for value in inputs),
-        output_bytes=sum(value.nbytes for value in _tensors(result)),
+        weight_bytes=moves * sum(value.nbytes for value in fixed.values()),
+        input_bytes=moves * sum(value.nbytes for value in inputs),
+        output_bytes=moves * sum(value.nbytes for value in _tensors(result)),
         channels=_channels(op, weight, args),
         groups=_groups(op, args),
         output_shape=next((tuple(value.shape) for value in _tensors(result)), None),
     )
+
+
+def _is_view(target: Any, inputs: Iterable[Tensor], result: Any) -> bool:
+    """Whether all results are other views of inputs that stay as they are, so that nothing passes through memory."""
+    memory = {value.untyped_storage()._cdata for value in inputs}
+    results = [value.untyped_storage()._cdata for value in _tensors(result)]
+    return bool(results) and memory.issuperset(results) and not target._schema.is_mutable
 
 
 def _kind(op: str) -> LayerKind:
@@ -224,12 +236,13 @@ def _precision(op: str, tensors: list[Tensor]) -> str:
     first = next((tensor for tensor in tensors if tensor.dtype in PRECISIONS), None)
     if first is None:
         return str(tensors[0].dtype).removeprefix("torch.") if tensors else "none"
-    if first.is_cuda and first.dtype == torch.float32 and op in _COMPUTE and _uses_tf32(op):
+    if first.is_cuda and first.dtype == torch.float32 and op in _COMPUTE and uses_tf32(op):
         return "tf32"
     return PRECISIONS[first.dtype]
 
 
-def _uses_tf32(op: str) -> bool:
+def uses_tf32(op: str) -> bool:
+    """Whether a GPU multiplies float32 in TF32 there: convolutions do unless told otherwise, products do not."""
     if torch.cuda.get_device_capability() < (8, 0):
         return False
     is_convolution = op in _CONVOLUTIONS | _TRANSPOSED

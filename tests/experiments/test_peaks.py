@@ -3,11 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from core.devices import Device, find_device
 from core.progress import Progress, result_of
 from experiments import peaks as module
 from experiments.peaks import Peaks, peaks_for
+from profiling.machine import conditions
 
 CPU = Device("cpu", "cpu", "A CPU", 1 << 30, cpu_flags=frozenset({"avx2", "avx512f"}))
 PEAKS = Peaks(
@@ -29,7 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
 
     def probe(runtime: str, device: Device, threads: int, precision: str) -> float:
         probed.append((runtime, precision, threads))
-        return {"fp32": 5e10, "bf16": 1e11, "int8": 2e11}[precision]
+        return {"fp32": 5e10, "bf16": 1e11, "int8": 2e11, "tf32": 4e11}[precision]
 
     monkeypatch.setattr(module, "_macs_per_s", probe)
     monkeypatch.setattr(module, "_bandwidth", lambda device, threads: iter(PEAKS.bandwidth))
@@ -89,6 +91,48 @@ def test_a_damaged_file_is_replaced(quick: list[tuple[str, str, int]], data: Pat
     path.write_text("{}")
     assert result_of(peaks_for("onnxruntime", CPU, threads=1, precisions=("fp32",))).macs_per_s == {"fp32": 5e10}
     assert [each.name for each in (data / "peaks").iterdir()] == [path.name]
+
+
+def test_a_profile_leaves_what_runs_are_explained_with(
+    quick: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = result_of(peaks_for("onnxruntime", CPU, threads=1, precisions=("fp32", "int8")))
+    monkeypatch.setattr(module, "_macs_per_s", lambda *_: 1e9)  # a busy minute
+    anew = result_of(peaks_for("onnxruntime", CPU, threads=1, precisions=("fp32",), anew=True))
+    assert anew.macs_per_s == {"fp32": 1e9}
+    assert result_of(peaks_for("onnxruntime", CPU, threads=1, precisions=("fp32", "int8"))) == known
+
+
+@pytest.mark.parametrize(
+    ("runtime", "capability", "expected"),
+    [
+        ("pytorch", (9, 0), ["tf32", "fp32"]),
+        ("torch_compile", (8, 0), ["tf32", "fp32"]),
+        ("pytorch", (7, 5), ["fp32"]),
+        ("tensorrt", (9, 0), ["fp32"]),  # all of its products use TF32 alike
+    ],
+)
+def test_pytorch_s_two_float32_rates_are_probed_apart(
+    runtime: str,
+    capability: tuple[int, int],
+    expected: list[str],
+    quick: list[tuple[str, str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_is_possible", lambda *_: True)
+    monkeypatch.setattr(module, "conditions", lambda *_, **__: conditions(find_device("cpu"), threads=1, seed=0))
+    gpu = Device("cuda:0", "cuda", "A GPU", 1 << 34, compute_capability=capability)
+    rates = result_of(peaks_for(runtime, gpu, threads=1, precisions=("fp32",))).macs_per_s
+    assert [precision for _, precision, _ in quick] == expected == list(rates)
+
+
+def test_tf32_is_off_while_fp32_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(module, "_fastest_s", lambda _: seen.append(torch.backends.cudnn.allow_tf32) or 1.0)
+    before = torch.backends.cudnn.allow_tf32
+    for precision in ("tf32", "fp32"):
+        module._macs_per_s("pytorch", find_device("cpu"), 1, precision)
+    assert (seen, torch.backends.cudnn.allow_tf32) == ([True, False], before)
 
 
 def test_progress_names_what_is_probed(quick: list[tuple[str, str, int]]) -> None:

@@ -55,6 +55,16 @@ def test_hardware_that_gains_less_than_the_bits_promise() -> None:
     )
 
 
+def test_what_convolves_in_tf32_is_set_against_the_rate_of_tf32() -> None:
+    """4 ms in TF32, of which INT8 is multiplied twice as fast, are 2 ms; float32 without TF32 has no part in it."""
+    rates = {"fp32": 1e14, "tf32": 1e15, "int8": 2e15}
+    both = {"peaks": peaks().model_copy(update={"macs_per_s": rates})}
+    reference = measured([product("a", 4.0, precision="tf32")], **both)
+    explanation = explain(reference, int8([product("a", 2.0, **IN_8_BITS)], **both))
+    assert found(explanation) == {"hardware": 1.0}
+    assert "only 2x as fast as FP32" in sentence(explanation, "hardware")
+
+
 def test_hardware_that_gains_more_is_a_gain() -> None:
     fast = {"peaks": peaks(int8=8.0)}
     explanation = explain(measured([product("a", 4.0)], **fast), int8([product("a", 0.5, **IN_8_BITS)], **fast))

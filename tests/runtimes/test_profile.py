@@ -204,6 +204,27 @@ def test_less_common_layers_are_counted_too(runtime: str, cpu: Device, tmp_path:
     assert profile.macs == BATCH * expected == BATCH * count_macs(bundle.module, contract)
 
 
+class Views(nn.Module):
+    """Two views, a copy, and what is written where it is read."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        turned = x.flatten(1).unsqueeze(2).transpose(1, 2)
+        return nn.functional.relu(turned.squeeze(1)[:, :5].contiguous(), inplace=True)
+
+
+def test_what_only_views_its_input_moves_no_bytes(cpu: Device, tmp_path: Path) -> None:
+    contract = InputContract(3, 4, 4, (120.0,) * 3, (60.0,) * 3, tuple("abcde"))
+    split = Split(np.zeros((BATCH, 3, 4, 4), np.uint8), np.zeros((BATCH, 1), np.int64))
+    bundle = ModelBundle("views", "cnn", Views().eval(), contract, DataSplits(split, split, split))
+    profile = profile_of(bundle, "pytorch", cpu, tmp_path)
+    moved = {layer.op.removeprefix("aten.").split(".")[0]: layer.moved_bytes for layer in profile.layers}
+    logits = BATCH * 5 * 4
+    assert moved == {
+        "flatten": 0, "unsqueeze": 0, "transpose": 0, "squeeze": 0, "slice": 0, "contiguous": 2 * logits,
+        "relu_": 2 * logits,
+    }  # fmt: skip
+
+
 def test_onnxruntime_profiles_a_file_whose_nodes_have_no_names(cpu: Device, tmp_path: Path) -> None:
     weight = numpy_helper.from_array(np.ones((4, 1, 3, 3), np.float32), "kernel")
     nodes = [

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import streamlit as st
 
 from core.anatomy import ModuleFacts
 from core.bundle import precision_title
-from core.layers import Layer, sum_ms
+from core.layers import Layer, LayerKind, sum_ms
 from experiments.module_tree import leaves, module_paths
 from experiments.profile import ProfileResult
 from experiments.profile_words import adds_up, bottleneck, heaviest_share, reconciliation
-from experiments.roofline import bound_of_most, peak_of, placed, rate_of
+from experiments.roofline import bound_of_most, peak_of, placed_in, rate_of
 from experiments.why_format import percent
 from ui import text
 from ui.figures.frame import PLAIN, shorten
@@ -34,8 +34,9 @@ OF_ANATOMY = "Before the engine rewrote the network, for one image."
 BOUND_RULE = "Bound: what explains at least half of a layer's time, see Roofline."
 RESIDUAL_HELP = (
     "Calls are timed without the profiler, layers with it. What is left is what a call takes beyond its layers: "
-    "launching them, allocating results, Python. It is not zero, since no two measurements agree to the microsecond, "
-    "and negative where layers overlap or the profiler slows them down."
+    "launching them, allocating results, Python, or what the engine rounds off. It is seldom zero, since "
+    "two measurements seldom agree to the microsecond, and negative where layers overlap or the profiler slows them "
+    "down."
 )
 
 
@@ -78,15 +79,16 @@ def draw_network(result: ProfileResult) -> None:
     st.metric("MACs", text.count(macs) if macs else None, "per image", delta_color="off", delta_arrow="off",
               help="Multiply-accumulates.")  # fmt: skip
     if anatomy:
-        bits = f"{text.data_size(4 * anatomy.parameters)} in FP32"
+        before = "" if result.precision == "fp32" else ", before it was reduced"
+        bits = f"{text.data_size(4 * anatomy.parameters)} in FP32{before}"
         st.metric("Parameters", text.count(anatomy.parameters), bits, delta_color="off", delta_arrow="off")
 
 
 def draw_rate(result: ProfileResult) -> None:
     """How much of what this device attains a whole call attains."""
-    peak = peak_of(result.peaks, result.precision) if result.peaks else None
+    peak = peak_of(result.peaks, result.precision, result.layers.layers) if result.peaks else None
     rate = 1000 * _macs_of_call(result) / result.latency.p50_ms
-    precision = precision_title(result.precision)
+    precision = _multiplied_in(result)
     if not rate:
         st.metric("Attained", None, help="The engine does not say how much its layers multiply.")
     elif peak is None:
@@ -168,19 +170,17 @@ def draw_sum(result: ProfileResult) -> None:
 
 def pieces_of(result: ProfileResult) -> list[Piece]:
     """What a call is made of."""
-    layers = result.layers
-    return [
-        Piece("Multiplying", sum_ms(layers.of("compute"))),
-        Piece("Converting formats", sum_ms(layers.of("conversion"))),
-        Piece("Other layers", sum_ms(layers.of("other"))),
-        Piece("Residual", result.residual_ms),
-    ]
+    titles: Mapping[LayerKind, str] = {
+        "compute": "Multiplying", "conversion": "Converting formats", "other": "Other layers",
+    }  # fmt: skip
+    kinds = [Piece(title, sum_ms(result.layers.of(kind))) for kind, title in titles.items()]
+    return [*(piece for piece in kinds if piece.ms), Piece("Residual", result.residual_ms)]
 
 
 def _times(result: ProfileResult) -> list[Share]:
     """A box for each layer, or for those that are alike in one module."""
     layers = result.layers.layers
-    bounds = placed(result.layers, result.peaks) if result.peaks else None
+    bounds = placed_in(result)
     grouped: dict[tuple[str, ...], list[int]] = {}
     for place, path in enumerate(leaves(layers, module_paths(result.layers, result.anatomy))):
         grouped.setdefault(path, []).append(place)
@@ -203,6 +203,14 @@ def _hover(alike: Sequence[Layer]) -> str:
     if rate and len(alike) == 1:
         lines.append(_gmacs(rate))
     return "<br>".join(lines)
+
+
+def _multiplied_in(result: ProfileResult) -> str:
+    """`INT8`, or what layers in FP32 were really multiplied in: `FP32`, `TF32`, `FP32 and TF32`."""
+    found = {layer.precision for layer in result.layers.layers if layer.macs} & {"fp32", "tf32"}
+    if result.precision != "fp32" or not found:
+        return precision_title(result.precision)
+    return " and ".join(precision_title(each) for each in sorted(found))
 
 
 def _module_path(module: ModuleFacts) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import streamlit as st
 from core.bundle import precision_title
 from experiments import profile_words
 from experiments.peaks import Peaks
-from experiments.roofline import BOUNDS, Placed, placed
+from experiments.roofline import BOUNDS, Placed, placed_in
 from ui import text
 from ui.figures.frame import PLAIN
 from ui.figures.roofline import roofline
@@ -28,7 +28,8 @@ RULE = (
     "precision, nor less than its bytes (weights, inputs and outputs, each once) take at the bandwidth of the cache or "
     "memory that they fit into; both are probed in the same profile. The larger of the two names the bound if it "
     "explains at least half of the measured time. Where neither does, overhead does: launching, too little work, or a "
-    "poor kernel."
+    "poor kernel. It is not told where the engine does not say what the layer multiplies or moves, or where its "
+    "rounding, or calls that take longer than the fastest ones, could change the answer."
 )
 COLUMNS: dict[str, Any] = {
     "name": st.column_config.TextColumn("Module", pinned=True),
@@ -59,8 +60,9 @@ def draw(subject: Subject) -> None:
         st.info(f"What this device attains is not known, so nothing can be set against it. {text.escape(reason)}",
                 icon=":material/info:")  # fmt: skip
         return
-    found = placed(result.layers, result.peaks)
-    st.markdown(f"**{text.escape(profile_words.bounds(found))}**", help=RULE)
+    found = placed_in(result)
+    words = profile_words.bounds(found, is_contended=result.latency.is_contended)
+    st.markdown(f"**{text.escape(words)}**", help=RULE)
     with st.container(border=True):
         draw_figure(found, result.peaks)
     draw_table(found)
