@@ -9,11 +9,13 @@ from core.layers import BITS, Layer, sum_ms
 from experiments.advice_facts import DISCOUNT, HALF, LEAST_BYTES, Advice, Facts, with_technique
 from experiments.promise import BYTES_FP32, Promise
 from experiments.recipe import Recipe, in_runtime
-from experiments.why_format import ms, number_of_layers, percent, times
+from experiments.why_format import number_of_layers, percent, times
 from runtimes import RUNTIMES
 
 LEAST_COMPUTE, LEAST_WAITING = 0.3, 0.1
 """Shares of a call above which a rule speaks."""
+TIMES_LAUNCH = 5
+"""How many times longer than the quickest operation a layer has to be in fewer bits, to be more than its launch."""
 MENTIONED = 0.01
 """Share of a call below which a part of it is not named."""
 SCALES = 0.25
@@ -54,7 +56,9 @@ def _fewer_bits(facts: Facts, precision: str, title: str, recipes: list[Recipe],
     wide, narrow = facts.peak("fp32"), facts.peak(precision)
     if not facts.is_float or not wide or not narrow or narrow <= wide:
         return
-    compute, memory = _bound(facts, "compute"), _bound(facts, "memory")
+    shortest_ms = TIMES_LAUNCH * facts.quickest_ms
+    compute = [layer for layer in _bound(facts, "compute") if layer.time_ms * wide / narrow >= shortest_ms]
+    memory = [layer for layer in _bound(facts, "memory") if layer.time_ms * BITS[precision] / 32 >= shortest_ms]
     recipe = facts.first(recipes) if facts.share([*compute, *memory]) >= LEAST_COMPUTE else None
     if recipe is None:
         return
@@ -74,8 +78,10 @@ def _fewer_bits(facts: Facts, precision: str, title: str, recipes: list[Recipe],
         promise=facts.promise(
             "p50_ms",
             1 - worth,
-            f"At the probed rates these layers, {ms(sum_ms([*compute, *memory]))}, would take {ms(saved_ms)} less; "
-            f"what waits for memory counts by its bits. {HALF}.",
+            f"At the probed rates these layers, {facts.ms(sum_ms([*compute, *memory]))}, would take "
+            f"{facts.ms(saved_ms)} less; what waits for memory counts by its bits. Layers that would then be "
+            f"within {TIMES_LAUNCH} times the quickest operation are left out: launching them takes what arithmetic "
+            f"saves. {HALF}.",
         ),
         ground="roofline",
     )

@@ -13,8 +13,9 @@ from experiments.module_tree import modules_of
 from experiments.profile import ProfileResult
 from experiments.promise import Figures, Measure, Promise, figures_of_profile, promised
 from experiments.recipe import Recipe, why_refused
-from experiments.roofline import Placed, placed
+from experiments.roofline import Placed, placed_in
 from experiments.scan import ScanResult
+from experiments.why_format import ms as in_ms
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from sample_models import find
@@ -76,7 +77,7 @@ class Facts:
     @cached_property
     def placed(self) -> tuple[Placed, ...]:
         """The layers against what the device attains; empty where that was not probed."""
-        return placed(self.result.layers, self.result.peaks) if self.result.peaks else ()
+        return placed_in(self.result)
 
     @cached_property
     def modules(self) -> tuple[tuple[str, ...], ...]:
@@ -89,9 +90,24 @@ class Facts:
         return max(self.result.latency.p50_ms, self.result.layers.layers_ms)
 
     @property
+    def call_ms(self) -> float:
+        """The median call."""
+        return self.result.latency.p50_ms
+
+    @property
+    def quickest_ms(self) -> float:
+        """The quickest operation, as far as the engine's clock shows: hardly more than launching it."""
+        shortest = min((layer.time_ms for layer in self.layers), default=0.0)
+        return max(shortest, self.result.layers.resolution_ms)
+
+    @property
     def scale(self) -> float:
         """Of layer times in a call: below 1 where the profiler made layers take longer than all of a call."""
-        return self.result.latency.p50_ms / self.whole_ms
+        return self.call_ms / self.whole_ms
+
+    def ms(self, layers_ms: float) -> str:
+        """So much time of layers as the part of a call that it is: `0.213 ms`."""
+        return in_ms(self.scale * layers_ms)
 
     @property
     def residual_ms(self) -> float:
@@ -125,7 +141,7 @@ class Facts:
 
     def peak(self, precision: str) -> float | None:
         """Multiply-accumulates per second as probed in this profile; None where that was not."""
-        return self.result.peaks.macs_per_s.get(precision) if self.result.peaks else None
+        return self.result.peaks.rate(precision, self.layers) if self.result.peaks else None
 
     def has(self, *keys: str) -> bool:
         """Whether one of these techniques is in the recipe."""

@@ -10,7 +10,7 @@ from core.layers import Layer, sum_ms
 from core.scan import Scan, ScanCell
 from experiments.advice_facts import DISCOUNT, HALF, Advice, Facts, with_technique, with_techniques
 from experiments.promise import Promise
-from experiments.why_format import listed, ms, number_of_layers, percent, times
+from experiments.why_format import listed, number_of_layers, percent, times
 
 LEAST_CONVERTED = 0.1
 """Share of a call in conversions above which a rule speaks."""
@@ -85,16 +85,16 @@ def isolated_layers(facts: Facts) -> Iterator[Advice]:
     yield Advice(
         key="isolated_layers",
         title=f"Keep {number_of_layers(layers)} in float",
-        fact=f"{percent(share)} of a call are conversions between number formats. {ms(around_ms)} of them surround "
-        f"{listed(names[:NAMED])}{' and others' if len(names) > NAMED else ''}, which take {ms(sum_ms(layers))} in "
-        "INT8.",
+        fact=f"{percent(share)} of a call are conversions between number formats. {facts.ms(around_ms)} of them "
+        f"surround {listed(names[:NAMED])}{' and others' if len(names) > NAMED else ''}, which take "
+        f"{facts.ms(sum_ms(layers))} in INT8.",
         why="Between layers in float, a layer pays for a conversion on either side; in float it pays for none.",
         recipe=recipe,
         promise=facts.promise(
             "p50_ms",
             1 - worth,
             f"FP32 is multiplied {times(narrow / wide)} as slowly here, so that these layers would take longer, but "
-            f"{ms(around_ms)} of conversions fall away: {ms(saved_ms)} less. {HALF}.",
+            f"{facts.ms(around_ms)} of conversions fall away: {facts.ms(saved_ms)} less. {HALF}.",
         ),
         ground="layers",
     )

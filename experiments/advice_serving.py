@@ -32,19 +32,20 @@ def another_engine(facts: Facts) -> Iterator[Advice]:
         return
     engine, depthwise = RUNTIMES[recipe.runtime].title, _depthwise(facts)
     beyond = f"{ms(facts.residual_ms)} beyond the layers, and " if facts.residual_ms else ""
+    what = "launching and what multiplies nothing" if facts.residual_ms else "what multiplies nothing"
     yield Advice(
         key="another_engine",
         title=f"Serve it with {engine}",
-        fact=f"{percent(share)} of a call of {ms(facts.whole_ms)} goes into launching and what multiplies nothing: "
-        f"{beyond}{ms(sum_ms(small))} in {len(small)} normalisations, activations, additions and changes of "
-        f"shape.{depthwise}",
+        fact=f"{percent(share)} of a call of {ms(facts.call_ms)} goes into {what}: "
+        f"{beyond}{facts.ms(sum_ms(small))} in {len(small)} normalisations, activations, additions and changes "
+        f"of shape.{depthwise}",
         why=f"{engine} reads the whole graph first, merges these operations into the layers before them and calls them "
         "without Python in between.",
         recipe=recipe,
         promise=facts.promise(
             "p50_ms",
             1 - DISCOUNT * share,
-            f"Merged operations and launches that fall away would save {ms(saved_ms)}. {HALF}.",
+            f"Merged operations and launches that fall away would save {facts.ms(saved_ms)}. {HALF}.",
         ),
         ground="layers",
     )
@@ -63,8 +64,9 @@ def cuda_graph(facts: Facts) -> Iterator[Advice]:
     yield Advice(
         key="cuda_graph",
         title="Replay a CUDA graph",
-        fact=f"At batch {measurement.batch_size} a call takes {ms(facts.whole_ms)}, of which the GPU computes "
-        f"{ms(facts.result.layers.layers_ms)}: {percent(share)} is the host launching {len(facts.layers)} operations.",
+        fact=f"At batch {measurement.batch_size} a call takes {ms(facts.call_ms)}, of which the GPU computes "
+        f"{facts.ms(facts.result.layers.layers_ms)}: {percent(share)} is the host launching "
+        f"{len(facts.layers)} operations.",
         why="A recorded graph is launched once for the whole network, so that the GPU no longer waits for the host.",
         recipe=recipe,
         promise=facts.promise(

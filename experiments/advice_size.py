@@ -70,19 +70,21 @@ def wide_layers(facts: Facts) -> Iterator[Advice]:
     if recipe is None:
         return
     rate, worth = 1000 * sum(layer.macs for layer in wide) / sum_ms(wide), DISCOUNT * RATIO * share
+    peak = facts.peak(facts.result.precision)
+    reached = f", {percent(rate / peak)} of what was probed here" if peak else ""
     yield Advice(
         key="wide_layers",
         title="Prune half of the channels",
-        fact=f"{percent(share)} of a call ({ms(sum_ms(wide))}) is in {number_of_layers(wide)} of {WIDE} channels or "
-        f"more that reach {rate / 1e9:.0f} billion multiply-accumulates a second, near what was probed here.",
+        fact=f"{percent(share)} of a call ({facts.ms(sum_ms(wide))}) is in {number_of_layers(wide)} of {WIDE} "
+        f"channels or more that reach {rate / 1e9:.0f} billion multiply-accumulates a second{reached}.",
         why="Such layers get faster by multiplying less. Removing whole channels leaves an ordinary, narrower network; "
         "fine-tuning recovers what it can, and the accuracy is measured.",
         recipe=recipe,
         promise=facts.promise(
             "p50_ms",
             1 - worth,
-            f"Half of the outputs means at most half of the multiplications: {ms(RATIO * sum_ms(wide))} less, and more "
-            f"where inputs go too. {HALF}.",
+            f"Half of the outputs means at most half of the multiplications: {facts.ms(RATIO * sum_ms(wide))} less, "
+            f"and more where inputs go too. {HALF}.",
         ),
         ground="roofline",
     )
@@ -105,14 +107,14 @@ def odd_widths(facts: Facts) -> Iterator[Advice]:
     yield Advice(
         key="odd_widths",
         title=f"Prune to multiples of {ROUND} channels",
-        fact=f"{ms(padded_ms)} of a call of {ms(facts.whole_ms)} multiplies padding, because widths are no multiples "
-        f"of {max(lanes)}, and {ms(converted_ms)} converts between layouts: {percent(share)} together.",
+        fact=f"{facts.ms(padded_ms)} of a call of {ms(facts.call_ms)} multiplies padding, because widths are no "
+        f"multiples of {max(lanes)}, and {facts.ms(converted_ms)} converts between layouts: {percent(share)} together.",
         why="Widths that fill a vector need no padding and fit the engine's blocked layout.",
         recipe=recipe,
         promise=facts.promise(
             "p50_ms",
             1 - worth,
-            f"Without padding and conversions {ms(padded_ms + converted_ms)} would fall away. {HALF}.",
+            f"Without padding and conversions {facts.ms(padded_ms + converted_ms)} would fall away. {HALF}.",
         ),
         ground="layers",
     )

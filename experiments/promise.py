@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from experiments.measures import MEASURES
@@ -15,9 +15,10 @@ from profiling.statistics import wilson_interval
 Measure = Literal["p50_ms", "throughput_per_s", "size_bytes", "parameter_count", "macs", "accuracy"]
 AT_LEAST: tuple[Measure, ...] = ("throughput_per_s", "accuracy")
 """Measures of which more is promised; of the others less."""
+TIMED: tuple[Measure, ...] = ("p50_ms", "throughput_per_s")
 BYTES_FP32 = 4
 _TEXTS: Mapping[Measure, Callable[[float], str]] = {
-    "p50_ms": ms,
+    "p50_ms": lambda value: f"{value:#.3g} ms" if 0.001 <= value < 99.5 else ms(value),
     "throughput_per_s": lambda value: f"{value:,.0f} images/s",
     "size_bytes": MEASURES["size"].text,
     "parameter_count": lambda value: f"{count(round(value))} parameters",
@@ -73,12 +74,17 @@ class Outcome:
 
 def promised(measure: Measure, ratio: float, before: Figure | None, basis: str) -> Promise:
     """A promise, in words that hold the value before where it is known."""
-    least = measure in AT_LEAST
-    bound = "at least" if least else "at most"
-    text, words = _TEXTS[measure], f"{bound} {ratio:.2f} times as much as before"
-    if before:
-        words = f"{bound} {text(ratio * before.value)} instead of {text(before.value)}"
-    return Promise(measure, ratio, words, basis)
+    bound = "at least" if measure in AT_LEAST else "at most"
+    bare = Promise(measure, ratio, f"{bound} {ratio:.2f} times as much as before", basis)
+    return replace(bare, words=in_words(bare, before) or bare.words)
+
+
+def in_words(promise: Promise, before: Figure | None) -> str:
+    """`at most 0.45 ms instead of 0.646 ms`, counted from that value; empty without one."""
+    if before is None:
+        return ""
+    text, bound = _TEXTS[promise.measure], "at least" if promise.is_least else "at most"
+    return f"{bound} {text(promise.ratio * before.value)} instead of {text(before.value)}"
 
 
 def figures_of(summary: Summary) -> Figures:
@@ -105,16 +111,33 @@ def figures_of_profile(result: ProfileResult) -> Figures:
     return known
 
 
-def outcome(promise: Promise, before: Figures, after: Figures) -> Outcome:
-    """Whether a promise was kept: unclear where the intervals of what was measured reach across the bound."""
+def outcome(promise: Promise, before: Figures, after: Figures, *, is_disturbed: bool = False) -> Outcome:
+    """Whether a promise was kept: unclear where the intervals of what was measured reach across the bound.
+
+    `is_disturbed` says that other work on the machine took time from either of them: then no time is judged.
+    """
     start, reached = before.get(promise.measure), after.get(promise.measure)
     text, bound = _TEXTS[promise.measure], "at least" if promise.is_least else "at most"
     if start is None or reached is None:
         return Outcome("unclear", "What it is compared with was not measured: nothing can be said of the promise.")
+    limit = text(promise.ratio * start.value)
+    measured = f"Promised: {bound} {limit}; measured: {text(reached.value)}"
+    if is_disturbed and promise.measure in TIMED:
+        return Outcome(
+            "unclear", f"{measured}, while other work disturbed the timing. Run it again on a quiet machine."
+        )
     verdict = _verdict(promise, start, reached)
     words = {"kept": "kept", "broken": "not kept", "unclear": "too close to call within the 95 % intervals"}[verdict]
-    limit = text(promise.ratio * start.value)
-    return Outcome(verdict, f"Promised: {bound} {limit}; measured: {text(reached.value)}, {words}.")
+    return Outcome(verdict, f"{measured}, {words}.{_accuracy_in_words(promise, before, after)}")
+
+
+def _accuracy_in_words(promise: Promise, before: Figures, after: Figures) -> str:
+    """What became of the accuracy, of which most promises say nothing."""
+    start, reached = before.get("accuracy"), after.get("accuracy")
+    if promise.measure == "accuracy" or start is None or reached is None:
+        return ""
+    text = _TEXTS["accuracy"]
+    return f" Accuracy: {text(start.value)} before, {text(reached.value)} after."
 
 
 def _verdict(promise: Promise, start: Figure, reached: Figure) -> Verdict:

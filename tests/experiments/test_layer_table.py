@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.layers import FUSED
+from core.layers import FUSED, LayerProfile
 from experiments.layer_table import CSV, filtered, layer_table
 from experiments.profile_words import bottleneck, heaviest_share, reconciliation
 from tests.experiments.profiled import ANATOMY, LAYERS, latency, layer, layer_profile, other, profile_result
@@ -51,6 +51,11 @@ def test_the_bottleneck_and_the_sum_in_words() -> None:
     assert reconciliation(result) == "0.500 ms in layers + 0.050 ms = 0.550 ms a call."
 
 
+def coarse(resolution_ms: float, *, beyond_ms: float) -> LayerProfile:
+    """As from an engine whose clock has such steps."""
+    return layer_profile(beyond_ms=beyond_ms).model_copy(update={"resolution_ms": resolution_ms})
+
+
 def test_layers_that_miss_the_latency_are_explained() -> None:
     slow = profile_result(latency=latency(1.0), layers=layer_profile(beyond_ms=0.5))
     assert "50 % of a call passes outside of any layer" in bottleneck(slow)
@@ -60,6 +65,25 @@ def test_layers_that_miss_the_latency_are_explained() -> None:
     quiet_later = profile_result(latency=latency(2.0))
     assert "outside of any layer" not in bottleneck(quiet_later)
     assert "The machine was quieter while the layers were profiled" in reconciliation(quiet_later)
+    by_two_kinds = profile_result(latency=latency(1.0), layers=coarse(0.02, beyond_ms=0.5))
+    assert "Between 40 % and 50 % of a call passes outside of any layer." in bottleneck(by_two_kinds)
+    assert "in Python. But up to 0.100 ms of that may be rounding" in reconciliation(by_two_kinds)
+    rounded = profile_result(latency=latency(1.0), layers=coarse(0.09, beyond_ms=0.5))
+    assert "outside of any layer" not in bottleneck(rounded)
+    assert "around the layers" not in reconciliation(rounded)
+    assert reconciliation(rounded).endswith(
+        "Up to 0.450 ms of that may be rounding, since the engine rounds the time of each of 5 layers down to a "
+        "multiple of 90 µs."
+    )
     overlapping = profile_result(latency=latency(0.4), layers=layer_profile(beyond_ms=-0.1))
     assert "0.500 ms in layers − 0.100 ms = 0.400 ms a call" in reconciliation(overlapping)
     assert "Layers overlap, or the profiler slowed them down" in reconciliation(overlapping)
+    disturbed = latency(1.0).model_copy(update={"contended_share": 0.6})
+    busy_machine = profile_result(latency=disturbed, layers=layer_profile(beyond_ms=0.5))
+    assert "outside of any layer" not in bottleneck(busy_machine)
+    assert reconciliation(busy_machine).endswith("Profile again on a quiet machine.")
+
+
+def test_the_sum_is_right_to_the_digits_that_are_shown() -> None:
+    result = profile_result(latency=latency(0.6454), layers=layer_profile([layer("a", 0.7026)], beyond_ms=0))
+    assert reconciliation(result).startswith("0.703 ms in layers − 0.058 ms = 0.645 ms a call.")

@@ -32,7 +32,7 @@ def test_a_promise_is_kept_broken_or_unclear(
 
 def test_it_is_told_with_units() -> None:
     promise = promised("p50_ms", 0.42, Figure(1.0, 0.99, 1.01), "")
-    assert promise.words == "at most 0.42 ms instead of 1 ms"
+    assert promise.words == "at most 0.420 ms instead of 1.00 ms"
     assert promise.worth == pytest.approx(0.58)
     kept = outcome(promise, BEFORE, {"p50_ms": Figure(0.31, 0.30, 0.32)})
     assert kept.sentence == "Promised: at most 0.42 ms; measured: 0.31 ms, kept."
@@ -55,3 +55,21 @@ def test_a_profile_alone_knows_latency_and_weights() -> None:
     assert known["size_bytes"].value == 4 * ANATOMY.parameters == 4 * 407_680
     assert "size_bytes" not in figures_of_profile(profile_result(precision="int8"))
     assert "accuracy" not in known
+
+
+def test_a_time_that_other_work_disturbed_is_not_judged() -> None:
+    before = {"p50_ms": Figure(1.0, 0.99, 1.01), "size_bytes": Figure(100, 100, 100)}
+    after = {"p50_ms": Figure(0.5, 0.49, 0.51), "size_bytes": Figure(50, 50, 50)}
+    faster, smaller = promised("p50_ms", 0.8, None, ""), promised("size_bytes", 0.8, None, "")
+    assert outcome(faster, before, after).verdict == "kept"
+    found = outcome(faster, before, after, is_disturbed=True)
+    assert found.verdict == "unclear"
+    assert "0.500 ms, while other work disturbed the timing" in found.sentence
+    assert outcome(smaller, before, after, is_disturbed=True).verdict == "kept"
+
+
+def test_what_became_of_the_accuracy_stands_beside_what_was_promised() -> None:
+    before = {"parameter_count": Figure(10e6, 10e6, 10e6), "accuracy": Figure(0.9374, 0.93, 0.94)}
+    after = {"parameter_count": Figure(5e6, 5e6, 5e6), "accuracy": Figure(0.933, 0.93, 0.94)}
+    found = outcome(promised("parameter_count", 0.6, None, ""), before, after)
+    assert found.sentence.endswith("kept. Accuracy: 93.74 % before, 93.30 % after.")

@@ -8,7 +8,7 @@ from typing import Literal
 import streamlit as st
 
 from experiments.advice import GROUNDS, Advice, advise, left_out, why_none
-from experiments.promise import Figures, Verdict, figures_of, figures_of_profile, outcome
+from experiments.promise import Figures, Verdict, figures_of, figures_of_profile, in_words, outcome
 from experiments.recipe import Recipe
 from experiments.scan import ScanResult
 from experiments.store import RunRecord
@@ -72,7 +72,8 @@ def draw_card(number: int, advice: Advice, subject: Subject, live: RunRecord | N
         st.markdown(text.escape(advice.fact))
         st.caption(text.escape(advice.why))
         source = f" Measured: {GROUNDS[advice.ground]}."
-        promise = advice.promise.words[0].upper() + advice.promise.words[1:]
+        words = in_words(advice.promise, before(advice, subject).get(advice.promise.measure)) or advice.promise.words
+        promise = words[0].upper() + words[1:]
         st.markdown(
             f":material/flag: **{text.escape(promise)}**", help=text.escape(f"Promised. {advice.promise.basis}{source}")
         )
@@ -85,7 +86,11 @@ def draw_outcome(advice: Advice, finished: RunRecord, subject: Subject) -> None:
     """Whether the promise was kept, and the way to the run."""
     if finished.summary is None:
         return
-    found = outcome(advice.promise, before(advice, subject), figures_of(finished.summary))
+    counted_from = reference_of(advice, subject)
+    is_disturbed = finished.summary.is_disturbed or bool(
+        counted_from and counted_from.summary and counted_from.summary.is_disturbed
+    )
+    found = outcome(advice.promise, before(advice, subject), figures_of(finished.summary), is_disturbed=is_disturbed)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.badge(f"tried: {WORDS[found.verdict]}", color=COLOURS[found.verdict], icon=ICONS[found.verdict])
         if st.button("Open the run", key=f"advice-run-{advice.key}", type="tertiary"):
@@ -97,11 +102,15 @@ def draw_outcome(advice: Advice, finished: RunRecord, subject: Subject) -> None:
 
 def before(advice: Advice, subject: Subject) -> Figures:
     """What the promise counts from: the finished run of what was profiled, else the profile itself."""
-    reference = advice.reference or subject.recipe
-    finished = store().finished_before(reference)
+    finished = reference_of(advice, subject)
     if finished and finished.summary:
         return figures_of(finished.summary)
     return {} if advice.reference else figures_of_profile(subject.result)
+
+
+def reference_of(advice: Advice, subject: Subject) -> RunRecord | None:
+    """The finished run that the promise counts from; None without one."""
+    return store().finished_before(advice.reference or subject.recipe)
 
 
 def draw_buttons(advice: Advice, subject: Subject, live: RunRecord | None, *, is_tried: bool) -> None:
