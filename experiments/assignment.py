@@ -127,10 +127,15 @@ class Ledger:
         return share * beside
 
     def frontier(self, loss: Loss) -> tuple[tuple[str, ...], ...]:
-        """Choices from none to all, each with one layer more: the one that saves most for what it loses."""
+        """Choices from none to the fastest, each with one layer more: the one that saves most for what it loses.
+
+        What would follow is slower, and loses at least as much.
+        """
         ranked = sorted(self.gains, key=lambda gain: (gain.saved_ms <= 0, -gain.worth(loss)))
         names = [gain.name for gain in ranked]
-        return tuple(tuple(names[:count]) for count in range(len(names) + 1))
+        choices = [tuple(names[:count]) for count in range(len(names) + 1)]
+        times = [self.predict(each).ms for each in choices]
+        return tuple(choices[: times.index(min(times)) + 1])
 
     def best_within(self, loss: Loss, most: float) -> tuple[str, ...]:
         """The fastest choice on the frontier that is expected to lose no more than that; none where all lose more."""
@@ -162,6 +167,8 @@ class Outcome:
     """Layers that were to stay in float and that the engine computed in INT8."""
     is_base: bool
     """Whether the savings come from this very run, so that it cannot but agree in latency."""
+    is_disturbed: bool
+    """Whether something else slowed its timing."""
 
     @property
     def off(self) -> float:
@@ -261,6 +268,7 @@ def outcome(
         lost_points=lost,
         unasked=unasked(result),
         is_base=is_base,
+        is_disturbed=bool(result.disturbances),
     )
 
 

@@ -92,11 +92,11 @@ def run_profile(recipe: Recipe, folder: Path, artifact: Artifact | None) -> Iter
     measured = yield from _measure(recipe, served, x)
     yield PhaseStarted(title="Network")
     if artifact is None:
-        measured["anatomy"] = yield from study_anatomy(bundle)
+        measured |= yield from _anatomy(bundle)
     else:
         measured["anatomy"], measured["why_no_anatomy"] = anatomy_of_run(artifact.folder.parent)
     files = yield from write_files(folder, served, recipe, measured["layers"], x)
-    measured["layers"] = with_module_names(measured["layers"], measured["anatomy"])
+    measured["layers"] = with_module_names(measured["layers"], measured.get("anatomy"))
     result = ProfileResult(precision=served.precision, files=files, **measured)
     yield Finished(result=result.model_dump(mode="json"))
 
@@ -105,6 +105,17 @@ def _export(bundle: ModelBundle, recipe: Recipe, folder: Path) -> Steps[Artifact
     target = folder / "artifact"
     target.mkdir(exist_ok=True)
     return (yield from exported(bundle, recipe.configured_runtime, target, find_device(recipe.device)))
+
+
+def _anatomy(bundle: ModelBundle) -> Steps[_Measured]:
+    """What the network is made of, or one sentence on why that is not known: what was measured is worth more."""
+    try:
+        anatomy = yield from study_anatomy(bundle)
+    except engine_errors() as reason:
+        why = f"What the network is made of could not be followed: {reason}"
+        yield Note(text=why, warning=True)
+        return {"why_no_anatomy": why}
+    return {"anatomy": anatomy}
 
 
 def _measure(recipe: Recipe, served: Artifact, x: Floats) -> Steps[_Measured]:

@@ -88,7 +88,16 @@ class Recording(BaseModel):
             raise ValueError("its events do not lie within 30 days of its end")
         if self.recipe.runtime not in RUNTIMES:
             raise ValueError(f"its runtime is {self.recipe.runtime}, and there are {', '.join(RUNTIMES)}")
+        is_too_large = self.study or self.duel  # their results may be, and have no summary
+        if self.state == "finished" and not (self.events and (self.has_numbers or is_too_large)):
+            missing = "happened in it" if not self.events else "it measured"
+            raise ValueError(f"the run finished, and nothing that {missing} is there")
         return self
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether anything that was measured was kept, if only its summary."""
+        return not all(each is None for each in (self.result, self.summary, self.simulated, self.ahead))
 
     @property
     def record(self) -> RunRecord:

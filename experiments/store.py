@@ -29,7 +29,7 @@ from experiments.resuming import can_resume
 from experiments.scan import ScanResult
 from experiments.schema import EVENTS, IS_PHASE, RESULTS, RUNS, prepare
 from experiments.simulation import SimulatedResult, SimulatedSummary
-from experiments.study import ProfileStudy, ScanStudy, Study, study_digest, study_title
+from experiments.study import Study, study_digest, study_title
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 LIVE: tuple[State, ...] = ("queued", "running")
@@ -329,25 +329,21 @@ class Store:
 
     def profiles(self, model: str, *, limit: int = 100) -> list[RunRecord]:
         """The finished profiles of a model, the newest first."""
-        found = self._select(RUNS.c.model == model, RUNS.c.study.is_not(None), RUNS.c.state == "finished", limit=limit)
-        return [record for record in found if isinstance(record.study, ProfileStudy)]
+        return self._select(RUNS.c.model == model, _IS_PROFILE, RUNS.c.state == "finished", limit=limit)
 
     def scans(self, model: str, *, limit: int = 20) -> list[RunRecord]:
         """The scans of a model's layers that work, wait or have finished, the newest first."""
         at_hand = RUNS.c.state.in_(("finished", *LIVE))
-        found = self._select(RUNS.c.model == model, RUNS.c.study.is_not(None), at_hand, limit=5 * limit)
-        return [record for record in found if isinstance(record.study, ScanStudy)][:limit]
+        return self._select(RUNS.c.model == model, _IS_SCAN, at_hand, limit=limit)
 
     def profile_result(self, run_id: str) -> ProfileResult | None:
         """What a finished profile found; None for another run."""
-        record = self.run(run_id)
-        found = self._contents([run_id]) if record and isinstance(record.study, ProfileStudy) else {}
+        found = self._contents([run_id], _IS_PROFILE)
         return ProfileResult.model_validate(found[run_id]) if found else None
 
     def scan_result(self, run_id: str) -> ScanResult | None:
         """What a finished scan found; None for another run."""
-        record = self.run(run_id)
-        found = self._contents([run_id]) if record and isinstance(record.study, ScanStudy) else {}
+        found = self._contents([run_id], _IS_SCAN)
         return ScanResult.model_validate(found[run_id]) if found else None
 
     def results(self, run_ids: Sequence[str]) -> dict[str, RunResult]:
@@ -418,6 +414,7 @@ _PARTS = (("duel", Duel), ("summary", Summary), ("simulated", SimulatedSummary),
 
 _STUDY: TypeAdapter[Study] = TypeAdapter(Study)
 _IS_VARIANT = (RUNS.c.duel.is_(None), RUNS.c.study.is_(None))
+_IS_PROFILE, _IS_SCAN = (RUNS.c.study["kind"].as_string() == kind for kind in ("profile", "scan"))
 
 
 def _relax_sync(connection: Any, _record: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.scan import CHANGES, USUAL_CHANGES, Change
-from experiments.recipe import Recipe, in_runtime
+from experiments.recipe import Recipe
 
 
 class _Study(BaseModel):
@@ -59,8 +59,3 @@ def study_title(study: Study, recipe: Recipe) -> str:
     if study.kind == "profile":
         return f"Profile: {recipe.title}"
     return f"Sensitivity: {study.label}"
-
-
-def untouched_in(recipe: Recipe, runtime: str) -> Recipe:
-    """The untouched network of the recipe's model in a runtime, measured as the recipe is."""
-    return in_runtime(recipe.model_copy(update={"techniques": ()}), runtime)

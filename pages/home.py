@@ -24,6 +24,13 @@ WORK = (
     ("export", "6 · Take it away", "The optimised file, its recipe and sample code that runs it, as one zip."),
 )
 RECENT = 6
+STEPS = """<style>
+.st-key-work .stButton { container-type: inline-size; }
+.st-key-work button, .st-key-work button > div { justify-content: flex-start; text-align: left; }
+.st-key-work button { align-items: flex-start; }
+@container (max-width: 125px) { .st-key-work button { min-height: 3.2rem; } }
+</style>"""
+"""Headings to the left, and as high as two lines where one of them needs two, so that the texts begin level."""
 
 
 def draw_start() -> None:
@@ -97,10 +104,11 @@ with found:
     draw_devices()
 
 st.subheader("The order of work")
-with st.grid(6, min_column_width=90):
+st.html(STEPS)
+with st.grid(6, min_column_width=90, key="work"):
     for name, title, summary in WORK:
         with st.container(border=True, height="stretch", gap=None):
-            if st.button(f"**{title}**", type="tertiary", key=f"go-{name}"):
+            if st.button(f"**{title}**", type="tertiary", key=f"go-{name}", width="stretch"):
                 open_page(name)
             st.caption(summary)
 

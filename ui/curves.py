@@ -41,12 +41,14 @@ class CurveKind:
     """Whether it belongs to one short phase, so that its time axis spans only that."""
     bounds: tuple[float | None, float | None] = (None, None)
     """Fixed ends of the value axis; None follows the values."""
+    limit: float | None = None
+    """In the unit, what no value can exceed, nor therefore the value axis."""
 
 
 CURVES = {
     kind.key: kind
     for kind in (
-        CurveKind("accuracy", "Accuracy", "%", 100),
+        CurveKind("accuracy", "Accuracy", "%", 100, limit=100),
         CurveKind("loss", "Loss", ""),
         CurveKind("samples_per_s", "Training speed", "images/s", bounds=(0, None)),
         CurveKind("training_bytes", "Memory of a training step", "MiB", 2**-20, bounds=(0, None)),

@@ -118,6 +118,11 @@ class LiveView:
         """Seconds between the first and the newest event."""
         return self._newest_at - self._began_at if self._began_at is not None else 0.0
 
+    @property
+    def sampled_at(self) -> float:
+        """Seconds since the first event, of the newest sample of the machine; 0 without one."""
+        return max(0.0, self.telemetry.at - (self._began_at or 0.0)) if self.telemetry else 0.0
+
     def bands(self) -> list[Band]:
         """The phases that began, in their order; the last one ends with the newest event."""
         began_at = self._began_at or 0.0

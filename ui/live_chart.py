@@ -29,14 +29,16 @@ def option(
     colours: Sequence[str],
     live: bool,
     bands: Sequence[Band] = (),
+    end: float | None = None,
 ) -> dict[str, Any]:
     """The chart of one kind of curve over a run's seconds. Curves of one series share a colour and a legend entry.
 
     Without a point it says so; `live` tells whether one may still come. The `bands` are shaded behind every chart
-    that spans the whole run, alike in all of them.
+    that spans the whole run, alike in all of them. `end` is when the run ended, where that is known: the time axis
+    ends there, and else leaves room after `seconds`.
     """
-    span = _time_span(kind, curves, seconds)
-    low, high = kind.bounds
+    span = _time_span(kind, curves, _axis_end(seconds) if end is None else _rounded_up(end))
+    low = kind.bounds[0]
     names = list(dict.fromkeys(_name(kind, curve) for curve in curves))
     coloured = [name for name in names if not name.endswith(FULL_PRECISION)]
     colour_of = dict.fromkeys(names, GREY) | {
@@ -58,7 +60,7 @@ def option(
         "yAxis": {
             "type": "value",
             "scale": low is None,
-            "max": high,
+            "max": _value_end(kind, curves),
             "axisLabel": {"formatter": f"{{value}} {kind.unit}".strip()},
         },
         "dataset": [{"source": pd.DataFrame(curve.points, columns=["seconds", "value"])} for curve in curves],
@@ -114,12 +116,26 @@ def _words_in_the_middle(words: str) -> dict[str, Any]:
     return {"type": "text", "left": "center", "top": "middle", "style": {"text": words, "fill": GREY, "fontSize": 12}}
 
 
-def _time_span(kind: CurveKind, curves: Sequence[Curve], seconds: float) -> dict[str, float]:
+def _value_end(kind: CurveKind, curves: Sequence[Curve]) -> float | None:
+    """The fixed upper end of the value axis: its limit where a chart would leave room beyond it."""
+    values = [value for curve in curves for _, value in curve.points if math.isfinite(value)]
+    if kind.limit is None or not values:
+        return kind.bounds[1]
+    low, high = min(values), max(values)
+    return kind.limit if low == high or high + (high - low) > kind.limit else None
+
+
+def _time_span(kind: CurveKind, curves: Sequence[Curve], end: float) -> dict[str, float]:
     if kind.is_brief and curves:
         return {"min": math.floor(curves[0].points[0][0]), "max": math.ceil(curves[-1].points[-1][0])}
-    return {"min": 0, "max": _axis_end(seconds)}
+    return {"min": 0, "max": end}
 
 
 def _axis_end(seconds: float) -> float:
     """An end of the time axis that moves seldom: 5, 10, 20, 30 s, then whole minutes."""
     return next((end for end in (5, 10, 20, 30) if seconds <= end), 60 * -(-seconds // 60))
+
+
+def _rounded_up(seconds: float) -> float:
+    """To whole seconds, to tenths below ten."""
+    return float(math.ceil(seconds)) if seconds > 10 else max(0.1, math.ceil(10 * seconds) / 10)

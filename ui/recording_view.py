@@ -64,14 +64,31 @@ def draw_recording(name: str) -> None:
         return
     made = watched_tape(f"recording {name}", lambda: tape_of(recording))
     draw_stamp(recording.stamp, foreign=store().run(recording.run_id) is None)
+    if lacking := what_it_lacks(recording):
+        st.warning(text.escape(lacking), icon=":material/warning:")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(text.escape(subtitle(made)), width="content")
         if name.startswith(UPLOAD_PREFIX):
             st.caption(UNCHECKED, width="content")
         st.space("stretch")
         draw_open(recording)
-    draw_replay(made, lambda: draw_found(recording))
+    if recording.events:
+        draw_replay(made, lambda: draw_found(recording))
+    else:
+        draw_found(recording)
     draw_recipe(recording.record)
+
+
+def what_it_lacks(recording: Recording) -> str:
+    """A sentence for each thing that whoever opens it would expect and not find; empty where there is none."""
+    found = []
+    if recording.recipe.model not in MODELS:
+        found.append(f"Its model, {recording.recipe.model}, is not among those of this studio: it cannot be run here.")
+    if not recording.events:
+        found.append("The run ended before anything happened in it: there is nothing to play.")
+    if recording.state == "finished" and recording.result is None:
+        found.append(f"Of what it measured, {'only a summary' if recording.has_numbers else 'nothing'} was kept.")
+    return " ".join(found)
 
 
 def tape_of(recording: Recording) -> Tape:

@@ -81,7 +81,7 @@ def _draw(replay: Replay, draw_end: Callable[[], None], polled: bool) -> None:
         draw_end()
     freshness: Freshness = "last" if at_end else "resting" if view.is_timed else "replayed"
     draw_machine(record, view, device_name=tape.device_name, freshness=freshness)
-    draw_curves(record, view, keys=expected_curves(tape.record, replay.whole))
+    draw_curves(record, view, keys=expected_curves(tape.record, replay.whole), end=replay.whole.elapsed)
     draw_notes(view)
 
 
@@ -154,11 +154,14 @@ def draw_run_replay(run_id: str) -> None:
     """A run of this store, played once more."""
     record = store().run(run_id)
     with st.container(gap=None):
-        if st.button("Back to the run", icon=":material/arrow_back:", type="tertiary", key="back"):
-            open_page("runs", run=run_id)
+        way_back = {"run": run_id} if record else {}
+        label = "Back to the run" if record else "All runs"
+        if st.button(label, icon=":material/arrow_back:", type="tertiary", key="back"):
+            open_page("runs", **way_back)
         st.title(text.escape(record.title) if record else "Runs", anchor=False)
     if record is None or record.is_live:
-        st.warning("This run has not ended: there is nothing to replay yet." if record else "This run is not here.")
+        gone = f"There is no run {text.escape(run_id[:40])} here. It may have been deleted."
+        st.warning("This run has not ended: there is nothing to replay yet." if record else gone)
         return
     replay = watched_tape(f"run {run_id} {record.ended_at}", lambda: _tape_of(record))
     draw_stamp(replay.tape.stamp, foreign=False)

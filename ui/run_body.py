@@ -20,9 +20,9 @@ STEP_LOOKS = {
     "stopped": ("red", "close"),
     "waiting": ("gray", "more_horiz"),
 }
-SHADES = (
-    "Shaded bands are the phases of the run, alike in every chart over its whole time; point at one for its name. "
-    ":orange[Orange bands with dashed edges] are timed: nothing is sampled there, so that nothing disturbs the timing."
+SHADES = "Shaded bands are the phases of the run, alike in every chart over its whole time; point at one for its name."
+TIMED_SHADES = (
+    " :orange[Orange bands with dashed edges] are timed: nothing is sampled there, so that nothing disturbs the timing."
 )
 
 
@@ -60,11 +60,16 @@ def draw_machine(record: RunRecord, view: LiveView, *, device_name: str, freshne
     if view.telemetry is None and not record.is_live:
         return
     on_gpu = record.recipe.device.startswith("cuda")
-    draw_strip(cells(view.telemetry, view.reasons, device_name=device_name, on_gpu=on_gpu), freshness)
+    rows = cells(view.telemetry, view.reasons, device_name=device_name, on_gpu=on_gpu)
+    draw_strip(rows, freshness, sampled_at=view.sampled_at)
 
 
-def draw_curves(record: RunRecord, view: LiveView, *, keys: list[str] | None = None) -> None:
-    """Live curves, each in a place of its own from the start: of the given kinds, or those that the run has so far."""
+def draw_curves(record: RunRecord, view: LiveView, *, keys: list[str] | None = None, end: float | None = None) -> None:
+    """Live curves, each in a place of its own from the start: of the given kinds, or those that the run has so far.
+
+    `end` is the last second of a run at work whose length is known all the same: of a replay.
+    """
+    end = view.elapsed if end is None and not record.is_live else end
     colours, bands = DARK if is_dark() else LIGHT, view.bands()
     keys = keys or expected_curves(record, view)
     with st.grid(2 if len(keys) in (2, 4) else 3, min_column_width=300):
@@ -73,11 +78,12 @@ def draw_curves(record: RunRecord, view: LiveView, *, keys: list[str] | None = N
                 st.echarts_chart(
                     option(
                         CURVES[key], view.curves(key), seconds=view.elapsed, colours=colours, live=record.is_live,
-                        bands=bands,
+                        bands=bands, end=end,
                     ),
                     height=200, key=f"curve-{key}", alt=f"{CURVES[key].title} over time",
                 )  # fmt: skip
-    st.caption(SHADES)
+    if bands:
+        st.caption(SHADES + (TIMED_SHADES if any(band.timed for band in bands) else ""))
 
 
 def draw_notes(view: LiveView) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from core.progress import Telemetry
 from ui import text
+from ui.live import duration
 
 NOT_TOLD = "Nothing has been said of it in this run."
 NOT_YET = "The first sample comes within a second of the start."
@@ -21,8 +22,10 @@ FRESHNESS: dict[Freshness, tuple[str, str]] = {
         ":orange-badge[rests]",
         "Latency is being timed: nothing is sampled meanwhile. These are the last values.",
     ),
-    "last": (":gray-badge[last]", "The last sample of this run."),
+    "last": (":gray-badge[last sample, at {}]", "Seconds since the run began; nothing was sampled after that."),
 }
+BADGE_WIDTH, LONG_BADGE_WIDTH = 72, 190
+"""Pixels; the longer one is for the badge that tells a time."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +86,25 @@ class _Reader:
         return Cell(label, words(value, *(getattr(self.sample, other) for other in others)), None, width)
 
 
-def draw_strip(rows: list[list[Cell]], freshness: Freshness) -> None:
-    """The cells, a row for the machine and one for its GPU, which wrap in a narrow window."""
-    badge, meaning = FRESHNESS[freshness]
+def draw_strip(rows: list[list[Cell]], freshness: Freshness, *, sampled_at: float) -> None:
+    """The cells, a row for the machine and one for its GPU, which wrap in a narrow window.
+
+    `sampled_at` is when they were sampled, in seconds since the run began.
+    """
+    badge, meaning, width = badge_of(freshness, sampled_at)
     with st.container(border=True, gap="xsmall", key="strip"):
         for number, row in enumerate(rows):
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
                 for cell in row:
                     _draw_cell(cell)
                 if number == 0:
-                    st.markdown(badge, width=72, help=meaning)
+                    st.markdown(badge, width=width, help=meaning)
+
+
+def badge_of(freshness: Freshness, sampled_at: float) -> tuple[str, str, int]:
+    """How fresh the figures are: as a badge, in a sentence, and the badge's width in pixels."""
+    badge, meaning = FRESHNESS[freshness]
+    return badge.format(duration(sampled_at)), meaning, LONG_BADGE_WIDTH if freshness == "last" else BADGE_WIDTH
 
 
 def _draw_cell(cell: Cell) -> None:

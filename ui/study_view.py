@@ -18,11 +18,6 @@ QUIET_SECONDS = 1.5
 """Between two looks while something is timed."""
 
 
-def newest(study: Study, recipe: Recipe) -> RunRecord | None:
-    """The newest run of exactly this study that is still at work or has finished; None without one."""
-    return next((each for each in store().studies(study, recipe) if each.is_live or each.state == "finished"), None)
-
-
 def last_failure(study: Study, recipe: Recipe) -> RunRecord | None:
     """The newest run of exactly this study, where it failed."""
     runs = store().studies(study, recipe)

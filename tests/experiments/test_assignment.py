@@ -132,6 +132,12 @@ def test_the_frontier_adds_first_what_saves_most_for_the_least_loss() -> None:
         assert "a" not in found.best_within(loss, 0.09 * scale)
 
 
+def test_the_frontier_ends_with_the_fastest_choice() -> None:
+    slower = replace(known().gains[0], int8_ms=0.6)  # 0.2 ms longer than in float
+    found = replace(known(), gains=(slower, *known().gains[1:]), int8_ms=None)
+    assert found.frontier("divergence") == ((), ("c",), ("c", "b"))
+
+
 def test_a_choice_is_a_recipe_that_keeps_the_rest_in_float() -> None:
     recipe = recipe_for(RECIPE, {"a", "c"}, NAMES)
     assert recipe.techniques[0].keep == ("b", "d")
@@ -155,11 +161,13 @@ def test_what_came_of_a_run_stands_beside_what_was_expected_of_it() -> None:
     fidelity = Fidelity(images=200, agreeing=190, largest_difference=1, mean_difference=0.1, relative=0.1,
                         largest_logit=9)  # fmt: skip
     kept_a = run("b", "c", p50_ms=0.9, fidelity=fidelity)
+    kept_a = kept_a.model_copy(update={"latency": kept_a.latency.model_copy(update={"contended_share": 0.5})})
     reference = measured(RECIPE, wrong=80, p50_ms=1, size_bytes=1)
     found = outcome("id", "INT8 1 kept", kept_a, known(), reference=reference, is_base=False)
     assert in_int8(kept_a) == {"b", "c"}
     assert found.expected == known().predict({"b", "c"})
     assert (found.ms, found.changed_share, found.lost_points) == pytest.approx((0.9, 0.05, 1.0))
+    assert found.is_disturbed
     assert found.off == pytest.approx(0.9 / found.expected.ms - 1)
     shorter = replace(found, ms=0.5 * found.expected.ms)
     assert farthest_off([found, shorter]) == pytest.approx(0.5)

@@ -28,6 +28,14 @@ def test_a_module_s_parameters_count_once_and_in_the_layer_that_multiplies() -> 
     assert frame.parameters.tolist() == [0, 400_000, 0]
 
 
+def test_an_operation_lies_in_the_module_around_it_and_keeps_its_name() -> None:
+    layers = [layer("body.0.conv1", 0.1), other("node_add_25", 0.1, "Add"), layer("body.0.conv2", 0.1)]
+    frame = layer_table(profile_result(layers=layer_profile([other("transpose_1", 0.1, "Transpose"), *layers])))
+    assert frame.module.tolist() == ["", "body.0.conv1", "body.0", "body.0.conv2"]
+    assert frame.name.tolist() == ["transpose_1", "body.0.conv1", "node_add_25", "body.0.conv2"]
+    assert filtered(frame, words="add_").module.tolist() == ["body.0"]
+
+
 def test_what_is_not_known_stays_empty() -> None:
     frame = layer_table(profile_result(peaks=None, anatomy=None))
     assert frame.parameters.isna().all()

@@ -1,19 +1,28 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import nn
 
+import sample_models
 from core.errors import BadInput
-from core.progress import PhaseStarted
+from core.progress import Event, Note, PhaseStarted
 from experiments import profile
 from experiments.peaks import Peaks
+from experiments.profile import ProfileResult
 from experiments.recipe import Recipe
 from experiments.store import Store
 from experiments.study import ProfileStudy
 from experiments.worker import execute
 from optimizers import TECHNIQUES
 from sample_models import card
+from tests.experiments.profiled import profile_result
 
 RECIPE = Recipe.model_validate(
     {"model": "student_cnn_fmnist", "runtime": "onnxruntime", "measurement": {"threads": 1, "batch_size": 4}}
@@ -54,6 +63,35 @@ def test_what_the_device_attains_is_probed_in_the_profile_itself(monkeypatch: py
     with pytest.raises(StopIteration):
         next(steps)
     assert asked == [True]
+
+
+def test_a_network_that_cannot_be_followed_costs_nothing_that_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gives(value: object) -> Callable[..., Iterator[Event]]:
+        def steps(*_given: object) -> Iterator[Event]:
+            yield Note(text="at work")
+            return value
+
+        return steps
+
+    bundle = sample_models.load(RECIPE.model)
+    first = next(each for each in bundle.module.modules() if isinstance(each, nn.Conv2d))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        nn.utils.weight_norm(first)  # computes its weight in a hook: no copy can be made of it afterwards
+    first(torch.zeros(1, first.in_channels, 8, 8))
+    measured = {name: getattr(profile_result(), name) for name in ("latency", "layers", "conditions", "peaks")}
+    monkeypatch.setattr(sample_models, "load", lambda _key: bundle)
+    monkeypatch.setattr(profile, "_export", gives(SimpleNamespace(precision="fp32")))
+    monkeypatch.setattr(profile, "_measure", gives(measured))
+    monkeypatch.setattr(profile, "write_files", gives(()))
+    events = list(profile.run_profile(RECIPE, tmp_path, None))
+    found = ProfileResult.model_validate(events[-1].result)
+    assert found.latency == profile_result().latency
+    assert found.anatomy is None
+    assert "could not be followed: " in found.why_no_anatomy
+    assert [each.text for each in events if isinstance(each, Note) and each.warning] == [found.why_no_anatomy]
 
 
 def test_a_variant_that_was_never_made_is_refused(tmp_path: object) -> None:

@@ -100,6 +100,8 @@ def test_what_is_no_recording_is_refused_in_a_sentence(store: Store) -> None:
         ({"ended_at": float("inf")}, "30 days"),
         ({"result": {"accuracy": 5}}, "damaged"),
         ({"surprise": 1}, "surprise"),
+        ({"events": []}, "nothing that happened in it"),
+        ({"result": None, "summary": None}, "nothing that it measured"),
     ],
 )
 def test_a_damaged_recording_is_refused(store: Store, change: dict[str, Any], words: str) -> None:

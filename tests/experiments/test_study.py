@@ -4,10 +4,12 @@ import pytest
 from pydantic import ValidationError
 
 from core.progress import Failed
+from core.scan import Scan
 from experiments.recipe import Recipe
 from experiments.store import Store
 from experiments.study import ProfileStudy, ScanStudy, study_digest
 from experiments.worker import execute
+from tests.experiments.profiled import profiled, scanned
 from tests.pages.left_behind import finished
 
 RECIPE = Recipe(model="student_cnn_fmnist", runtime="onnxruntime")
@@ -44,6 +46,20 @@ def test_a_study_is_kept_apart_from_the_variants(store: Store) -> None:
     assert store.finished_before(RECIPE).id == variant
     assert store.simulated(RECIPE.model) == []
     assert store.profiles(RECIPE.model) == []  # it has not finished
+
+
+def test_as_many_profiles_and_scans_are_found_as_were_asked_for(store: Store) -> None:
+    scan = Scan(
+        images=16, correct=None, layers=(), kinds=(), parameters=(), changes=("int8",), cells=(), why_missing={}
+    )
+    profile = profiled(store, RECIPE)
+    scans = [scanned(store, RECIPE.model, scan) for _ in range(3)]
+    assert [each.id for each in store.profiles(RECIPE.model, limit=1)] == [profile]
+    newer = [profiled(store, RECIPE) for _ in range(6)]
+    assert [each.id for each in store.scans(RECIPE.model, limit=1)] == [scans[-1]]
+    assert [each.id for each in store.profiles(RECIPE.model)] == [*reversed(newer), profile]
+    assert (store.scan_result(profile), store.profile_result(scans[0])) == (None, None)
+    assert store.scan_result(scans[0]).scan == scan
 
 
 def test_a_study_of_a_network_that_never_ran_takes_no_colour_from_the_variants(store: Store) -> None:

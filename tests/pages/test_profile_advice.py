@@ -10,14 +10,17 @@ from experiments.promise import figures_of
 from experiments.recipe import Recipe
 from experiments.store import Store
 from optimizers import TECHNIQUES
-from tests.experiments.profiled import PEAKS, profile_result, profiled
+from tests.experiments.profiled import LAYERS, PEAKS, layer_profile, other, profile_result, profiled
 from tests.experiments.synthetic import finish_with
 
 Visit = Callable[..., AppTest]
 MODEL = "student_cnn_fmnist"
 UNTOUCHED = Recipe(model=MODEL, runtime="onnxruntime")
 INT8 = UNTOUCHED.model_copy(update={"techniques": (TECHNIQUES["int8"](),)})
-RESULT = profile_result(peaks=PEAKS.model_copy(update={"macs_per_s": {"fp32": 100e9, "int8": 400e9}}))
+RESULT = profile_result(
+    peaks=PEAKS.model_copy(update={"macs_per_s": {"fp32": 100e9, "int8": 400e9}}),
+    layers=layer_profile((*LAYERS, other("reshape", 0.0005, "Reshape"))),
+)
 
 
 def test_advice_is_run_judged_and_opened_with_its_settings(visit: Visit, store: Store) -> None:

@@ -16,7 +16,7 @@ from optimizers import TECHNIQUES
 from tests.experiments.profiled import LAYERS, PEAKS, latency, layer_profile, profile_result, profiled, scanned
 from tests.pages.charts import charts
 from tests.pages.left_behind import finished, measured
-from ui.profile.assignment import taken
+from ui.profile.assignment import start_of, taken
 from ui.profile.sensitivity import MEASURES, keeping, table_of, worst, worst_in_words
 
 Visit = Callable[..., AppTest]
@@ -94,6 +94,8 @@ def test_precisions_are_chosen_predicted_run_and_compared(visit: Visit, store: S
     finished(store, UNTOUCHED, wrong=138)
     base, other = int8_run(store, p50_ms=0.2), int8_run(store, "stem", "body.0.conv1", p50_ms=0.3)
     page = visit("profile", model=MODEL, section="Sensitivity")
+    (budget,) = page.select_slider
+    assert budget.value == pytest.approx(0.12)  # answers that all four layers change, which are chosen at first
     key = f"assign.chosen.{profile}.{base}"
     metrics = {metric.label: metric.value for metric in page.metric}
     assert metrics["Predicted latency"] == "0.20 ms"  # all layers: the run that the savings come from
@@ -101,6 +103,8 @@ def test_precisions_are_chosen_predicted_run_and_compared(visit: Visit, store: S
     assert metrics["Layers in INT8"] == "4 of 4"
     assert page.button(key="assign.see")
     table = page.dataframe[-1].value.set_index("layers")
+    assert table.colour.nunique() == 2
+    assert "is_disturbed" not in table
     assert table.measured_ms.to_dict() == pytest.approx({4: 0.2, 2: 0.3})
     expected = 0.55 - (0.2 + 0.165) * 0.75 * (0.35 / (0.48 * 0.75))
     assert table.predicted_ms[2] == pytest.approx(expected)
@@ -123,6 +127,7 @@ def test_the_sentence_the_table_and_the_choice_follow_the_scan() -> None:
     assert table.loc[table.layer == "head.0", "lost"].tolist() == [3]
     recipe = keeping(UNTOUCHED, "structured_pruning", ["stem"])
     assert (recipe.techniques[0].keep, recipe.runtime) == (("stem",), "onnxruntime")
+    assert [start_of([0.0, 0.2, 0.5], lost) for lost in (0.0, 0.1, 0.5, 0.6)] == [0.0, 0.2, 0.5, 0.5]
     assert taken(["a", "b"], ["c"], is_drawn=True) == ["a", "b"]
     assert taken(["c"], ["b", "c"], is_drawn=False) == ["b"]
     assert taken(["a"], ["b"], is_drawn=False) == ["b", "a"]

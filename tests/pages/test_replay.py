@@ -62,6 +62,8 @@ def test_a_run_is_replayed_with_its_stamp_and_leads_back(visit: Visit, store: St
     assert ":blue-badge[:material/play_arrow: Accuracy 1.0 s]" in said(page)
     assert "21 of 22 layers quantized" in said(page)
     assert "256 of 2,000 images" in page.progress[0].proto.text
+    assert "Shaded bands" in said(page)
+    assert "Orange bands" not in said(page)  # no phase was timed
     page.slider(key="replay.position").set_value(2.0).run()
     assert page.query_params["at"] == "2"
     assert "21 of 22 layers quantized" not in said(page)
@@ -104,6 +106,35 @@ def test_home_offers_recordings_where_there_is_no_gpu(
 
 def test_an_unknown_recording_is_one_sentence(visit: Visit, store: Store) -> None:
     assert "no recording of this name" in visit("runs", recording="file-<b>").warning[0].value
+
+
+def test_a_replay_of_an_unknown_run_leads_to_all_runs(visit: Visit, store: Store) -> None:
+    page = visit("runs", run="nowhere", replay="10")
+    assert "There is no run nowhere here" in page.warning[0].value
+    assert page.button(key="back").label == "All runs"
+    page.button(key="back").click().run()
+    assert "run" not in page.query_params
+
+
+def test_what_a_recording_lacks_is_said_at_once(store: Store) -> None:
+    recording = record_run(store, finished(store, INT8))
+    assert recording_view.what_it_lacks(recording) == ""
+    foreign = INT8.model_copy(update={"model": "somebodys"})
+    lacking = recording.model_copy(update={"recipe": foreign, "result": None})
+    words = recording_view.what_it_lacks(lacking)
+    assert "somebodys, is not among those of this studio" in words
+    assert "only a summary was kept" in words
+
+
+def test_a_recording_without_events_has_no_player(visit: Visit, store: Store, elsewhere: Path) -> None:
+    run_id = store.begin_here(INT8)
+    store.fail(run_id, "There was no memory left.")
+    write(store, run_id, elsewhere / "empty.json.gz")
+    page = visit("runs", recording="empty")
+    assert not page.exception
+    assert any("there is nothing to play" in each.value for each in page.warning)
+    assert "There was no memory left." in page.error[0].value
+    assert not page.slider
 
 
 def test_an_upload_is_opened_by_its_content_and_refused_in_a_sentence(store: Store) -> None:

@@ -46,6 +46,21 @@ def test_the_time_axis_ends_after_the_last_point_and_moves_seldom(seconds: float
     assert option(CURVES["loss"], [], seconds=seconds, colours=COLOURS, live=True)["xAxis"]["max"] == end
 
 
+@pytest.mark.parametrize(("took", "end"), [(75.53, 76), (1.23, 1.3), (0, 0.1), (3600, 3600)])
+def test_the_time_axis_of_an_ended_run_ends_with_it(took: float, end: float) -> None:
+    assert option(CURVES["loss"], [], seconds=took, colours=COLOURS, live=False, end=took)["xAxis"]["max"] == end
+
+
+@pytest.mark.parametrize(
+    ("values", "most"),
+    [((93.0,), 100), ((93.0, 93.0), 100), ((100.0,), 100), ((10.0, 92.0), 100), ((93.0, 94.0), None)],
+)
+def test_no_accuracy_axis_goes_beyond_100_nor_is_forced_to_0(values: tuple[float, ...], most: float | None) -> None:
+    curve = Curve("", list(enumerate(values)))
+    axis = option(CURVES["accuracy"], [curve], seconds=6, colours=COLOURS, live=True)["yAxis"]
+    assert (axis["scale"], axis["max"]) == (True, most)
+
+
 def test_the_time_axis_of_a_brief_phase_spans_that_phase() -> None:
     curve = Curve("", [(103.4, 1.0), (107.2, 2.0)])
     axes = [

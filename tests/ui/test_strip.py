@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.progress import Telemetry
-from ui.strip import Cell, cells
+from ui.strip import Cell, badge_of, cells
 
 GIB = 2**30
 
@@ -49,3 +49,8 @@ def test_what_is_not_told_has_its_reason_and_keeps_its_place() -> None:
 def test_before_the_first_sample_the_places_are_there_and_a_cpu_run_has_no_gpu() -> None:
     assert list(values(None)) == list(values(Telemetry()))
     assert not [label for label in values(None, on_gpu=False) if "GPU" in label]
+
+
+def test_the_badge_of_an_ended_run_says_when_its_last_sample_was_taken() -> None:
+    assert badge_of("last", 55.2)[0] == ":gray-badge[last sample, at 55 s]"
+    assert badge_of("now", 55.2)[0] == ":green-badge[now]"

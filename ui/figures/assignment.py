@@ -176,8 +176,7 @@ def against(outcomes: Sequence[Outcome], known: Ledger, *, colours: Sequence[str
             x=[each.expected.ms], y=[each.ms], mode="markers", error_y=_interval(each),
             marker={"size": 13, "color": colour, "line": {"color": ink, "width": 1},
                     "symbol": "square" if each.is_base else "circle"},
-            hovertext=[f"<b>{shorten(each.title)}</b><br>predicted {each.expected.ms:.4f} ms<br>measured "
-                       f"{each.ms:.4f} ms ({100 * each.off:+.1f} %)"], hoverinfo="text",
+            hovertext=[_outcome_words(each)], hoverinfo="text",
         )
         for each, colour in zip(outcomes, colours, strict=True)
     ]  # fmt: skip
@@ -186,6 +185,14 @@ def against(outcomes: Sequence[Outcome], known: Ledger, *, colours: Sequence[str
         yaxis={"title": {"text": "Measured (ms)"}, "range": span, "zeroline": False},
     )
     return framed(figure, height=HEIGHT - 60)
+
+
+def _outcome_words(each: Outcome) -> str:
+    disturbed = "<br>timing disturbed" if each.is_disturbed else ""
+    return (
+        f"<b>{shorten(each.title)}</b><br>predicted {each.expected.ms:.4f} ms<br>measured {each.ms:.4f} ms "
+        f"({100 * each.off:+.1f} %){disturbed}"
+    )
 
 
 def _interval(each: Outcome) -> dict[str, Any] | None:

@@ -39,19 +39,6 @@ MOST_RUNS = 200
 COLOUR = "#D97706"
 TOOLS = {"displayModeBar": True, "displaylogo": False, "modeBarButtons": [["lasso2d", "select2d"]]}
 """Plotly's configuration: the two ways of drawing around layers, and no other button."""
-COLUMNS: dict[str, Any] = {
-    "title": st.column_config.TextColumn("Run", pinned=True),
-    "layers": st.column_config.NumberColumn("In INT8", help="Layers that it really computes in INT8."),
-    "predicted_ms": st.column_config.NumberColumn("Predicted", format="%.4f ms"),
-    "measured_ms": st.column_config.NumberColumn("Measured", format="%.4f ms"),
-    "off": st.column_config.NumberColumn("Off", format="%+.1f %%", help="Measured beyond predicted."),
-    "predicted_changed": st.column_config.NumberColumn("Changed, predicted", format="%.2f %%"),
-    "measured_changed": st.column_config.NumberColumn(
-        "Changed, measured", format="%.2f %%", help="Of test images, against the float network."
-    ),
-    "predicted_lost": st.column_config.NumberColumn("Lost, predicted", format="%.2f points"),
-    "measured_lost": st.column_config.NumberColumn("Lost, measured", format="%.2f points"),
-}
 READING = (
     "Each disc is a layer, its area by its parameters. Right: much is saved by computing it in INT8. Up: it alone "
     "loses much. Draw around layers (lasso, or box in the chart's menu) to put just these in INT8, click one to add or "
@@ -230,17 +217,29 @@ def _first(data: Any) -> Any:
 def draw_budget(found: Ledger, loss: Loss, key: str) -> None:
     """Let the studio choose: the fastest within a budget of what may be lost."""
     known = figures.LOSSES[loss]
-    budgets = sorted({max(0.0, found.predict(each).loss(loss)) for each in found.frontier(loss)})
+    budgets = budgets_of(found, loss)
+    start = start_of(budgets, found.predict(STATE[key]).loss(loss))
     slider, button = st.columns([4, 1.6], vertical_alignment="bottom")
     budget = slider.select_slider(
-        "Lose at most", budgets, budgets[len(budgets) // 2], format_func=known.in_words, key=f"{key}.budget.{loss}",
-        help="Predicted for the whole choice. The steps are those of the curve above, each with one layer more.",
+        "For **Choose for me**: lose at most", budgets, start, format_func=known.in_words,
+        key=f"{key}.budget.{loss}", help="It acts when Choose for me is pressed. Predicted for the whole choice. The "
+        "steps are those of the curve above, each with one layer more, and what all layers lose.",
     )  # fmt: skip
     button.button(
         "Choose for me", key=f"{key}.choose", icon=":material/auto_awesome:", width="stretch",
         help="The fastest choice on the curve that is predicted to lose no more.",
         on_click=lambda: STATE.__setitem__(key, list(found.best_within(loss, budget))),
     )  # fmt: skip
+
+
+def budgets_of(found: Ledger, loss: Loss) -> list[float]:
+    """What each choice of the curve is expected to lose, and what all layers lose, in ascending order."""
+    return sorted({max(0.0, found.predict(each).loss(loss)) for each in (*found.frontier(loss), found.names)})
+
+
+def start_of(budgets: Sequence[float], lost: float) -> float:
+    """The smallest budget that allows what is lost now; the largest where none does."""
+    return next((each for each in budgets if each >= lost), budgets[-1])
 
 
 def draw_prediction(known: _Known, expected: Prediction, off: float | None) -> None:

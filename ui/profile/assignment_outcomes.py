@@ -10,7 +10,7 @@ import streamlit as st
 
 from experiments.assignment import Ledger, Outcome
 from experiments.store import RunRecord
-from ui import text
+from ui import tables, text
 from ui.figures import assignment as figures
 from ui.figures.frame import PLAIN
 from ui.state import colours, ink
@@ -20,11 +20,15 @@ HOW_COMPARED = (
     "Latencies of different runs differ by a few per cent by themselves; bars show 95 % intervals."
 )
 COLUMNS: dict[str, Any] = {
+    "colour": st.column_config.ImageColumn("", width=32, pinned=True, help="The run's colour in the chart."),
     "title": st.column_config.TextColumn("Run", pinned=True),
     "layers": st.column_config.NumberColumn("In INT8", help="Layers that it really computes in INT8."),
     "predicted_ms": st.column_config.NumberColumn("Latency, predicted", format="%.4f ms"),
     "measured_ms": st.column_config.NumberColumn("Latency, measured", format="%.4f ms"),
     "off": st.column_config.NumberColumn("Off", format="%+.1f %%", help="Measured beyond predicted."),
+    "is_disturbed": st.column_config.CheckboxColumn(
+        "Disturbed", help="Something else slowed the timing of this run: its latency is too long by an unknown share."
+    ),
     "predicted_changed": st.column_config.NumberColumn(
         "Changed, predicted", format="%.2f %%", help="Answers, on calibration images."
     ),
@@ -47,9 +51,10 @@ def draw_outcomes(records: Sequence[RunRecord], outcomes: Sequence[Outcome], kno
     if all(each.is_base for each in outcomes):
         st.caption("So far there is only the run that the savings come from. Choose other layers and press **Run it**.")
     shades = colours(records)
+    tints = [shades[each.recipe.digest] for each in records]
     left, right = st.columns([2, 3])
     with left, st.container(border=True):
-        figure = figures.against(outcomes, known, colours=[shades[each.recipe.digest] for each in records], ink=ink())
+        figure = figures.against(outcomes, known, colours=tints, ink=ink())
         st.plotly_chart(figure, key="assign.against", config=PLAIN, alt="Measured against predicted latency")
     with right:
         st.caption(HOW_COMPARED)
@@ -61,25 +66,28 @@ def draw_outcomes(records: Sequence[RunRecord], outcomes: Sequence[Outcome], kno
                     "although the recipe keeps them in float. The prediction counts them as they were executed."
                 )
     st.dataframe(
-        outcome_table(outcomes), hide_index=True, placeholder="n/a", key="assign.outcomes", column_config=COLUMNS,
-        alt="Predicted and measured figures of each run",
+        outcome_table(outcomes, tints), hide_index=True, placeholder="n/a", key="assign.outcomes",
+        column_config=COLUMNS, alt="Predicted and measured figures of each run",
     )  # fmt: skip
 
 
-def outcome_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """A row for each run."""
+def outcome_table(outcomes: Sequence[Outcome], tints: Sequence[str]) -> pd.DataFrame:
+    """A row for each run with its colour; which were disturbed, where any was."""
     rows = [
         {
+            "colour": tables.swatch(tint),
             "title": each.title,
             "layers": each.expected.chosen,
             "predicted_ms": each.expected.ms,
             "measured_ms": each.ms,
             "off": 100 * each.off,
+            "is_disturbed": each.is_disturbed,
             "predicted_changed": 100 * each.expected.changed_share,
             "measured_changed": None if each.changed_share is None else 100 * each.changed_share,
             "predicted_lost": each.expected.lost_points,
             "measured_lost": each.lost_points,
         }
-        for each in outcomes
+        for each, tint in zip(outcomes, tints, strict=True)
     ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table if table.is_disturbed.any() else table.drop(columns="is_disturbed")

@@ -25,7 +25,10 @@ NO_GRAPH = (
     "There is no graph of this variant: it is drawn for untouched networks in every runtime, and of others where an "
     "ONNX file is served. ONNX Runtime serves one."
 )
-EARLIER = "This profile left no graph; the notes of its run say why. Profile again to try once more."
+EARLIER = (
+    "This profile left no graph: it was made before graphs were kept, or the notes of its run say why there is none. "
+    "Profile again to try once more."
+)
 HELP = (
     "The network in ONNX, from the image at the top to its answer. Times are those of the engine's layers: where it "
     "merged operators, the one that multiplies has the time, and the others have none. Point at a box for its "
@@ -45,8 +48,8 @@ SCALE = (
     "{longest}</span>"
 )
 FILES = {
-    TRACE: ("Trace", "The typical time of each layer, laid end to end, for chrome://tracing or ui.perfetto.dev."),
-    RECORDING: ("Recording", "A few calls as the engine itself recorded them, for the same viewers."),
+    TRACE: ("Layer trace", "The typical time of each layer, laid end to end, for chrome://tracing or ui.perfetto.dev."),
+    RECORDING: ("Engine trace", "A few calls as the engine itself recorded them, for the same viewers."),
     MODEL: ("ONNX", "The network of the graph, for Netron and others."),
 }
 LINK = """<style>

@@ -16,7 +16,7 @@ from ui.figures.frame import PLAIN
 from ui.figures.grids import FEW_VALUES, HEIGHT, histogram
 from ui.figures.quantization import error_in_words, share_in_words
 from ui.profile.subject import Subject
-from ui.state import colours, ink, open_page
+from ui.state import colours, ink, open_page, store
 
 FLOATS = ("fp32", "tf32", "fp16", "bf16")
 """Precisions without grids of their own."""
@@ -80,6 +80,9 @@ def draw_real_grids(subject: Subject) -> None:
     """Where the variant was quantized, the way to the grids that it really has."""
     run_id = subject.record.study.run if subject.record.study and subject.record.study.kind == "profile" else ""
     if subject.result.precision in FLOATS or not run_id:
+        return
+    if store().run(run_id) is None:
+        st.caption("This is the network as it was before it was quantized. The run with its grids was deleted.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("This is the network as it was before it was quantized.", width="content")

@@ -9,29 +9,27 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.scan import CHANGES, USUAL_CHANGES, Change, Scan, ScanCell
+from core.scan import CHANGES, Change, Scan, ScanCell
 from experiments.recipe import Recipe, why_refused
 from experiments.scan import ScanResult
 from experiments.store import RunRecord
-from experiments.study import ScanStudy
 from optimizers import TECHNIQUES
 from ui import tables, text
 from ui.figures import sensitivity as figures
 from ui.figures.frame import PLAIN
 from ui.figures.quantization import plain
 from ui.profile.assignment import draw_assignment
+from ui.profile.scan_request import draw_settings, result_of
 from ui.profile.subject import Subject
 from ui.state import is_dark, open_page, store
-from ui.study_view import draw_request, draw_work
+from ui.study_view import draw_work
 
 STATE = st.session_state
-IMAGES = (64, 2000)
 HOW = (
     "The network computes in float on calibration images while one layer alone is rounded or pruned; every other layer "
     "stays as it is. That shows which layers to leave alone before anything is trained or exported. What is scanned is "
     "the untouched network, so it is the same for every runtime."
 )
-KEPT = "What is computed is kept: a scan that was cancelled, or asks for one change more, goes on from there."
 
 
 @dataclass(frozen=True)
@@ -82,38 +80,6 @@ def draw(subject: Subject) -> None:
     found = result_of(newest.id) if newest else None
     if found and newest:
         st.fragment(draw_scan)(subject, newest, found)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def result_of(run_id: str) -> ScanResult | None:
-    """What a scan found, read once."""
-    return store().scan_result(run_id)
-
-
-def draw_settings(subject: Subject, newest: RunRecord | None) -> None:
-    """Which changes, on how many images, and the button; out of the way once there is a scan."""
-    start = newest.study if newest and isinstance(newest.study, ScanStudy) else ScanStudy()
-    with st.expander("What to scan", expanded=newest is None, key="scan.settings", icon=":material/tune:"):
-        changes = st.pills(
-            "Changes", list(CHANGES), selection_mode="multi", default=list(start.changes or USUAL_CHANGES),
-            format_func=lambda change: CHANGES[change], key="scan.changes",
-            help="INT: weights and what comes in are rounded to so many bits. INT weights: weights alone. Pruned: the "
-            "outputs with the smallest weights fall silent, as if they were removed without training.",
-        )  # fmt: skip
-        images = st.slider(
-            "Calibration images", *IMAGES, start.images, step=16, format="%d images", key="scan.images",
-            help="More images tell small losses apart and take proportionally longer. None of them is a test image.",
-        )  # fmt: skip
-        if not changes:
-            st.caption("Choose at least one change.")
-            return
-        ordered: tuple[Change, ...] = tuple(change for change in CHANGES if change in changes)
-        study = ScanStudy(changes=ordered, images=images)
-        if not any(run.is_live for run in store().studies(study, subject.recipe)):
-            draw_request(
-                study, subject.recipe, label="Scan the layers", key="scan.request", primary=newest is None,
-                help=f"{KEPT} It waits its turn on the device, and can be cancelled.",
-            )  # fmt: skip
 
 
 def draw_scan(subject: Subject, record: RunRecord, found: ScanResult) -> None:

@@ -38,24 +38,25 @@ def test_points_may_be_gained_so_their_axis_is_linear() -> None:
     assert sorted(figure.data[0].y) == [-0.5, 0.0, 1.0]
 
 
-def test_the_curve_goes_from_nothing_to_everything_and_shows_the_choice() -> None:
+def test_the_curve_goes_from_nothing_to_the_fastest_and_shows_the_choice() -> None:
     line, here = frontier(KNOWN, ("a",), "changed_share", colour=COLOUR, ink=INK).data
-    assert list(line.x) == pytest.approx([0, 0, 2, 2])
-    assert list(line.y) == pytest.approx([1.0, 0.9, 0.6, 0.7])
+    assert list(line.x) == pytest.approx([0, 0, 2])
+    assert list(line.y) == pytest.approx([1.0, 0.9, 0.6])
     assert (here.x[0], here.y[0]) == pytest.approx((2, 0.7))
 
 
 def test_runs_lie_beside_the_line_of_equal_predicted_and_measured() -> None:
     off = Outcome("1", "INT8", KNOWN.predict(("a",)), ms=0.8, interval_ms=(0.79, 0.82), changed_share=None,
-                  lost_points=None, unasked=frozenset(), is_base=False)  # fmt: skip
+                  lost_points=None, unasked=frozenset(), is_base=False, is_disturbed=True)  # fmt: skip
     line, dot, base = against(
-        [off, replace(off, ms=0.7, is_base=True)], KNOWN, colours=["#111111", "#222222"], ink=INK
+        [off, replace(off, ms=0.7, is_base=True, is_disturbed=False)], KNOWN, colours=["#111111", "#222222"], ink=INK
     ).data
     assert list(line.x) == list(line.y)
     assert (dot.x[0], dot.y[0]) == pytest.approx((0.7, 0.8))
     assert (dot.marker.symbol, base.marker.symbol) == ("circle", "square")
     assert (dot.error_y.array[0], dot.error_y.arrayminus[0]) == pytest.approx((0.02, 0.01))
     assert "(+14.3 %)" in dot.hovertext[0]
+    assert ["disturbed" in each.hovertext[0] for each in (dot, base)] == [True, False]
 
 
 def test_losses_are_written_with_their_unit() -> None:
