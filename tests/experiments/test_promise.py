@@ -35,7 +35,7 @@ def test_it_is_told_with_units() -> None:
     assert promise.words == "at most 0.420 ms instead of 1.00 ms"
     assert promise.worth == pytest.approx(0.58)
     kept = outcome(promise, BEFORE, {"p50_ms": Figure(0.31, 0.30, 0.32)})
-    assert kept.sentence == "Promised: at most 0.42 ms; measured: 0.31 ms, kept."
+    assert kept.sentence == "Promised: at most 0.420 ms; measured: 0.310 ms, kept."
     smaller = promised("size_bytes", 0.25, Figure(4 * 2**20, 4 * 2**20, 4 * 2**20), "")
     assert smaller.words == "at most 1.00 MiB instead of 4.00 MiB"
 
