@@ -102,9 +102,10 @@ def _profiled(store: Store, recipe: Recipe) -> ProfileResult | None:
     return found
 
 
-def _summary(store: Store, recipe: Recipe) -> Summary | None:
+def _summary(store: Store, recipe: Recipe, *, tries: int) -> Summary | None:
     """Of the newest finished run of a recipe, carried out again where other work disturbed it."""
-    for attempt in range(TRIES):
+    record = None
+    for attempt in range(tries):
         record = store.finished_before(recipe)
         if record is None or attempt:
             _carried_out(store, store.enqueue(recipe))
@@ -116,13 +117,14 @@ def _summary(store: Store, recipe: Recipe) -> Summary | None:
 
 def _tried(store: Store, advice: Advice, recipe: Recipe, profile: Figures) -> Outcome | str:
     """What became of an advice, or the sentence with which its run failed."""
-    reference, tried = _summary(store, advice.reference or recipe), _summary(store, advice.recipe)
+    is_timed = advice.promise.measure in ("p50_ms", "throughput_per_s")
+    both = (advice.reference or recipe, advice.recipe)
+    reference, tried = (_summary(store, each, tries=TRIES if is_timed else 1) for each in both)
     if tried is None:
         last = store.runs(digest=advice.recipe.digest, limit=1)[0]
         return last.error or "no result"
     found = outcome(advice.promise, figures_of(reference) if reference else profile, figures_of(tried))
     disturbed = tried.is_disturbed or (reference is not None and reference.is_disturbed)
-    is_timed = advice.promise.measure in ("p50_ms", "throughput_per_s")
     told = f"{found.sentence.rstrip('.')} (disturbed)."
     return replace(found, sentence=told) if disturbed and is_timed else found
 

@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 
 from core.anatomy import Anatomy
-from core.layers import Layer, LayerProfile
-from experiments.module_tree import modules_of
+from core.layers import FUSED, Layer, LayerProfile
+from experiments.module_tree import module_paths, modules_of
 from experiments.profile import ProfileResult
-from experiments.roofline import BOUNDS, placed, rate_of
+from experiments.roofline import BOUNDS, placed_in, rate_of
 
 KINDS = {"compute": "multiplies", "conversion": "converts", "other": "other"}
 CSV = {
     "place": "place",
-    "name": "module",
+    "module": "module",
+    "name": "name in the engine",
     "op": "operation",
     "kind": "does",
     "time_ms": "time (ms)",
@@ -36,15 +37,18 @@ CSV = {
 def layer_table(result: ProfileResult) -> pd.DataFrame:
     """One row a layer in the order of execution, columns as in `CSV`; what is not known is NaN or empty.
 
+    `module` has those that the engine made into one layer or, for an operation without any, the innermost module around
+    it as in `module_paths`; it is empty for an operation of the network itself.
     `macs` and `output_bytes` are of the whole batch. `parameters` are those of the layer's modules before the engine
     rewrote them, each counted once; NaN without an anatomy.
     """
     layers = result.layers.layers
-    bounds = placed(result.layers, result.peaks) if result.peaks else None
+    bounds = placed_in(result)
     total_ms = result.layers.layers_ms
     frame = pd.DataFrame(
         {
             "place": range(1, len(layers) + 1),
+            "module": _modules(result.layers, result.anatomy),
             "name": [layer.name for layer in layers],
             "op": [layer.op for layer in layers],
             "kind": [KINDS[layer.kind] for layer in layers],
@@ -72,10 +76,11 @@ def filtered(
     precisions: Sequence[str] = (),
     bounds: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The rows whose module or operation holds the words, in any case, and that are of one of each; all where empty."""
+    """The rows whose module, name or operation holds the words, in any case, and that are of one of each; all where
+    empty."""
     kept = pd.Series(True, index=frame.index)
     if words := words.strip():
-        kept &= _holds(frame.name, words) | _holds(frame.op, words)
+        kept &= _holds(frame.module, words) | _holds(frame.name, words) | _holds(frame.op, words)
     for column, wanted in (("kind", kinds), ("precision", precisions), ("bound", bounds)):
         if wanted:
             kept &= frame[column].isin(wanted)
@@ -88,6 +93,12 @@ def _holds(texts: pd.Series[str], words: str) -> pd.Series[bool]:
 
 def _shape(layer: Layer) -> str:
     return " × ".join(map(str, layer.output_shape)) if layer.output_shape else ""
+
+
+def _modules(profile: LayerProfile, anatomy: Anatomy | None) -> list[str]:
+    around = module_paths(profile, anatomy)
+    own = modules_of(profile, anatomy)
+    return [FUSED.join(names) or ".".join(path) for names, path in zip(own, around, strict=True)]
 
 
 def _parameters(profile: LayerProfile, anatomy: Anatomy | None) -> pd.Series[float]:

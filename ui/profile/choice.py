@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
 from core.devices import Device
-from experiments.recipe import MeasurementSettings, Recipe
+from experiments.recipe import Recipe
 from experiments.store import RunRecord
 from experiments.study import ProfileStudy
-from runtimes import RUNTIMES, Runtime, with_settings
+from experiments.why_format import listed
+from runtimes import RUNTIMES
 from sample_models import MODELS
 from ui import tables
+from ui.profile.offer import (
+    UNTOUCHED,
+    batches_of,
+    is_untouched,
+    largest_batch,
+    newest_alike,
+    runtimes_on,
+    untouched,
+    variants_of,
+    why_alone,
+    with_batch,
+)
 from ui.state import devices, store
 
 STATE = st.session_state
-UNTOUCHED = ""
-"""Stands for the network as it was loaded, in the place of a run's id."""
-BATCHES = (1, 8, 32, 128)
 USUAL_RUNTIME = "onnxruntime"
-MOST_VARIANTS = 100
-"""Of one model and one way of measuring, the newest."""
-ADDRESS = ("model", "variant", "runtime", "device", "batch")
+ADDRESS = ("model", "variant", "runtime", "device", "batch", "profile")
+"""`profile` is the id of one that is there, and stands alone: the controls lead to any other."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,14 @@ class Choice:
     device: Device
 
 
-def choose() -> Choice:
-    """The row of controls; they begin as the address says, or as they were left."""
-    if "model" not in st.query_params and "variant" not in st.query_params:
+def restore() -> None:
+    """Go to where the page was left, unless the address says where to go."""
+    if not {"model", "variant", "profile"} & set(st.query_params):
         st.query_params.update(STATE.get("profile.address", {}))
+
+
+def choose() -> Choice:
+    """The row of controls; they begin as the address says."""
     model_column, variant_column, runtime_column, *more, batch_column = st.columns(
         [5, 5, 3, *([3] if len(devices()) > 1 else []), 2]
     )
@@ -49,57 +62,76 @@ def choose() -> Choice:
     with more[0] if more else st.empty():
         device = _choose_device(record)
     with runtime_column:
-        recipe = record.recipe if record else _untouched(model, _choose_runtime(device), device)
+        recipe = record.recipe if record else untouched(model, _choose_runtime(device), device)
         if record:
             _draw_fixed("Runtime", RUNTIMES[record.recipe.runtime].title)
     with batch_column:
-        recipe = _with_batch(recipe, _choose_batch(recipe))
+        recipe = with_batch(recipe, _choose_batch(recipe))
     _keep_address(recipe, record)
     return Choice(ProfileStudy(run=record.id if record else ""), recipe, device)
 
 
 def open_profile(record: RunRecord) -> None:
-    """Set every control to a profile that is there."""
+    """Set every control to a profile that is there, or show it alone where the controls cannot be set to it."""
+    _begin_at(address_of(record))
+
+
+def begin_anew(model: str) -> None:
+    """Set every control to the untouched network of a model, or of the first one."""
+    _begin_at({"model": model} if model else {})
+
+
+def _begin_at(address: Mapping[str, str]) -> None:
     for key in [key for key in STATE if str(key).startswith("profile.")]:
         del STATE[key]
-    _set_address(address_of(record))
+    _set_address(address)
 
 
 def address_of(record: RunRecord) -> dict[str, str]:
-    """What leads the page to the network that a study looked at."""
-    return _address(record.recipe, record.study.run if isinstance(record.study, ProfileStudy) else "")
+    """What leads the page to what a study found: its network or, where that cannot be chosen, the profile itself."""
+    if not isinstance(record.study, ProfileStudy):
+        return _address(record.recipe, UNTOUCHED)
+    if why_alone(record, record.study):
+        return {"profile": record.id}
+    variant = newest_alike(record.recipe)
+    return _address(record.recipe, variant.id if variant else UNTOUCHED)
 
 
-def variants_of(model: str) -> list[RunRecord]:
-    """The newest finished run of each variant of a model, however it was measured, the newest first.
-
-    The untouched network is none, unless its engine is set in an unusual way.
-    """
-    ways = [settings for each, settings in store().measured() if each == model]
-    found = [record for way in ways for record in store().variants(model, way, limit=MOST_VARIANTS)]
-    newest_last = sorted((each for each in found if not _is_untouched(each.recipe)), key=lambda each: each.created_at)
-    newest = {_identity(each.recipe): each for each in newest_last}
-    return sorted(newest.values(), key=lambda each: -each.created_at)
-
-
-def why_unprofiled(recipe: Recipe, device: Device) -> str:
-    """Why the engine cannot tell where its time goes; empty where it can, or where that only shows in the attempt."""
-    if recipe.runtime == "aotinductor":
-        return (
-            "AOTInductor's file is one compiled library, which does not say what its kernels take. Choose "
-            "torch.compile, which makes the same kernels, to see a time for each."
-        )
-    if recipe.runtime == "onnxruntime" and device.kind == "cuda":
-        return (
-            "ONNX Runtime's profile of a GPU session holds only the time that launching each kernel took. Choose "
-            "PyTorch or TensorRT to see a time for each layer."
-        )
-    if getattr(recipe.engine, "place", "CPU") != "CPU":
-        return (
-            "What OpenVINO calls its operations beside the CPU is not known to this studio. Choose the CPU as the "
-            "place it runs on to see a time for each layer."
-        )
+def why_lost() -> str:
+    """Why the variant that the address names cannot be profiled; empty where it can, or where it names none."""
+    run_id = st.query_params.get("variant", "")
+    named = store().run(run_id) if run_id else None
+    if run_id and named is None:
+        return f"The run {run_id}, which the address names, is not here; it may have been deleted."
+    if named and not is_untouched(named.recipe) and newest_alike(named.recipe) is None:
+        return f"The run {run_id}, which the address names, is none of the finished ones whose file can be profiled."
     return ""
+
+
+def not_here() -> str:
+    """What the address asks for and no control offers, in a sentence; empty where all of it is offered."""
+    missing = [f"{what} “{wanted[:40]}”" for what, wanted, offered in _asked() if wanted and wanted not in offered]
+    if not missing:
+        return ""
+    return f"The address asks for {listed(missing)}, not to be had here. What the controls say is shown instead."
+
+
+def _asked() -> Iterator[tuple[str, str, Collection[str]]]:
+    """What the address asks for of each kind, empty where it does not, and what is offered with the rest of it."""
+    named = store().run(st.query_params.get("variant", ""))
+    model, device_id, batch = (st.query_params.get(key, "") for key in ("model", "device", "batch"))
+    yield "model", model, MODELS
+    if named and model and named.recipe.model != model:
+        yield "variant", named.id, ()
+        named = None
+    record = newest_alike(named.recipe) if named else None
+    here = {device.id: device for device in devices()}
+    device = here.get(device_id, devices()[0])
+    runtimes = [record.recipe.runtime] if record else runtimes_on(device)
+    yield "runtime", st.query_params.get("runtime", ""), runtimes
+    yield "device", device_id, [record.recipe.device] if record else here
+    recipe = record.recipe if record else untouched(next(iter(MODELS)), _runtime_among(runtimes), device)
+    yield "batch size", batch, [str(size) for size in batches_of(recipe)]
 
 
 def _choose_model() -> str:
@@ -115,22 +147,15 @@ def _choose_variant(model: str) -> RunRecord | None:
     records = variants_of(model)
     by_id = {record.id: record for record in records}
     titles = {UNTOUCHED: "Untouched, FP32", **{each: tables.unique_titles(records)[each] for each in by_id}}
-    wanted = _same_variant(st.query_params.get("variant", ""), records)
+    named = store().run(st.query_params.get("variant", ""))
+    same = newest_alike(named.recipe, records) if named else None
+    wanted = same.id if same else UNTOUCHED
     picked = st.selectbox(
         "Variant", list(titles), list(titles).index(wanted), format_func=titles.__getitem__,
         key=f"profile.variant.{model}",
         help="The untouched network, exported anew, or the file that a finished run left.",
     )  # fmt: skip
     return by_id.get(picked)
-
-
-def _same_variant(run_id: str, records: Sequence[RunRecord]) -> str:
-    """The id of the newest run of the variant that a run made; that of the untouched network where there is none."""
-    named = store().run(run_id) if run_id else None
-    if named is None:
-        return UNTOUCHED
-    identity = _identity(named.recipe)
-    return next((each.id for each in records if _identity(each.recipe) == identity), UNTOUCHED)
 
 
 def _choose_device(record: RunRecord | None) -> Device:
@@ -149,20 +174,23 @@ def _choose_device(record: RunRecord | None) -> Device:
 
 
 def _choose_runtime(device: Device) -> str:
-    here = [key for key in RUNTIMES if _is_here(_as_usual(key, device), device)]
-    wanted = st.query_params.get("runtime", USUAL_RUNTIME)
-    start = here.index(wanted) if wanted in here else here.index(USUAL_RUNTIME) if USUAL_RUNTIME in here else 0
+    here = runtimes_on(device)
+    start = here.index(_runtime_among(here))
     return st.selectbox(
         "Runtime", here, start, format_func=lambda key: RUNTIMES[key].title, key=f"profile.runtime.{device.id}"
     )
 
 
+def _runtime_among(here: Sequence[str]) -> str:
+    """The one that the address asks for, else the usual one, else the first."""
+    return next(each for each in (st.query_params.get("runtime", ""), USUAL_RUNTIME, here[0]) if each in here)
+
+
 def _choose_batch(recipe: Recipe) -> int:
-    """Images at once: the usual numbers and the variant's own, as far as its engine takes them."""
-    own, most = recipe.measurement.batch_size, getattr(recipe.engine, "largest_batch", max(BATCHES))
-    offered = sorted({own, *(size for size in BATCHES if size <= most)})
-    wanted = st.query_params.get("batch", "")
-    start = int(wanted) if wanted.isdecimal() and int(wanted) in offered else own
+    """Images at once."""
+    own, most = recipe.measurement.batch_size, largest_batch(recipe)
+    offered, wanted = batches_of(recipe), st.query_params.get("batch", "")
+    start = int(wanted) if wanted in map(str, offered) else own
     return st.selectbox(
         "Batch size", offered, offered.index(start), key=f"profile.batch.{own}.{most}", help="Images per inference."
     )
@@ -171,35 +199,6 @@ def _choose_batch(recipe: Recipe) -> int:
 def _draw_fixed(title: str, value: str) -> None:
     """What a variant has chosen already."""
     st.selectbox(title, [value], disabled=True, key=f"profile.fixed.{title}.{value}", help="As its run had it.")
-
-
-def _untouched(model: str, runtime: str, device: Device) -> Recipe:
-    engine = _as_usual(runtime, device).settings
-    return Recipe(model=model, runtime=runtime, engine=engine, device=device.id)
-
-
-def _is_untouched(recipe: Recipe) -> bool:
-    usual = {RUNTIMES[recipe.runtime].settings, *(_as_usual(recipe.runtime, each).settings for each in devices())}
-    return not recipe.techniques and recipe.engine in usual
-
-
-def _as_usual(key: str, device: Device) -> Runtime:
-    runtime = RUNTIMES[key]
-    return with_settings(runtime, runtime.settings.usual(device))
-
-
-def _is_here(runtime: Runtime, device: Device) -> bool:
-    return not runtime.settings.builds_ahead and runtime.why_unavailable(device) is None
-
-
-def _with_batch(recipe: Recipe, batch_size: int) -> Recipe:
-    """The same, measured in batches of that size."""
-    return recipe.model_copy(update={"measurement": recipe.measurement.model_copy(update={"batch_size": batch_size})})
-
-
-def _identity(recipe: Recipe) -> str:
-    """What two recipes share exactly when they make the same file and serve it in the same way."""
-    return recipe.model_copy(update={"measurement": MeasurementSettings(threads=recipe.measurement.threads)}).digest
 
 
 def _address(recipe: Recipe, run: str) -> dict[str, str]:

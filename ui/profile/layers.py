@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
+from pandas.api.types import is_numeric_dtype
 
 from core.bundle import precision_title
 from core.layers import FUSED
@@ -18,39 +19,54 @@ from ui.profile.subject import Subject
 BOUND_HELP = (
     "What explains at least half of the layer's time. Compute: its multiply-accumulates at the rate probed in this "
     "profile. Memory: its bytes at the probed bandwidth. Overhead: neither, so launching, too little work, or a poor "
-    "kernel."
+    "kernel. Not told: the engine, or its clock, says too little."
 )
-COLUMNS: dict[str, Any] = {
-    "place": st.column_config.NumberColumn("#", help="In the order of execution.", width=40),
-    "name": st.column_config.TextColumn(
-        "Module", pinned=True, help=f"Several joined by “{FUSED.strip()}” were made into one layer by the engine."
-    ),
-    "op": st.column_config.TextColumn("Operation", help="As the engine calls it."),
-    "kind": st.column_config.TextColumn(
-        "Does", help="Multiplies, converts number format or layout, or something else."
-    ),
-    "time_ms": st.column_config.NumberColumn("Time", format="%.4f ms"),
-    "macs": st.column_config.NumberColumn("MACs", format="%.3f M", help="Multiply-accumulates of the whole batch."),
-    "parameters": st.column_config.NumberColumn(
-        "Parameters", format="localized", help="Of the module before the engine rewrote it."
-    ),
-    "output_bytes": st.column_config.NumberColumn(
-        "Output", format="%.1f KiB", help="What the layer hands on, for the whole batch."
-    ),
-    "output_shape": st.column_config.TextColumn("Shape", help="Of its first output, the batch included."),
-    "precision": st.column_config.TextColumn("Precision", help="That it really executed in."),
-    "macs_per_s": st.column_config.NumberColumn(
-        "Attained", format="%.1f GMAC/s", help="Multiply-accumulates per second."
-    ),
-    "attained": st.column_config.NumberColumn(
-        "Of ceiling", format="percent", help="Its least possible time, by arithmetic or by bytes, over its time."
-    ),
-    "bound": st.column_config.TextColumn("Bound", help=BOUND_HELP),
-}
-HEADER_HEIGHT, ROW_HEIGHT, MOST_ROWS = 34, 31, 18
-"""Pixels of the table's header and rows in the page's font; the rows seen at once."""
-SCALES = {"macs": 1e-6, "output_bytes": 1 / text.KIB, "macs_per_s": 1e-9}
+SCALES = {"share": 100, "macs": 1e-6, "output_bytes": 1 / text.KIB, "macs_per_s": 1e-9, "attained": 100}
 """From the unit of the file to the one on screen."""
+FORMATS = {
+    "time_ms": "%.4f", "share": "%.1f %%", "attained": "%.1f %%", "macs_per_s": "%.1f", "macs": "%.3f",
+    "output_bytes": "%.1f",
+}  # fmt: skip
+TITLES = {
+    "place": "#",
+    "module": "Module",
+    "op": "Operation",
+    "time_ms": "Time (ms)",
+    "share": "Share",
+    "bound": "Bound",
+    "attained": "Of ceiling",
+    "macs_per_s": "GMAC/s",
+    "macs": "MACs (M)",
+    "parameters": "Parameters",
+    "output_bytes": "Output (KiB)",
+    "precision": "Precision",
+    "output_shape": "Shape",
+    "name": "Name in the engine",
+}
+"""Of the columns on screen, in their order: what tells most comes first where not all fit."""
+HELP = {
+    "place": "In the order of execution.",
+    "module": f"Several joined by “{FUSED.strip()}” were made into one layer. An operation without a module of its own "
+    "lies in the innermost module around its neighbours.",
+    "op": "As the engine calls it.",
+    "share": "Of the time of all layers. The bar of the longest is full.",
+    "bound": BOUND_HELP,
+    "attained": "Its least possible time, by arithmetic or by bytes, over its time.",
+    "macs_per_s": "Attained: thousands of millions of multiply-accumulates per second.",
+    "macs": "Millions of multiply-accumulates, of the whole batch.",
+    "parameters": "Of the module before the engine rewrote it.",
+    "precision": "That it really executed in.",
+    "output_bytes": "What the layer hands on, for the whole batch.",
+    "output_shape": "Of its first output, the batch included, in the order in which the engine stores it: some "
+    "operations keep the channels last where their neighbours keep them second.",
+    "name": "What the engine calls a layer that it does not call by its module.",
+}
+NETWORK = "(network)"
+"""Stands for the module of the network's own operations."""
+PADDING, PER_CHARACTER, PER_CAPITAL, BAR, WIDEST = 18, 5.8, 3, 36, 260
+"""Pixels of a cell: beside its text, of a character, more of a capital, of the bar beside a share, and at the most."""
+HEADER_HEIGHT, ROW_HEIGHT, MOST_ROWS = 34, 31, 25
+"""Pixels of the table's header and rows in the page's font; the rows up to which all are seen at once."""
 
 
 def draw(subject: Subject) -> None:
@@ -58,10 +74,9 @@ def draw(subject: Subject) -> None:
     frame = layer_table(subject.result)
     shown = draw_filters(frame)
     table = on_screen(shown)
-    columns = COLUMNS | {"share": share_column(frame)}
     st.dataframe(
-        table, hide_index=True, column_config=columns, height=height_of(table), placeholder="", alt="Layers",
-        key="profile.layers",
+        table, hide_index=True, column_config=columns_of(table, float(100 * frame.share.max())), placeholder="",
+        height=height_of(table), alt="Layers", key="profile.layers",
     )  # fmt: skip
     st.caption(text.escape(totals(frame, shown)))
     if words := parameters_elsewhere(subject, frame):
@@ -88,24 +103,49 @@ def on_screen(frame: pd.DataFrame) -> pd.DataFrame:
     """The table in the units of its columns, without those that say nothing."""
     table = frame.assign(
         **{name: frame[name] * scale for name, scale in SCALES.items()}, precision=frame.precision.map(precision_title)
-    )
+    )[list(TITLES)]
     for name in ("macs", "parameters"):
         table[name] = table[name].where(frame[name] > 0)
+    table = table.assign(name=table.name.where(table.name != table.module, ""))
     empty = [name for name in table if table[name].isna().all() or (table[name] == "").all()]
-    return table.drop(columns=empty)
+    return table.assign(module=table.module.replace("", NETWORK)).drop(
+        columns=[each for each in empty if each != "module"]
+    )
 
 
-def share_column(frame: pd.DataFrame) -> Any:
-    """Bars that are full for the layer that takes longest."""
-    return st.column_config.ProgressColumn(
-        "Share", format="percent", min_value=0, max_value=float(frame.share.max()) or 1.0, color="primary",
-        width="small", help="Of the time of all layers. The bar of the longest is full.",
-    )  # fmt: skip
+def columns_of(table: pd.DataFrame, longest_share: float) -> dict[str, Any]:
+    """Each column with its unit, and wide enough for what is in it; the bar of the longest share, in %, is full."""
+    found: dict[str, Any] = {}
+    for name in map(str, table):
+        title, width, words = TITLES[name], width_of(name, table[name]), HELP.get(name)
+        if name == "share":
+            found[name] = st.column_config.ProgressColumn(
+                title, width=width, help=words, format=FORMATS[name], min_value=0, max_value=longest_share or 1.0,
+                color="primary",
+            )  # fmt: skip
+        elif is_numeric_dtype(table[name]):
+            shape = FORMATS.get(name, "localized")
+            found[name] = st.column_config.NumberColumn(title, width=width, help=words, format=shape)
+        else:
+            found[name] = st.column_config.TextColumn(title, width=width, help=words, pinned=name == "module")
+    return found
 
 
-def height_of(table: pd.DataFrame) -> int:
-    """Pixels: all rows of a short table, some of a long one."""
-    return HEADER_HEIGHT + ROW_HEIGHT * min(MOST_ROWS, max(1, len(table)))
+def width_of(name: str, values: pd.Series[Any]) -> int:
+    """Pixels that the column's title and the longest of its values need."""
+    texts = [TITLES[name], *(FORMATS[name] % each if name in FORMATS else as_text(each) for each in values.dropna())]
+    longest = max(PER_CHARACTER * len(each) + PER_CAPITAL * sum(map(str.isupper, each)) for each in texts)
+    return min(WIDEST, round(PADDING + longest) + (BAR if name == "share" else 0))
+
+
+def as_text(value: Any) -> str:
+    """A whole number with its thousands apart, or a text."""
+    return value if isinstance(value, str) else f"{value:,.0f}"
+
+
+def height_of(table: pd.DataFrame) -> int | Literal["content"]:
+    """All rows of a table that is not long; of a long one some and a half, so that there are more is seen."""
+    return "content" if len(table) <= MOST_ROWS else HEADER_HEIGHT + ROW_HEIGHT * (MOST_ROWS - 5) + ROW_HEIGHT // 2
 
 
 def totals(frame: pd.DataFrame, shown: pd.DataFrame) -> str:
@@ -145,5 +185,4 @@ def draw_downloads(subject: Subject, shown: pd.DataFrame) -> None:
             icon=":material/download:", key="profile.csv", on_click="ignore",
             help="The rows on screen, units in the header.",
         )  # fmt: skip
-        if draw_files := getattr(graph, "draw_downloads", None):
-            draw_files(subject)
+        graph.draw_downloads(subject)

@@ -45,7 +45,7 @@ COLUMNS: dict[str, Any] = {
     "intensity": st.column_config.NumberColumn("Intensity", format="%.2f MAC/byte"),
     "rate": st.column_config.NumberColumn("Attained", format="%.1f GMAC/s"),
     "attained": st.column_config.NumberColumn(
-        "Of ceiling", format="percent", help="The larger least time over the measured one; above 100 % it is faster "
+        "Of ceiling", format="%.1f %%", help="The larger least time over the measured one; above 100 % it is faster "
         "than what was probed."
     ),
     "bound": st.column_config.TextColumn("Bound", help=BOUND_HELP),
@@ -107,7 +107,7 @@ def table_of(found: Sequence[Placed]) -> pd.DataFrame:
             "bytes_ms": each.bytes_ms,
             "intensity": each.intensity,
             "rate": each.macs_per_s / 1e9 if each.macs_per_s else None,
-            "attained": each.attained,
+            "attained": None if each.attained is None else 100 * each.attained,
             "bound": BOUNDS[each.bound],
         }
         for each in sorted(found, key=lambda each: -each.layer.time_ms)

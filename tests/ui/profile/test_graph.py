@@ -5,7 +5,7 @@ from streamlit.testing.v1 import AppTest
 
 from experiments.folders import run_folder
 from experiments.onnx_graph import FILE, OnnxGraphView, OnnxNode
-from experiments.profile_files import TRACE
+from experiments.profile_files import RECORDING, TRACE
 from experiments.recipe import Recipe
 from experiments.store import open_store
 from tests.experiments.profiled import layer_profile, profile_result, profiled
@@ -41,12 +41,14 @@ def test_the_graph_is_drawn_as_asked_with_what_can_be_taken_away(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STUDIO_DATA", str(tmp_path))
-    run_id = profiled(open_store(), Recipe(model="resnet_fmnist"), profile_result(files=(TRACE, FILE)))
+    run_id = profiled(open_store(), Recipe(model="resnet_fmnist"), profile_result(files=(TRACE, RECORDING, FILE)))
     (run_folder(run_id) / FILE).write_text(VIEW.model_dump_json())
     page = AppTest.from_function(a_page, args=(run_id,)).run()
     assert not page.exception
     assert page.get("graphviz_chart")[0].proto.spec.count("[label=") == 5
-    assert f"profiles/{run_id}/trace.json" in page.get("html")[-1].proto.body
+    links = page.get("html")[-1].proto.body
+    assert f"profiles/{run_id}/trace.json" in links
+    assert ">Engine trace</a>" in links
     page.button_group(key="profile.graph.boxes.False").set_value("blocks").run()
     page.button_group(key="profile.graph.depth.4.3").set_value(1).run()
     assert page.get("graphviz_chart")[0].proto.spec.count("[label=") == 4

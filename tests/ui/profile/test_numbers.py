@@ -17,6 +17,7 @@ from experiments.store import Store
 from experiments.trial_grids import Estimate, Trial, trial_grid
 from optimizers import TECHNIQUES
 from tests.experiments.profiled import ANATOMY, module, profile_result, profiled
+from tests.pages.left_behind import finished
 from ui.profile.numbers import cost_in_words, cut_in_words, grid_in_words, hardest, memory_in_words
 
 RECIPE = Recipe(model="resnet_fmnist", runtime="onnxruntime")
@@ -88,10 +89,15 @@ def test_a_grid_is_tried_out_on_the_layer_that_needs_it_most_and_on_any_other(st
 
 def test_a_quantized_variant_has_a_way_to_its_real_grids(store: Store) -> None:
     recipe = RECIPE.model_copy(update={"techniques": (TECHNIQUES["int8"](),)})
-    test = drawn(store, profile_result(precision="int8", anatomy=ANATOMY), recipe=recipe, run="abc")
+    result, run_id = profile_result(precision="int8", anatomy=ANATOMY), finished(store, recipe)
+    test = drawn(store, result, recipe=recipe, run=run_id)
     assert [each.label for each in test.button] == ["See the grids it was given"]
     assert "before it was quantized" in words(test)
     assert not test.selectbox
+    store.delete(run_id)
+    test.run()
+    assert not test.button
+    assert "The run with its grids was deleted" in words(test)
 
 
 def test_without_an_anatomy_the_reason_is_told(store: Store) -> None:
