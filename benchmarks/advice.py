@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.recipes import table
@@ -37,7 +36,10 @@ SUBJECTS = (
 )
 TRIES = 3
 """Of whatever other work disturbed."""
-HEAD = ("model", "profiled in", "advice", "promised", "measured", "", "worth")
+HEAD = ("model", "profiled in", "advice", "promised", "measured", "", "accuracy")
+VERDICTS = {"kept": "kept", "broken": "not kept", "unclear": "unclear"}
+_Tried = tuple[Outcome, tuple[Figures, Figures]]
+"""The verdict on a promise, and what was known before and after."""
 
 
 def main() -> int:
@@ -75,18 +77,24 @@ def _rows(store: Store, subject: str, threads: int, skip: Sequence[str]) -> Iter
             continue
         began = time.monotonic()
         found = _tried(store, advice, recipe, figures_of_profile(result))
-        row = (model, runtime, f"{advice.key}: {advice.title}", *_cells(found), f"{advice.worth:.0%}")
+        row = (model, runtime, f"{advice.key}: {advice.title}", *_cells(found))
         print(" | ".join(row), f"({time.monotonic() - began:.0f} s)", flush=True)
         yield row
 
 
-def _cells(found: Outcome | str) -> tuple[str, str, str]:
-    """Promised, measured, and the verdict."""
+def _cells(found: _Tried | str) -> tuple[str, str, str, str]:
+    """Promised, measured, the verdict, and what became of the accuracy."""
     if isinstance(found, str):
-        return ("", found, "failed")
-    promised, _, measured = found.sentence.partition("; measured: ")
-    value, _, verdict = measured.rstrip(".").rpartition(", ")
-    return (promised.removeprefix("Promised: "), value, verdict)
+        return "", found, "failed", ""
+    judged, both = found
+    promised, _, rest = judged.sentence.partition("; measured: ")
+    accuracies = [f"{each['accuracy'].value:.2%}" for each in both if "accuracy" in each]
+    return (
+        promised.removeprefix("Promised: "),
+        rest.partition(", ")[0],
+        VERDICTS[judged.verdict],
+        " → ".join(accuracies),
+    )
 
 
 def _profiled(store: Store, recipe: Recipe) -> ProfileResult | None:
@@ -115,7 +123,7 @@ def _summary(store: Store, recipe: Recipe, *, tries: int) -> Summary | None:
     return record.summary if record else None
 
 
-def _tried(store: Store, advice: Advice, recipe: Recipe, profile: Figures) -> Outcome | str:
+def _tried(store: Store, advice: Advice, recipe: Recipe, profile: Figures) -> _Tried | str:
     """What became of an advice, or the sentence with which its run failed."""
     is_timed = advice.promise.measure in ("p50_ms", "throughput_per_s")
     both = (advice.reference or recipe, advice.recipe)
@@ -123,10 +131,9 @@ def _tried(store: Store, advice: Advice, recipe: Recipe, profile: Figures) -> Ou
     if tried is None:
         last = store.runs(digest=advice.recipe.digest, limit=1)[0]
         return last.error or "no result"
-    found = outcome(advice.promise, figures_of(reference) if reference else profile, figures_of(tried))
+    before, after = figures_of(reference) if reference else profile, figures_of(tried)
     disturbed = tried.is_disturbed or (reference is not None and reference.is_disturbed)
-    told = f"{found.sentence.rstrip('.')} (disturbed)."
-    return replace(found, sentence=told) if disturbed and is_timed else found
+    return outcome(advice.promise, before, after, is_disturbed=disturbed), (before, after)
 
 
 def _carried_out(store: Store, run_id: str) -> str:
