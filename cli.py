@@ -11,12 +11,12 @@ from typing import get_args
 import pandas as pd
 
 from core.errors import BadInput, StudioError
+from core.folders import data_folder
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Progress
 from experiments.ahead import describe_ahead
 from experiments.ahead_package import build_package_ahead
 from experiments.compare import against_baseline, describe, describe_simulations, simulations, variants
 from experiments.cost import Currency, Price
-from experiments.folders import data_folder
 from experiments.package import Options, artifact_of, build_package
 from experiments.package_texts import unpacking
 from experiments.recipe import Recipe, check, from_yaml, with_references

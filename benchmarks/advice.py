@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.recipes import table
+from core.folders import data_folder
 from experiments.advice import Advice, advise
-from experiments.folders import data_folder
 from experiments.profile import ProfileResult
 from experiments.promise import Figures, Outcome, figures_of, figures_of_profile, outcome
 from experiments.recipe import MeasurementSettings, Recipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from core.data import DataSplits, InputContract
+from core.data import Contract, DataSplits
 from core.devices import Device
 from core.distillation import DistillationReport
 from core.low_rank import LowRankReport
@@ -20,6 +20,10 @@ Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8", "nvfp4", "w8", "w4"]
 """What is multiplied; `w8` and `w4` are weights kept in 8 or 4 bits and multiplied as floats."""
 Family = Literal["cnn", "transformer"]
 Form = Literal["torch", "onnx", "openvino"]
+Task = Literal["images", "text"]
+"""What is classified."""
+Metric = Literal["accuracy", "agreement"]
+"""What counts as right: what a label says or, where there are none, what the untouched network answers."""
 
 
 def precision_title(precision: str) -> str:
@@ -58,6 +62,7 @@ class Situation:
     precision: Precision = "fp32"
     applied: tuple[str, ...] = ()
     """Keys of the techniques applied so far, in order."""
+    task: Task = "images"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +72,7 @@ class ModelBundle:
     key: str
     family: Family
     network: Network
-    contract: InputContract
+    contract: Contract
     data: DataSplits
     precision: Precision = "fp32"
     applied: tuple[str, ...] = ()
@@ -83,6 +88,7 @@ class ModelBundle:
     """Which weights became zero; None where nothing made them so."""
     distillation: DistillationReport | None = None
     """What the student learned; None where there was none."""
+    task: Task = "images"
 
     @property
     def form(self) -> Form:

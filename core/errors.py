@@ -2,6 +2,7 @@
 
     StudioError
     ├── BadInput        a value, file or recipe that cannot be used as given
+    │   └── Refused     an uploaded file that is not taken, often with lines of Python that convert it
     ├── CannotCompose   a technique or runtime that does not fit what comes before it
     ├── Unavailable     a library, device or format that is not here
     ├── NothingDone     a pass that would have changed nothing
@@ -26,6 +27,14 @@ class StudioError(Exception):
 
 class BadInput(StudioError):
     """A value, file or recipe that cannot be used as given."""
+
+
+class Refused(BadInput):
+    """An uploaded file that is not taken; `snippet` are lines of Python that convert it where it was made, or empty."""
+
+    def __init__(self, received: str, *, expected: str = "", action: str = "", snippet: str = "") -> None:
+        super().__init__(received, expected=expected, action=action)
+        self.snippet = snippet
 
 
 class CannotCompose(StudioError):

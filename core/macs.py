@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from core.data import InputContract
+from core.data import Contract
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def count_macs(module: nn.Module, contract: InputContract) -> int:
+def count_macs(module: nn.Module, contract: Contract) -> int:
     """Multiply-accumulates of one image in convolutions, linear layers and attention, by running it once on the CPU."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -20,5 +20,5 @@ def count_macs(module: nn.Module, contract: InputContract) -> int:
     # The counter sees no attention in CPU flash kernels, nor in the fused layers that PyTorch takes without gradients.
     network = copy.deepcopy(module).float().cpu().eval().requires_grad_()
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *contract.shape))
+        network(torch.from_numpy(contract.example(1)))
     return int(counter.get_total_flops()) // 2

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from core.data import InputContract
+from core.data import Contract
 from core.unsupported import naming_the_operator
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ LAYERS_IN_FLOAT = "studio.layers_in_float"
 """Name of a property of quantized models: how many of their layers were left in float on purpose."""
 
 
-def export_onnx(module: nn.Module, contract: InputContract, *, name_layers: bool = False) -> bytes:
+def export_onnx(module: nn.Module, contract: Contract, *, name_layers: bool = False) -> bytes:
     """The serialised graph `input`[batch, C, H, W] -> `logits`[batch, classes], for any batch size.
 
     With `name_layers` every node of `LAYERS` has the name of its module, `blocks.0.mlp.fc1`, and one without weights
@@ -44,7 +44,7 @@ def export_onnx(module: nn.Module, contract: InputContract, *, name_layers: bool
     return content
 
 
-def onnx_program(module: nn.Module, contract: InputContract) -> ONNXProgram:
+def onnx_program(module: nn.Module, contract: Contract) -> ONNXProgram:
     """What `export_onnx` writes, as the exporter returns it: the graph, and the program of torch it was made from.
 
     Raises `RunFailed` with the name of an operator that has no translation.
@@ -52,7 +52,7 @@ def onnx_program(module: nn.Module, contract: InputContract) -> ONNXProgram:
     import torch
 
     network = copy.deepcopy(module).cpu().eval()
-    example = torch.zeros(2, *contract.shape)
+    example = torch.from_numpy(contract.example(2))
     batch = torch.export.Dim("batch", min=1, max=4096)
     untranslated = naming_the_operator(
         "PyTorch's exporter to ONNX", (torch.onnx.OnnxExporterError,), action="Choose PyTorch or torch.compile instead"

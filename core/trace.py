@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from core.data import Floats, InputContract
+from core.data import Contract, Floats, Inputs
 from core.onnx_export import onnx_program
 
 _REDUCED = (torch.float16, torch.bfloat16)
@@ -70,14 +70,14 @@ class Trace:
         found = [layer for value in values for layer in value.layers] or [value.module for value in values]
         return tuple(dict.fromkeys(name for name in found if name))
 
-    def compute(self, name: str, x: Floats) -> Floats:
+    def compute(self, name: str, x: Inputs) -> Floats:
         """The tensor of that name for x[N, C, H, W]: float32, of whatever shape it has."""
         with torch.inference_mode():
             value: Floats = up_to(self._network, self._nodes[name])(torch.from_numpy(x)).numpy()
         return value
 
 
-def onnx_trace(network: nn.Module, contract: InputContract, source: nn.Module | None = None) -> Trace:
+def onnx_trace(network: nn.Module, contract: Contract, source: nn.Module | None = None) -> Trace:
     """The results by the names that they have in the ONNX graph of the network.
 
     Where it is a copy of `source` in 16 bits, between casts, its modules and weights are those of `source`.
@@ -90,12 +90,12 @@ def onnx_trace(network: nn.Module, contract: InputContract, source: nn.Module | 
     return _trace(program.exported_program, kept, logits="logits", source=source)
 
 
-def program_trace(network: nn.Module, contract: InputContract, source: nn.Module | None = None) -> Trace:
+def program_trace(network: nn.Module, contract: Contract, source: nn.Module | None = None) -> Trace:
     """The results by the names that they have in the exported program of the network; `source` as for ONNX."""
     exported = copy.deepcopy(network).cpu().eval()
     batch = torch.export.Dim("batch", min=1)
     with torch.no_grad():
-        program = torch.export.export(exported, (torch.zeros(2, *contract.shape),), dynamic_shapes=({0: batch},))
+        program = torch.export.export(exported, (torch.from_numpy(contract.example(2)),), dynamic_shapes=({0: batch},))
     return _trace(program, None, logits="", source=source)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from core.anatomy import ModuleFacts
 from core.layers import Layer, sum_ms
+from experiments.models import find
 from experiments.module_tree import modules_of
 from experiments.profile import ProfileResult
 from experiments.promise import Figures, Measure, Promise, figures_of_profile, promised
@@ -18,7 +19,6 @@ from experiments.scan import ScanResult
 from experiments.why_format import ms as in_ms
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
-from sample_models import find
 
 Ground = Literal["layers", "roofline", "anatomy", "scan"]
 GROUNDS: Mapping[Ground, str] = {

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from core.errors import Unavailable
+from core.folders import run_folder
 from experiments.ahead import AheadResult
-from experiments.folders import run_folder
 from experiments.package import COMPANIONS, Entry, Package, packed
 from experiments.package_texts import Usage
 from experiments.recipe import to_yaml

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from core.bundle import ModelBundle
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.devices import Device
 from core.divergence import Comparison, Divergence
 from core.errors import RunFailed, Unavailable
@@ -37,7 +37,7 @@ class Probing(Protocol):
     def tensors(self, artifact: Artifact) -> tuple[str, ...]:
         """Names of the intermediate tensors that it can show, in order."""
 
-    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Floats, name: str) -> Floats:
+    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs, name: str) -> Floats:
         """One of them for x[N, C, H, W], computed as when serving."""
 
 

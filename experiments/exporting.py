@@ -6,8 +6,8 @@ from pathlib import Path
 
 from core.bundle import ModelBundle
 from core.devices import Device
+from core.folders import data_folder
 from core.progress import Steps, reported
-from experiments.folders import data_folder
 from runtimes import Aids, Artifact, Runtime
 
 

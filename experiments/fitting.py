@@ -12,10 +12,10 @@ from pydantic.fields import FieldInfo
 from core.bundle import Situation
 from core.devices import Device
 from core.errors import StudioError
+from experiments.models import find
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import Runtime
-from sample_models import contract, find
 
 
 def why_unfit(key: str, model: str, runtime: Runtime, device: Device) -> str | None:
@@ -38,8 +38,8 @@ def why_unfit(key: str, model: str, runtime: Runtime, device: Device) -> str | N
 
 def untouched(model: str, runtime: str, device: Device) -> Situation:
     """The situation before the first technique."""
-    sample = find(model)
-    return Situation(sample.family, sample.dataset.train, len(contract(model).labels), device, runtime)
+    entry = find(model)
+    return Situation(entry.family, entry.train, len(entry.labels), device, runtime, entry.form, task=entry.task)
 
 
 def _refusal(technique: Technique, situation: Situation, runtime: Runtime) -> str | None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import BadInput, Unavailable
+from core.folders import run_folder
 from experiments import serving, triton
-from experiments.folders import run_folder
 from experiments.package_texts import REPOSITORY, Usage, readme, usages
 from experiments.recipe import to_yaml
 from experiments.requirements import requirements_of

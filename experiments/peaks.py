@@ -26,9 +26,9 @@ from core.bundle import ModelBundle, Precision, Situation
 from core.data import DataSplits, InputContract, Split
 from core.devices import Device
 from core.errors import CannotCompose
+from core.folders import data_folder
 from core.layers import Layer
 from core.progress import Progress, Steps, result_of
-from experiments.folders import data_folder
 from optimizers import TECHNIQUES, Context, Technique
 from profiling.machine import conditions
 from runtimes import RUNTIMES, Aids

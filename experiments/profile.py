@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from core.anatomy import Anatomy
 from core.bundle import ModelBundle, Precision
-from core.data import Floats
+from core.data import Inputs
 from core.devices import default_threads, find_device
 from core.errors import BadInput, Unavailable
 from core.layers import LayerProfile
@@ -77,7 +77,7 @@ def run_profile(recipe: Recipe, folder: Path, artifact: Artifact | None) -> Iter
 
     Raises `Unavailable` where the engine cannot tell where its time goes, `BadInput` for a variant without a file.
     """
-    import sample_models
+    from experiments import models
 
     if artifact is None and recipe.techniques:
         raise BadInput(
@@ -86,7 +86,7 @@ def run_profile(recipe: Recipe, folder: Path, artifact: Artifact | None) -> Iter
     check(recipe)
     yield Planned(phases=PHASES)
     yield PhaseStarted(title="Load")
-    bundle = sample_models.load(recipe.model)
+    bundle = models.load(recipe.model)
     served = artifact or (yield from _export(bundle, recipe, folder))
     x = batches_of(bundle.data.test.pixels, bundle.contract)(recipe.measurement.batch_size)
     measured = yield from _measure(recipe, served, x)
@@ -118,7 +118,7 @@ def _anatomy(bundle: ModelBundle) -> Steps[_Measured]:
     return {"anatomy": anatomy}
 
 
-def _measure(recipe: Recipe, served: Artifact, x: Floats) -> Steps[_Measured]:
+def _measure(recipe: Recipe, served: Artifact, x: Inputs) -> Steps[_Measured]:
     """Latency, layers and peaks, one after the other."""
     device, threads = find_device(recipe.device), recipe.measurement.threads or default_threads()
     runtime = recipe.configured_runtime

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.data import Floats
+from core.data import Inputs
 from core.devices import default_threads, find_device
 from core.errors import StudioError
 from core.layers import LayerProfile
@@ -35,7 +35,7 @@ LARGEST_MODEL = 32 * 2**20
 
 
 def write_files(
-    folder: Path, artifact: Artifact, recipe: Recipe, layers: LayerProfile, x: Floats
+    folder: Path, artifact: Artifact, recipe: Recipe, layers: LayerProfile, x: Inputs
 ) -> Steps[tuple[str, ...]]:
     """Write what can be written into a run's folder; the names of the files.
 
@@ -62,9 +62,9 @@ def _failures() -> tuple[type[Exception], ...]:
 def _write_graph(folder: Path, artifact: Artifact, recipe: Recipe, layers: LayerProfile) -> OnnxGraphView | None:
     """The graph of the untouched network, or of the ONNX file that was served; None for a variant in another form."""
     if not recipe.techniques:
-        import sample_models
+        from experiments import models
 
-        model = onnx_graph.exported_with_notes(sample_models.load(recipe.model))
+        model = onnx_graph.exported_with_notes(models.load(recipe.model))
     elif artifact.main_file.suffix == ".onnx":
         import onnx
 
@@ -106,7 +106,7 @@ def _modules(layers: LayerProfile, view: OnnxGraphView | None) -> Iterator[Modul
         yield tuple(found[place].split(".")) if place in found else told
 
 
-def _record(file: Path, artifact: Artifact, recipe: Recipe, x: Floats) -> bool:
+def _record(file: Path, artifact: Artifact, recipe: Recipe, x: Inputs) -> bool:
     return record(
         recipe.configured_runtime, artifact, find_device(recipe.device), threads=_threads(recipe), x=x, file=file,
         title=recipe.title,

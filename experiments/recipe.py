@@ -23,10 +23,10 @@ from core.devices import find_device
 from core.errors import BadInput, CannotCompose, StudioError, Unavailable
 from core.settings import choice, slider
 from experiments.fitting import untouched
+from experiments.models import is_here, offered
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import RUNTIMES, EngineSettings, Runtime, with_settings
-from sample_models import MODELS
 
 GRAPHABLE = ("pytorch", "tensorrt")
 """Runtimes whose inference can be recorded as a CUDA graph; torch.compile replays graphs of its own."""
@@ -212,8 +212,8 @@ def from_yaml(text: str) -> Recipe:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
         raise BadInput("The recipe has " + "; ".join(_explain(error)), action="Correct these fields") from None
-    if recipe.model not in MODELS:
-        raise BadInput(f"The recipe's model is {recipe.model}", expected=" or ".join(MODELS))
+    if not is_here(recipe.model):
+        raise BadInput(f"The recipe's model is {recipe.model}", expected=" or ".join(offered()))
     if recipe.runtime not in RUNTIMES:
         raise BadInput(f"The recipe's runtime is {recipe.runtime}", expected=" or ".join(RUNTIMES))
     return recipe

@@ -22,8 +22,8 @@ import psutil
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
+from core.folders import data_folder
 from core.progress import Telemetry
-from experiments.folders import data_folder
 from experiments.store import AtWork, Store
 from profiling.telemetry import MachineSample, MachineSampler, ProcessWatch, telemetry_of
 

@@ -20,6 +20,7 @@ from experiments.cost import Price
 from experiments.explained import explanations
 from experiments.key_figures import KeyFigure, key_figures
 from experiments.measures import NO_DIFFERENCE
+from experiments.models import find, is_here, title_of
 from experiments.recipe import to_yaml
 from experiments.recommendation import (
     Recommendation,
@@ -33,7 +34,6 @@ from experiments.result import RunResult
 from experiments.savings import CostLine, cost_notes, costs
 from experiments.store import RunRecord
 from profiling.statistics import SIGNIFICANCE, mcnemar_p
-from sample_models import MODELS
 
 PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 COARSE_POINTS = 1.0
@@ -205,16 +205,12 @@ def fewest_images_seen(images: int) -> int:
 
 def default_title(model: str) -> str:
     """What a report on a model's variants is called where its author says nothing."""
-    return f"{_model_title(model)}: smaller and faster variants compared"
-
-
-def _model_title(key: str) -> str:
-    return MODELS[key].title if key in MODELS else key
+    return f"{title_of(model)}: smaller and faster variants compared"
 
 
 def _subject(row: pd.Series[Any]) -> str:
-    data = f" on {MODELS[row.model].dataset.title}" if row.model in MODELS else ""
-    return f"{_model_title(row.model)}{data} · {row.device_name} · batch size {row.batch_size:.0f}"
+    data = f" on {find(row.model).data_title}" if is_here(row.model) else ""
+    return f"{title_of(row.model)}{data} · {row.device_name} · batch size {row.batch_size:.0f}"
 
 
 def _program(results: Mapping[str, RunResult]) -> str:

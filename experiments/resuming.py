@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.folders import data_folder
+from core.folders import data_folder
 
 if TYPE_CHECKING:
     from experiments.store import RunRecord, State

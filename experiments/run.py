@@ -14,11 +14,13 @@ from typing import Any
 
 import sample_models
 from core.bundle import ModelBundle, Precision
-from core.data import Floats
+from core.data import Inputs
 from core.devices import Device, default_threads, find_device
 from core.errors import Unavailable
+from core.folders import data_folder
 from core.macs import count_macs
 from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps, result_of
+from experiments import models
 from experiments.ahead import PHASES_AHEAD, build_ahead
 from experiments.anatomies import PHASE as ANATOMY
 from experiments.anatomies import write_anatomy
@@ -26,7 +28,6 @@ from experiments.companions import write_companions
 from experiments.exporting import exported
 from experiments.fidelity import PHASE as FIDELITY
 from experiments.fidelity import compare_with_source
-from experiments.folders import data_folder
 from experiments.peaks import peaks_for
 from experiments.recipe import MeasurementSettings, Recipe, check, to_yaml
 from experiments.result import RunResult
@@ -89,7 +90,7 @@ def run(recipe: Recipe, folder: Path, *, artifact_of: ArtifactOf | None = None) 
     bench = _Bench(recipe.configured_runtime, device, settings.threads or default_threads())
     yield PhaseStarted(title="Load")
     (folder / "recipe.yaml").write_text(to_yaml(recipe))
-    made = yield from _transform(sample_models.load(recipe.model), recipe, bench, folder, artifact_of)
+    made = yield from _transform(models.load(recipe.model), recipe, bench, folder, artifact_of)
     bundle = made.bundle
     shutil.rmtree(folder / "artifact", ignore_errors=True)
     if recipe.engine.builds_ahead:
@@ -147,7 +148,7 @@ def _transform(
         sample_models.build_student,
         runtime=recipe.runtime,
         serve=None if recipe.engine.builds_ahead else partial(_served, bench=bench, batch_size=batch_size),
-        original=partial(sample_models.load, recipe.model),
+        original=partial(models.load, recipe.model),
         finished=artifact_of
         and partial(_opened, artifact_of=artifact_of, bench=bench, x=_input_of(bundle, batch_size)),
         target=recipe.engine.target(bench.device),
@@ -168,7 +169,7 @@ def _transform(
 class _Served:
     """An opened artifact, for techniques that choose between several."""
 
-    def __init__(self, session: Session, size_bytes: int, x: Floats) -> None:
+    def __init__(self, session: Session, size_bytes: int, x: Inputs) -> None:
         self.size_bytes, self.run, self._session, self._x = size_bytes, session.run, session, x
 
     def p50_ms(self) -> float:
@@ -185,7 +186,7 @@ def _served(bundle: ModelBundle, *, bench: _Bench, batch_size: int) -> Iterator[
 
 
 @contextmanager
-def _opened(digest: str, *, artifact_of: ArtifactOf, bench: _Bench, x: Floats) -> Iterator[_Served]:
+def _opened(digest: str, *, artifact_of: ArtifactOf, bench: _Bench, x: Inputs) -> Iterator[_Served]:
     """Another variant in the runtime it was made for, on this run's device. Raises `Unavailable` where that cannot."""
     artifact = artifact_of(digest)
     runtime = runtime_of(artifact)
@@ -195,7 +196,7 @@ def _opened(digest: str, *, artifact_of: ArtifactOf, bench: _Bench, x: Floats) -
         yield _Served(session, artifact.size_bytes, x)
 
 
-def _input_of(bundle: ModelBundle, batch_size: int) -> Floats:
+def _input_of(bundle: ModelBundle, batch_size: int) -> Inputs:
     """x[N, C, H, W] of test images."""
     return batches_of(bundle.data.test.pixels, bundle.contract)(batch_size)
 
@@ -241,7 +242,7 @@ def _finish_simulated(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, b
     yield Finished(result=result.model_dump(mode="json"))
 
 
-def _profile(artifact: Artifact, x: Floats, bench: _Bench) -> Steps[dict[str, Any]]:
+def _profile(artifact: Artifact, x: Inputs, bench: _Bench) -> Steps[dict[str, Any]]:
     """Where the time goes, and what the device could do, by field of `RunResult`."""
     yield PhaseStarted(title="Layers", timed=True)
     runtime, device = bench.runtime, bench.device
@@ -269,7 +270,7 @@ def _opened_in_fresh_process(artifact: Artifact, bench: _Bench, batch_size: int)
 
 
 def _time(
-    session: Session, batch_of: Callable[[int], Floats], settings: MeasurementSettings, bench: _Bench
+    session: Session, batch_of: Callable[[int], Inputs], settings: MeasurementSettings, bench: _Bench
 ) -> Steps[dict[str, Any]]:
     """Latency, then what else takes the clock, by field of `RunResult`."""
     x, device = batch_of(settings.batch_size), bench.device

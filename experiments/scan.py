@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict
 
 from core.devices import default_threads, find_device
+from core.folders import data_folder
 from core.progress import Event, Finished, PhaseStarted, Planned
 from core.scan import Scan
-from experiments.folders import data_folder
 from experiments.recipe import Recipe
 from experiments.study import ScanStudy
 from profiling.machine import Conditions, conditions
@@ -30,12 +30,12 @@ class ScanResult(BaseModel):
 
 def run_scan(study: ScanStudy, recipe: Recipe) -> Iterator[Event]:
     """Change every layer of the recipe's untouched network alone; the last event is `Finished`."""
-    import sample_models
+    from experiments import models
     from optimizers.scanning import Cache, scan_layers
 
     yield Planned(phases=PHASES)
     yield PhaseStarted(title="Load")
-    bundle = sample_models.load(recipe.model)
+    bundle = models.load(recipe.model)
     device, threads = find_device(recipe.device), recipe.measurement.threads or default_threads()
     yield PhaseStarted(title="Scan")
     cache = Cache(data_folder() / "cache" / "scans")

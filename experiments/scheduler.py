@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from experiments.folders import data_folder, run_folder
+from core.folders import data_folder, run_folder
 from experiments.store import RunRecord, Store
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -28,7 +28,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from core.bundle import Precision
-from core.data import Floats, InputContract
+from core.data import InputContract, Inputs
 from core.devices import Device, find_device
 from core.errors import RunFailed, StudioError
 from profiling.latency import WARMUP_MS, contended_share_between, scheduler_clock
@@ -256,7 +256,7 @@ def _slowed(infer: Callable[[], None], share: float) -> Callable[[], None]:
     return stretched
 
 
-def _inputs(folder: Path, batch_size: int) -> Floats:
+def _inputs(folder: Path, batch_size: int) -> Inputs:
     """x[batch_size, C, H, W] of the images that travel with an artifact, repeated as often as needed."""
     fields = json.loads((folder / "contract.json").read_text())
     contract = InputContract(*fields.pop("shape"), **fields)

@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from core.errors import BadInput
+from core.folders import data_folder
 from core.progress import Event, parse_event
 from experiments.ahead import AheadResult, AheadSummary
 from experiments.duel import Duel, DuelResult
-from experiments.folders import data_folder
 from experiments.profile import ProfileResult
 from experiments.recipe import Recipe
 from experiments.result import RunResult, Summary

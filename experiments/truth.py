@@ -11,12 +11,12 @@ from typing import Literal
 from core.errors import BadInput, CannotCompose, StudioError
 from core.unsupported import operator_in
 from experiments.ahead import AheadResult
+from experiments.models import is_here
 from experiments.recipe import MeasurementSettings, Recipe, baseline_of, check, in_runtime, with_references
 from experiments.result import Summary
 from experiments.store import RunRecord, Store
 from profiling.fidelity import Fidelity
 from runtimes import RUNTIMES
-from sample_models import MODELS
 
 State = Literal[
     "same", "within", "differs", "trained since", "not compared", "built ahead", "running", "queued", "failed",
@@ -253,7 +253,7 @@ def _operator(*messages: str) -> str:
 
 
 def _not_run(title: str, recipe: Recipe) -> Cell:
-    if recipe.model not in MODELS:
+    if not is_here(recipe.model):
         return Cell(title, recipe, "not here", why="This model is not here any more.")
     try:
         check(recipe)

@@ -19,10 +19,10 @@ from filelock import FileLock, Timeout
 
 from core.devices import default_threads, find_device
 from core.errors import BadInput, StudioError
+from core.folders import data_folder, run_folder
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Planned
 from experiments.ahead import AheadResult
 from experiments.duel import PHASES, Duel, DuelResult, run_duel
-from experiments.folders import data_folder, run_folder
 from experiments.package import artifact_of
 from experiments.profile import ProfileResult, run_profile
 from experiments.recorder import Recorder

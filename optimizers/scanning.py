@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 from core.bundle import ModelBundle
-from core.data import InputContract, Split
+from core.data import Contract, Split
 from core.devices import Device
 from core.errors import BadInput, CannotCompose, RunFailed
 from core.progress import Progress, Steps
@@ -193,7 +193,7 @@ class _Subject:
     network: nn.Module
     """On the device and in eval mode."""
     device: str
-    contract: InputContract
+    contract: Contract
     split: Split
     layers: Mapping[str, nn.Module]
     norms: Mapping[str, str]

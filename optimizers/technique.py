@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from core.bundle import ModelBundle, Situation
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.devices import Device
 from core.progress import Steps
 
@@ -30,7 +30,7 @@ class Served(Protocol):
 
     size_bytes: int
 
-    def run(self, x: Floats) -> Floats:
+    def run(self, x: Inputs) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]."""
 
     def p50_ms(self) -> float:

@@ -3,10 +3,10 @@
 import streamlit as st
 
 from core.devices import Device
+from experiments.models import find
 from experiments.recipe import Recipe
 from experiments.store import RunRecord
 from optimizers import TECHNIQUES
-from sample_models import MODELS
 from ui import text
 from ui.live import look_of
 from ui.queue import enqueue
@@ -38,7 +38,7 @@ def draw_start() -> None:
     with st.container(border=True, height="stretch"):
         st.subheader("Start from a sample")
         st.markdown(
-            f"Take the **{MODELS[SAMPLE.model].title}** on {MODELS[SAMPLE.model].dataset.title}, quantize it to INT8 "
+            f"Take the **{find(SAMPLE.model).title}** on {find(SAMPLE.model).data_title}, quantize it to INT8 "
             "for ONNX Runtime, and compare it with the untouched network. The first live numbers come within seconds, "
             "the comparison in a minute or two."
         )

@@ -5,14 +5,14 @@ import streamlit as st
 from core.devices import Device
 from core.errors import BadInput, StudioError
 from experiments.fitting import why_unfit
+from experiments.models import find, is_here, title_of
 from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml, why_refused
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import EXTRAS, RUNTIMES, Runtime, with_settings
-from sample_models import MODELS
 from ui import tables, text
 from ui.queue import enqueue
-from ui.state import devices, open_page, store
+from ui.state import devices, models, open_page, store
 from ui.widgets import controls, takes_variants
 
 REFERENCES_HELP = (
@@ -237,11 +237,11 @@ def ask_name(usual: str) -> str:
 
 def draw_summary(recipe: Recipe) -> None:
     """The recipe in words, one line a step."""
-    model = MODELS[recipe.model]
+    model = find(recipe.model)
     place = next(each for each in devices() if each.id == recipe.device)
     target = text.escape(recipe.engine.target(place).name)
     steps = [
-        f"Start from the **{model.title}** on {model.dataset.title}",
+        f"Start from the **{text.escape(model.title)}** on {text.escape(model.data_title)}",
         *(f"**{text.escape(technique.label())}**" for technique in recipe.techniques),
         f"Export for **{RUNTIMES[recipe.runtime].title}**",
         f"Build for **{target}**; nothing is run or measured here"
@@ -293,13 +293,13 @@ def draw_file(recipe: Recipe) -> None:
 
 if run_id := st.query_params.pop("run", None):
     record = store().run(run_id)
-    if record and record.recipe.model in MODELS:
+    if record and is_here(record.recipe.model):
         open_recipe(record.recipe)
     else:
         st.warning("That run, or its model, is not here any more.", icon=":material/info:")
 if sent := STATE.pop("optimise.open", None):
     open_recipe(sent)
-if st.query_params.get("model") in MODELS:
+if st.query_params.get("model") in models():
     STATE["model"] = st.query_params["model"]
 
 st.title("Optimise")
@@ -312,8 +312,8 @@ with left:
     model_column, device_column = st.columns(2)
     model_column.selectbox(
         "Model",
-        list(MODELS),
-        format_func=lambda key: MODELS[key].title,
+        list(models()),
+        format_func=title_of,
         key="model",
         on_change=show_model_in_address,
         persist_state="session",

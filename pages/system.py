@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from experiments.folders import data_folder
+from core.folders import data_folder
 from runtimes import EXTRAS, RUNTIMES
 from ui import text
 from ui.state import devices, gpu_absence

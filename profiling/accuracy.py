@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from core.data import Floats, InputContract, Split
+from core.data import Contract, Floats, Split
 from core.errors import BadInput, RunFailed
 from core.packed import Packed, PackedField
 from core.progress import Metric, Progress, Steps
@@ -73,9 +73,7 @@ def _only_in(these: Packed, others: Packed) -> NDArray[np.int64]:
     return np.setdiff1d(these.integers, others.integers, assume_unique=True)
 
 
-def measure_accuracy(
-    session: Subject, split: Split, contract: InputContract, *, batch_size: int = 256
-) -> Steps[Accuracy]:
+def measure_accuracy(session: Subject, split: Split, contract: Contract, *, batch_size: int = 256) -> Steps[Accuracy]:
     """Predict every labelled image of the split. Raises `RunFailed` on logits that are not finite."""
     split, batch_size = _labelled(split), min(batch_size, getattr(session, "largest_batch", batch_size))
     logits: list[Floats] = []

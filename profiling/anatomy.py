@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.utils._pytree import tree_leaves
 
 from core.anatomy import Anatomy, ModuleFacts
-from core.data import Floats
+from core.data import Inputs
 from core.histograms import histogram, joined
 from core.progress import Progress, Steps
 from core.quantization import Histogram
@@ -29,7 +29,7 @@ _MOST_MACS = 16_000_000_000
 _KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 
 
-def anatomy_of(network: nn.Module, x: Floats) -> Steps[Anatomy]:
+def anatomy_of(network: nn.Module, x: Inputs) -> Steps[Anatomy]:
     """Modules, memory and histograms of a network in float32 on x[N, C, H, W], on the CPU; it stays as it is.
 
     Large networks see fewer than all images, so that neither time nor memory runs away.

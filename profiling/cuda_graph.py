@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.errors import Unavailable
 from profiling.subject import Graphable, Subject
 
@@ -18,11 +18,11 @@ class Replayed:
     def __init__(self, session: Subject) -> None:
         self._session = session
 
-    def run(self, x: Floats) -> Floats:
+    def run(self, x: Inputs) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W], without a graph."""
         return self._session.run(x)
 
-    def bind(self, x: Floats) -> Callable[[], None]:
+    def bind(self, x: Inputs) -> Callable[[], None]:
         """One replay on x, already in place; returns only when the device has finished."""
         if not isinstance(self._session, Graphable):
             raise Unavailable(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict
 
-from core.data import Floats
+from core.data import Inputs
 from core.devices import Device
 from core.errors import Unavailable
 from core.progress import Metric, Progress, Steps
@@ -98,7 +98,7 @@ class Energy(BaseModel):
         )
 
 
-def measure_energy(session: Subject, x: Floats, device: Device, *, seconds: float = 3.0) -> Steps[Energy | NotMeasured]:
+def measure_energy(session: Subject, x: Inputs, device: Device, *, seconds: float = 3.0) -> Steps[Energy | NotMeasured]:
     """Idle for a second, then repeat inference on x[N, C, H, W] for `seconds`, in six windows.
 
     The power sensor looks only a part of the time on some GPUs, so a single inference tells nothing. What else uses the

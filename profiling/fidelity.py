@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from core.bundle import precision_title
-from core.data import Floats, InputContract, Pixels
+from core.data import Contract, Floats, Stored
 from core.divergence import Divergence
 from core.errors import BadInput
 from core.progress import Progress, Steps
@@ -115,7 +116,7 @@ class Fidelity(BaseModel):
         return f"Not quite the same model: {agrees}, where {precision_title(self.judged_as)} should agree on all."
 
 
-def source_logits(module: nn.Module, pixels: Pixels, contract: InputContract) -> Steps[Floats]:
+def source_logits(module: nn.Module, pixels: Stored, contract: Contract) -> Steps[Floats]:
     """float32 logits[N, classes] of a float network in eager PyTorch on the CPU, which stays as it is."""
     import torch
 
@@ -129,7 +130,7 @@ def source_logits(module: nn.Module, pixels: Pixels, contract: InputContract) ->
     return np.concatenate(parts)
 
 
-def measure_fidelity(session: Subject, expected: Floats, pixels: Pixels, contract: InputContract) -> Steps[Fidelity]:
+def measure_fidelity(session: Subject, expected: Floats, pixels: Stored, contract: Contract) -> Steps[Fidelity]:
     """How the session's logits differ from those expected[N, classes] for the same pixels[N, C, H, W].
 
     Raises `BadInput` where there are no images or not as many logits.
@@ -177,8 +178,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share >= 1e-5 or not share else "less than 0.001 %"
 
 
-def _batch(contract: InputContract) -> int:
-    return max(1, min(_BATCH, _MOST_PIXELS // (contract.channels * contract.height * contract.width)))
+def _batch(contract: Contract) -> int:
+    return max(1, min(_BATCH, _MOST_PIXELS // (math.prod(contract.shape))))
 
 
 def _progress(done: int, total: int, doing: str) -> Progress:

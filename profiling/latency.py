@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from core.data import Floats
+from core.data import Inputs
 from core.packed import Numbers, Packed, PackedField
 from core.progress import Metric, Progress, Steps
 from profiling.statistics import Interval, blocked_quantile_interval, quantile_interval
@@ -113,7 +113,7 @@ class Latency(BaseModel):
         return float(np.quantile(self.samples_ms, quantile)) if self.interval_ms(quantile) else None
 
 
-def measure_latency(session: Subject, x: Floats, *, seconds: float = 3.0) -> Steps[Latency]:
+def measure_latency(session: Subject, x: Inputs, *, seconds: float = 3.0) -> Steps[Latency]:
     """Time calls on x[N, C, H, W] in blocks until their medians agree, for at most `seconds`.
 
     After MLPerf and torch's adaptive_autorange: warm up by time, not by count; time every call; stop on the spread.

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from core.data import Floats
+from core.data import Inputs
 from core.devices import Device
 from profiling.gpu import GpuSampler
 from profiling.subject import Subject
@@ -195,7 +195,7 @@ class MemoryWatch:
             self._peak = max(self._peak, self._process.memory_info().rss)
 
 
-def measure_memory(session: Subject, x: Floats, watch: MemoryWatch) -> Memory:
+def measure_memory(session: Subject, x: Inputs, watch: MemoryWatch) -> Memory:
     """Serve x[N, C, H, W] for a moment, from outside memory and back, and read the watch."""
     end = time.monotonic() + EXERCISE_SECONDS
     session.run(x)

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol, runtime_checkable
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from core.data import Floats
+from core.data import Inputs
 from core.packed import Numbers, Packed, PackedField
 from core.progress import Note, Progress, Steps
 from profiling.latency import contended_share_between, scheduler_clock
@@ -31,7 +31,7 @@ class Concurrent(Protocol):
     def requests(self) -> int:
         """How many it keeps in flight."""
 
-    def flood(self, x: Floats, seconds: float) -> list[tuple[float, float]]:
+    def flood(self, x: Inputs, seconds: float) -> list[tuple[float, float]]:
         """Keep that many requests on x[N, C, H, W] in flight for so long.
 
         For each that was answered, in that order: when, in ms since the start, and how many ms it took.
@@ -85,7 +85,7 @@ class Parallel(BaseModel):
         return float(np.quantile(self.samples_ms, 0.95)) if quantile_interval(self.samples_ms, 0.95) else None
 
 
-def measure_parallel(session: Subject, x: Floats, *, seconds: float = 3.0) -> Steps[Parallel | None]:
+def measure_parallel(session: Subject, x: Inputs, *, seconds: float = 3.0) -> Steps[Parallel | None]:
     """Keep the session busy with x[N, C, H, W] for that long after a warm-up, by requests that overlap.
 
     None where it answers one request after the other, so that there is nothing to tell beyond its latency.

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from core.data import Floats
+from core.data import Inputs
 from core.packed import Packed, PackedField
 from profiling.subject import Staged, Subject
 
@@ -62,7 +62,7 @@ class Stages(BaseModel):
         return self.launch_ms > ENQUEUE_SHARE * self.compute_ms
 
 
-def measure_stages(session: Subject, x: Floats, *, seconds: float = 1.0) -> Stages | None:
+def measure_stages(session: Subject, x: Inputs, *, seconds: float = 1.0) -> Stages | None:
     """Repeat inference on x[N, C, H, W] for `seconds`; None on a CPU, or when the engine does not tell them apart."""
     run = session.stages(x) if isinstance(session, Staged) else None
     if run is None:

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from core.data import Floats, InputContract, Pixels
+from core.data import Contract, Inputs, Stored
 from core.devices import Device
 from core.progress import Metric, Progress, Steps, result_of
 from profiling.gpu import GpuSampler
@@ -75,13 +75,13 @@ class Sweep(BaseModel):
         return max(self.points, key=lambda point: point.throughput_per_s)
 
 
-def batches_of(pixels: Pixels, contract: InputContract) -> Callable[[int], Floats]:
+def batches_of(pixels: Stored, contract: Contract) -> Callable[[int], Inputs]:
     """A function from N to x[N, C, H, W] of the first N images, repeated where there are fewer."""
     return lambda count: contract.prepare(np.resize(pixels[:count], (count, *contract.shape)))
 
 
 def measure_sweep(
-    session: Subject, batch_of: Callable[[int], Floats], device: Device, *, seconds: float = 12.0
+    session: Subject, batch_of: Callable[[int], Inputs], device: Device, *, seconds: float = 12.0
 ) -> Steps[Sweep]:
     """Time batches of 1, 2, 4 ... images from `batch_of`, each briefly, for about `seconds` in all.
 
@@ -134,7 +134,7 @@ class _Room:
         return MemoryWatch(self._device)
 
 
-def _measure_point(session: Subject, x: Floats, room: _Room) -> BatchPoint:
+def _measure_point(session: Subject, x: Inputs, room: _Room) -> BatchPoint:
     with room.watch() as watch:
         for _ in range(2):
             session.run(x)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.bundle import ModelBundle, Precision, Situation
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.devices import Device, find_device
 from core.errors import CannotCompose, Unavailable
 from core.layers import LayerProfile
@@ -78,7 +78,7 @@ class AotInductor:
         module = lowered(bundle.module, bundle.precision)
         if self.settings.layout == "channels_last":
             module = module.to(memory_format=torch.channels_last)
-        example = torch.zeros(2, *bundle.contract.shape)
+        example = torch.from_numpy(bundle.contract.example(2))
         batch = torch.export.Dim("batch", min=1)
         with torch.no_grad():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
@@ -98,7 +98,7 @@ class AotInductor:
         _refuse_foreign(facts_of(artifact.main_file), device)
         return TorchSession(open_package(artifact.main_file, device), torch.device(device.id), threads)
 
-    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
+    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs) -> LayerProfile:
         """Raises `Unavailable`: a compiled library does not tell its kernels apart."""
         raise Unavailable(
             "AOTInductor's file is one compiled library, which does not say what its kernels take",
@@ -109,7 +109,7 @@ class AotInductor:
         """None: a compiled library shows its logits only."""
         return ()
 
-    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Floats, name: str) -> Floats:
+    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs, name: str) -> Floats:
         """Raises `Unavailable`, as there are no tensors to ask for."""
         raise Unavailable(f"AOTInductor's compiled library does not show {name}")
 

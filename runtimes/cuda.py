@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from core.data import Floats
+from core.data import Inputs
 from core.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ WARM_UPS = 3
 Infer = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
-def staged(infer: Infer, x: Floats, device: torch.device) -> Callable[[], tuple[float, float, float, float]]:
+def staged(infer: Infer, x: Inputs, device: torch.device) -> Callable[[], tuple[float, float, float, float]]:
     """One inference on x[N, C, H, W] from pinned memory and back.
 
     Returns ms: to the device, computing and back, each between two CUDA events, and what the host took to launch the
@@ -53,7 +53,7 @@ def staged(infer: Infer, x: Floats, device: torch.device) -> Callable[[], tuple[
     return run
 
 
-def graphed(infer: Infer, x: Floats, device: torch.device) -> Callable[[], None]:
+def graphed(infer: Infer, x: Inputs, device: torch.device) -> Callable[[], None]:
     """One inference on x[N, C, H, W], which lies on the device already, recorded as a CUDA graph and replayed.
 
     After torch's own recipe: warm up on a side stream, record there, replay. Raises `Unavailable` for a network that

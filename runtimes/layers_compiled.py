@@ -17,7 +17,7 @@ import torch
 from torch import fx
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from core.data import Floats
+from core.data import Inputs
 from core.errors import Unavailable
 from core.layers import BITS, Layer, LayerProfile
 from runtimes.layers_pytorch import MOST_TRACED_CALLS, uses_tf32
@@ -45,7 +45,7 @@ _PRECISIONS = {"float": "fp32", "c10::BFloat16": "bf16", "c10::Half": "fp16", "d
 
 
 def profile_compiled(
-    network: fx.GraphModule, device: torch.device, x: Floats, *, fixed: bool = False, mode: str | None = None
+    network: fx.GraphModule, device: torch.device, x: Inputs, *, fixed: bool = False, mode: str | None = None
 ) -> LayerProfile:
     """Each kernel's median on x[N, C, H, W]. Compiles anew, so that generated CPU kernels show in the profile.
 

@@ -24,7 +24,7 @@ from typing import Any
 import onnx
 import onnxruntime
 
-from core.data import Floats
+from core.data import Inputs
 from core.layers import BITS, Layer, LayerKind, LayerProfile, sum_ms
 from runtimes.layers_shared import (
     call_repeatedly,
@@ -63,7 +63,7 @@ _INT8_ACTIVATIONS = 4
 _SUFFIX = "_kernel_time"
 
 
-def profile_onnx(path: Path, *, threads: int, x: Floats, level: str = "ORT_ENABLE_ALL") -> LayerProfile:
+def profile_onnx(path: Path, *, threads: int, x: Inputs, level: str = "ORT_ENABLE_ALL") -> LayerProfile:
     """Each node's typical time over some 100 calls on x[N, C, H, W], on the CPU; profiled and plain calls in turn.
 
     `level` is how far the graph is rewritten, by the name of a `GraphOptimizationLevel`.
@@ -91,7 +91,7 @@ def profile_onnx(path: Path, *, threads: int, x: Floats, level: str = "ORT_ENABL
     return LayerProfile(batch_size=len(x), calls=len(runs), call_ms=call_ms, layers=layers, resolution_ms=0.001)
 
 
-def recorded_calls(path: Path, *, threads: int, x: Floats, level: str, calls: int) -> list[dict[str, Any]]:
+def recorded_calls(path: Path, *, threads: int, x: Inputs, level: str, calls: int) -> list[dict[str, Any]]:
     """The events of the loading and of so many calls, in the order of their beginning, as the engine wrote them."""
     with tempfile.TemporaryDirectory() as folder:
         opened, _ = _open(path, _options(threads, level), x, folder=Path(folder))
@@ -142,7 +142,7 @@ def _options(threads: int, level: str) -> Any:
     return options
 
 
-def _open(path: Path, options: Any, x: Floats, folder: Path | None = None) -> tuple[_Opened, Any]:
+def _open(path: Path, options: Any, x: Inputs, folder: Path | None = None) -> tuple[_Opened, Any]:
     """A session as it serves; with a folder, one that writes its profile and its optimised graph there."""
     if folder:
         options.enable_profiling = True

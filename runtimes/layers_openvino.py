@@ -17,7 +17,7 @@ from typing import Any
 import openvino
 from openvino import passes
 
-from core.data import Floats
+from core.data import Inputs
 from core.layers import FUSED, Layer, LayerKind, LayerProfile
 from runtimes.layers_shared import call_repeatedly, convolution_macs, matmul_macs, module_of, warm_up
 from runtimes.openvino_file import arranged
@@ -31,7 +31,7 @@ _SMALL_WEIGHTS = {"i8": "w8", "u8": "w8", "i4": "w4", "u4": "w4"}
 _FACTS = ("layerType", "primitiveType", "runtimePrecision", "originalLayersNames")
 
 
-def profile_openvino(model: Any, config: Mapping[str, Any], *, x: Floats) -> LayerProfile:
+def profile_openvino(model: Any, config: Mapping[str, Any], *, x: Inputs) -> LayerProfile:
     """Each node's mean over the calmest of three windows of calls on x[N, C, H, W], on the CPU."""
     given = arranged(x, model.input(0))
     calmest = min((_window(model, config, given) for _ in range(WINDOWS)), key=lambda window: window.call_ms)
@@ -69,7 +69,7 @@ class _Window:
     """Whether float activations are rounded to INT8 where they meet weights in few bits."""
 
 
-def _window(model: Any, config: Mapping[str, Any], x: Floats) -> _Window:
+def _window(model: Any, config: Mapping[str, Any], x: Inputs) -> _Window:
     """Calls on x, arranged as the model wants it."""
     compiled = openvino.Core().compile_model(model, "CPU", {**config, "PERF_COUNT": True})
     request = compiled.create_infer_request()
@@ -104,7 +104,7 @@ class _Multiplication:
 class _ModelFile:
     """What is multiplied, by the names of the model's operations; each can be taken once."""
 
-    def __init__(self, model: Any, x: Floats) -> None:
+    def __init__(self, model: Any, x: Inputs) -> None:
         fixed = model.clone()
         fixed.reshape({fixed.input(0): list(x.shape)})
         self._operations = {operation.get_friendly_name(): operation for operation in fixed.get_ordered_ops()}

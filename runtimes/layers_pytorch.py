@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from core.data import Floats
+from core.data import Inputs
 from core.layers import Layer, LayerKind, LayerProfile, sum_ms
 from runtimes.layers_shared import (
     attention_macs,
@@ -54,7 +54,7 @@ _CONVERSIONS = frozenset({"to", "_to_copy", "type_as", "contiguous"})
 _CALL, _LAYER = "profiled call", "layer: "
 
 
-def profile_eager(network: fx.GraphModule, device: torch.device, x: Floats) -> LayerProfile:
+def profile_eager(network: fx.GraphModule, device: torch.device, x: Inputs) -> LayerProfile:
     """Each operation's median on x[N, C, H, W]."""
     with torch.inference_mode():
         bound = torch.tensor(x, device=device)

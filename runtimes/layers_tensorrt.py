@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from core.data import Floats
+from core.data import Inputs
 from core.devices import Device
 from core.layers import FUSED, Layer, LayerKind, LayerProfile, sum_ms
 from runtimes.layers_shared import call_repeatedly, convolution_macs, matmul_macs, warm_up
@@ -33,7 +33,7 @@ _PRECISIONS = {
 _BYTES = {"bf16": 2, "fp16": 2, "fp8": 1, "int8": 1, "fp32": 4}
 
 
-def profile_engine(trt: Any, engine: Any, gpu: Device, x: Floats) -> tuple[LayerProfile, str]:
+def profile_engine(trt: Any, engine: Any, gpu: Device, x: Inputs) -> tuple[LayerProfile, str]:
     """Each layer's median on x[N, C, H, W], and the inspector's own JSON.
 
     The whole call is timed without the profiler, which serialises layers.
@@ -43,7 +43,7 @@ def profile_engine(trt: Any, engine: Any, gpu: Device, x: Floats) -> tuple[Layer
         return _profile(trt, engine, device, x)
 
 
-def _profile(trt: Any, engine: Any, device: torch.device, x: Floats) -> tuple[LayerProfile, str]:
+def _profile(trt: Any, engine: Any, device: torch.device, x: Inputs) -> tuple[LayerProfile, str]:
     context, stream = engine.create_execution_context(), torch.cuda.current_stream(device)
     bound = torch.tensor(x, device=device)
     context.set_input_shape("input", tuple(bound.shape))

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from core.bundle import ModelBundle, OnnxGraph, Situation
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.devices import Device
 from core.errors import CannotCompose, Unavailable
 from core.layers import LayerProfile
@@ -140,7 +140,7 @@ class OnnxRuntime:
         """A session. Raises `Unavailable` where the GPU provider fails to load, `RunFailed` for an unknown operator."""
         return _OnnxSession(_opened(artifact.main_file, artifact, device, threads=threads), device)
 
-    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
+    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs) -> LayerProfile:
         """Each node's time on x[N, C, H, W]. Raises `Unavailable` on a GPU."""
         if device.kind == "cuda":
             raise Unavailable(
@@ -157,7 +157,7 @@ class OnnxRuntime:
 
         return onnx_tensors(artifact.main_file.read_bytes())
 
-    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Floats, name: str) -> Floats:
+    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs, name: str) -> Floats:
         """One of them for x[N, C, H, W], as one more output of the graph."""
         from runtimes.tensors_onnx import probe_onnx
 
@@ -226,12 +226,12 @@ class _OnnxSession:
     def __init__(self, session: Any, device: Device) -> None:
         self._session, self._place = session, (device.kind, device.index)
 
-    def run(self, x: Floats) -> Floats:
+    def run(self, x: Inputs) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]."""
         logits: Floats = self._session.run(["logits"], {"input": x})[0]
         return logits
 
-    def bind(self, x: Floats) -> Callable[[], None]:
+    def bind(self, x: Inputs) -> Callable[[], None]:
         """One inference on x, which lies on the device already; returns once the device has finished."""
         import onnxruntime
 

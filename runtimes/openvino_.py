@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.bundle import ModelBundle, OnnxGraph, OpenVinoModel, Precision, Situation
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.devices import Device
 from core.errors import CannotCompose, Unavailable
 from core.layers import LayerProfile
@@ -180,7 +180,7 @@ class OpenVino:
         session = ThroughputSession if settings.hint == "throughput" else OpenVinoSession
         return session(compile_model(model))
 
-    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
+    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs) -> LayerProfile:
         """Each executed node's time on x[N, C, H, W], in whole microseconds, of one request at a time.
 
         Raises `Unavailable` on an Intel GPU or NPU.
@@ -202,7 +202,7 @@ class OpenVino:
 
         return openvino_tensors(artifact.main_file)
 
-    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Floats, name: str) -> Floats:
+    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs, name: str) -> Floats:
         """One of them for x[N, C, H, W], as one more output of the model."""
         from runtimes.tensors_openvino import probe_openvino
 

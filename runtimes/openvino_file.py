@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import openvino
 
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.errors import BadInput
 from core.unsupported import naming_the_operator
 
@@ -40,7 +40,7 @@ def unsupported_named() -> Any:
     return naming_the_operator("OpenVINO", (RuntimeError,), action="Choose another runtime")
 
 
-def arranged(x: Floats, port: Any) -> Floats:
+def arranged(x: Inputs, port: Any) -> Floats:
     """x[N, C, H, W] as an input wants it: as it is, or as [N, H, W, C], which TFLite files have.
 
     Where both would fit it stays as it is. Raises `BadInput` where neither fits.

@@ -9,7 +9,7 @@ from typing import Any
 
 import openvino
 
-from core.data import Floats
+from core.data import Floats, Inputs
 from runtimes.openvino_file import arranged
 
 Compile = Callable[[Any], Any]
@@ -22,12 +22,12 @@ class OpenVinoSession:
     def __init__(self, compiled: Any) -> None:
         self._model, self._request = compiled, compiled.create_infer_request()
 
-    def run(self, x: Floats) -> Floats:
+    def run(self, x: Inputs) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]."""
         logits: Floats = self._request.infer([arranged(x, self._model.input(0))])[0]
         return logits
 
-    def bind(self, x: Floats) -> Callable[[], None]:
+    def bind(self, x: Inputs) -> Callable[[], None]:
         """One inference on x; returns once it has finished."""
         request, given = self._model.create_infer_request(), arranged(x, self._model.input(0))
         request.set_input_tensor(openvino.Tensor(given, shared_memory=True))
@@ -60,7 +60,7 @@ class ThroughputSession(OpenVinoSession):
         """Requests to keep in flight, as the device advises."""
         return int(self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
-    def flood(self, x: Floats, seconds: float) -> list[tuple[float, float]]:
+    def flood(self, x: Inputs, seconds: float) -> list[tuple[float, float]]:
         """Keep `requests` requests on x[N, C, H, W] in flight for so long.
 
         For each that was answered, in that order: when, in ms since the start, and how many ms it took.
@@ -94,11 +94,11 @@ class FixedShapeSession:
         sides = list(model.input(0).get_partial_shape())[1:]
         self._session((1, *(side.get_length() for side in sides)))
 
-    def run(self, x: Floats) -> Floats:
+    def run(self, x: Inputs) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]."""
         return self._session(arranged(x, self._source.input(0)).shape).run(x)
 
-    def bind(self, x: Floats) -> Callable[[], None]:
+    def bind(self, x: Inputs) -> Callable[[], None]:
         """One inference on x; returns once it has finished."""
         return self._session(arranged(x, self._source.input(0)).shape).bind(x)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.bundle import Form, ModelBundle, Precision, Situation
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.devices import Device
 from core.errors import CannotCompose
 from core.layers import LayerProfile
@@ -100,7 +100,7 @@ class PyTorch:
 
             module = unwrap_tensor_subclass(module)
         beside = _prepare_fours(module, folder) if bundle.sparsity and bundle.sparsity.pattern == "2:4" else ()
-        example = torch.zeros(2, *bundle.contract.shape)
+        example = torch.from_numpy(bundle.contract.example(2))
         batch = torch.export.Dim("batch", min=1)
         with torch.no_grad():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
@@ -135,7 +135,7 @@ class PyTorch:
         compile_now(session, shape, sizes, artifact.precision)
         return session
 
-    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
+    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs) -> LayerProfile:
         """Each operation's time on x[N, C, H, W], or each compiled kernel's, which are then compiled anew."""
         import torch
 
@@ -159,7 +159,7 @@ class PyTorch:
 
         return program_tensors(_program(artifact).module())
 
-    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Floats, name: str) -> Floats:
+    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs, name: str) -> Floats:
         """One of them for x[N, C, H, W]; what comes after it is left out, and the rest compiled anew where it is."""
         import torch
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.data import Floats
+from core.data import Inputs
 from core.devices import Device
 from runtimes.layers_shared import warm_up
 from runtimes.runtime import Artifact, Runtime
@@ -20,7 +20,7 @@ _PRIVATE = ("traceName", "host_name", "trace_id")
 
 
 def record(
-    runtime: Runtime, artifact: Artifact, device: Device, *, threads: int, x: Floats, file: Path, title: str
+    runtime: Runtime, artifact: Artifact, device: Device, *, threads: int, x: Inputs, file: Path, title: str
 ) -> bool:
     """Write what the engine's profiler tells of five calls on x[N, C, H, W], after it has warmed up.
 
@@ -58,7 +58,7 @@ def _recorded_by_torch(infer: Callable[[], None], *, on_gpu: bool) -> dict[str, 
     return {name: value for name, value in content.items() if name not in _PRIVATE}
 
 
-def _recorded_by_onnxruntime(artifact: Artifact, threads: int, x: Floats) -> dict[str, Any]:
+def _recorded_by_onnxruntime(artifact: Artifact, threads: int, x: Inputs) -> dict[str, Any]:
     """Its warm-up is left out, its loading is not."""
     from runtimes.layers_onnxruntime import recorded_calls
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from core.bundle import ModelBundle, Precision, Situation
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.devices import Device
 from core.layers import LayerProfile
 from core.progress import Event
@@ -107,10 +107,10 @@ class Artifact:
 class Session(Protocol):
     """An opened artifact. A context manager: leaving it frees the engine."""
 
-    def run(self, x: Floats) -> Floats:
+    def run(self, x: Inputs) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]."""
 
-    def bind(self, x: Floats) -> Callable[[], None]:
+    def bind(self, x: Inputs) -> Callable[[], None]:
         """One inference on x, already where the engine wants it; returns only when the device has finished."""
 
     def __enter__(self) -> Session: ...
@@ -154,7 +154,7 @@ class Runtime(Protocol):
     def open(self, artifact: Artifact, device: Device, *, threads: int) -> Session:
         """An engine ready to serve; the time this takes is the build time."""
 
-    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
+    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs) -> LayerProfile:
         """Where the time of one inference on x[N, C, H, W] goes, opened as for serving but with the engine's profiler.
 
         Takes a few seconds. Raises `Unavailable` with the reason where the engine cannot tell.
@@ -163,7 +163,7 @@ class Runtime(Protocol):
     def tensors(self, artifact: Artifact) -> tuple[str, ...]:
         """Names of the intermediate results that it can show, in order, as the network's exporter called them."""
 
-    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Floats, name: str) -> Floats:
+    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs, name: str) -> Floats:
         """One of them for x[N, C, H, W], computed as when serving."""
 
     def sample_code(self, artifact: Artifact) -> str:

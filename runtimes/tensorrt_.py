@@ -13,7 +13,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from core.bundle import Form, ModelBundle, Precision, Situation
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.devices import Device, list_devices
 from core.errors import CannotCompose, Unavailable
 from core.formats import why_not_multiplied
@@ -192,10 +192,11 @@ class TensorRt:
 
         Raises `RunFailed` with the operator that the parser refuses, or why the builder made nothing.
         """
-        contract, skips = bundle.contract, bundle.sparsity is not None and bundle.sparsity.pattern == "2:4"
-        shape = contract.channels, contract.height, contract.width
+        skips = bundle.sparsity is not None and bundle.sparsity.pattern == "2:4"
         target = self.settings.target(aids.device or _first_gpu())
-        order = self._order(graph_of(bundle), shape, target, precision=bundle.precision, skips_fours=skips)
+        order = self._order(
+            graph_of(bundle), bundle.contract.shape, target, precision=bundle.precision, skips_fours=skips
+        )
         engine = build_engine(order, aids)
         (folder / _FILE).write_bytes(engine.content)
         if not self.settings.builds_ahead:
@@ -203,7 +204,7 @@ class TensorRt:
         return Artifact(self.key, bundle.precision, folder, (_FILE, write_facts(engine.facts, folder)), self.settings)
 
     def _order(
-        self, onnx: bytes, shape: tuple[int, int, int], target: Device, *, precision: Precision, skips_fours: bool
+        self, onnx: bytes, shape: tuple[int, ...], target: Device, *, precision: Precision, skips_fours: bool
     ) -> Order:
         settings = self.settings
         return Order(
@@ -222,7 +223,7 @@ class TensorRt:
         """A session. Raises `Unavailable` for an engine of another GPU or version."""
         return TensorRtSession(open_engine(artifact, device)[1], device)
 
-    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Floats) -> LayerProfile:
+    def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs) -> LayerProfile:
         """Each layer's time on x[N, C, H, W]; the inspector's own words are left in `engine-layers.json`.
 
         Raises `Unavailable` for an engine of another GPU or version.
@@ -241,7 +242,7 @@ class TensorRt:
         graph = artifact.folder / GRAPH_FILE
         return onnx_tensors(graph.read_bytes()) if graph.exists() else ()
 
-    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Floats, name: str) -> Floats:
+    def probe(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs, name: str) -> Floats:
         """One of them for x[N, C, H, W], from an engine built in the same way with one output more."""
         import torch
 

@@ -22,7 +22,7 @@ class Order:
     """What an engine is built from, for which GPU, and how."""
 
     onnx: bytes
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     """Of one image: C, H, W."""
     target: Device
     """The GPU at hand, or one of a generation that is elsewhere."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.bundle import ModelBundle, OnnxGraph
-from core.data import InputContract
+from core.data import Contract
 from runtimes.onnx_file import onnx_bytes
 from runtimes.tensorrt_module import EXTRA_OF, RTX, module_name
 
@@ -44,7 +44,7 @@ def graph_of(bundle: ModelBundle) -> bytes:
     return onnx_bytes(bundle, bundle.precision)
 
 
-def in_bf16(module: nn.Module, contract: InputContract) -> bytes:
+def in_bf16(module: nn.Module, contract: Contract) -> bytes:
     """The network as a graph that computes in bf16 between float32 ends, by ModelOpt's AutoCast.
 
     Nodes of modules that `core.reduced.in_float32` marked stay in float32. Source:

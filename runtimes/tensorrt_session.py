@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.devices import Device
 from core.errors import BadInput, RunFailed, Unavailable
 from runtimes.cuda import graphed, staged
@@ -53,12 +53,12 @@ class TensorRtSession:
         self.largest_batch: int = engine.get_tensor_profile_shape("input", 0)[2][0]
         """The most images that it takes at once."""
 
-    def run(self, x: Floats) -> Floats:
+    def run(self, x: Inputs) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]. Raises `BadInput` for more images than it takes at once."""
         logits: Floats = self._infer(self._placed(x)).cpu().numpy()
         return logits
 
-    def bind(self, x: Floats) -> Callable[[], None]:
+    def bind(self, x: Inputs) -> Callable[[], None]:
         """One inference on x, which lies on the device already; returns once the device has finished."""
         import torch
 
@@ -70,27 +70,27 @@ class TensorRtSession:
 
         return infer
 
-    def stages(self, x: Floats) -> Callable[[], tuple[float, float, float, float]]:
+    def stages(self, x: Inputs) -> Callable[[], tuple[float, float, float, float]]:
         """ms to the device, computing, back, and launching, of one inference on x."""
         import torch
 
         self._refuse_too_many(x)
         return staged(self._infer, x, torch.device(self._device.id))
 
-    def bind_graph(self, x: Floats) -> Callable[[], None]:
+    def bind_graph(self, x: Inputs) -> Callable[[], None]:
         """Like `bind`, replayed as a CUDA graph; until the session serves another batch size."""
         import torch
 
         self._refuse_too_many(x)
         return graphed(self._infer, x, torch.device(self._device.id))
 
-    def _placed(self, x: Floats) -> torch.Tensor:
+    def _placed(self, x: Inputs) -> torch.Tensor:
         import torch
 
         self._refuse_too_many(x)
         return torch.tensor(x, device=self._device.id)
 
-    def _refuse_too_many(self, x: Floats) -> None:
+    def _refuse_too_many(self, x: Inputs) -> None:
         if len(x) > self.largest_batch:
             raise BadInput(
                 f"a batch of {len(x)} images",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from core.data import Floats
+from core.data import Floats, Inputs
 
 _GRIDS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -24,7 +24,7 @@ def onnx_tensors(content: bytes) -> tuple[str, ...]:
     return tuple(tensor for node in nodes for tensor in node.output if tensor)
 
 
-def probe_onnx(content: bytes, open_session: Callable[[bytes], Any], *, x: Floats, name: str) -> Floats:
+def probe_onnx(content: bytes, open_session: Callable[[bytes], Any], *, x: Inputs, name: str) -> Floats:
     """The tensor for x[N, C, H, W] as float32, from ONNX Runtime.
 
     `open_session` opens a serialised model as for serving. The tensor is an output of the model beside the logits.

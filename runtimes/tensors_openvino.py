@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from core.data import Floats
+from core.data import Floats, Inputs
 from runtimes.openvino_file import read_model
 
 
@@ -20,7 +20,7 @@ def openvino_tensors(path: Path) -> tuple[str, ...]:
     return tuple(name for name, _ in _ports(read_model(path)))
 
 
-def probe_openvino(path: Path, compile_model: Callable[[Any], Any], *, x: Floats, name: str) -> Floats:
+def probe_openvino(path: Path, compile_model: Callable[[Any], Any], *, x: Inputs, name: str) -> Floats:
     """The tensor for x[N, C, H, W] as float32.
 
     `compile_model` compiles a model as for serving. The tensor is an output of the model beside the logits. Of a tensor

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx
 
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.trace import up_to
 
 
@@ -25,7 +25,7 @@ def probe_program(
     network: fx.GraphModule,
     device: torch.device,
     *,
-    x: Floats,
+    x: Inputs,
     name: str,
     prepare: Callable[[fx.GraphModule], Callable[[Tensor], Tensor]] | None = None,
 ) -> Floats:

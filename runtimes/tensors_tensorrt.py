@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.errors import RunFailed, Unavailable
 from runtimes.tensors_onnx import with_output
 
 
 def probe_tensorrt(
-    trt: Any, onnx: bytes, build: Callable[[bytes], bytes], device: torch.device, *, x: Floats, name: str
+    trt: Any, onnx: bytes, build: Callable[[bytes], bytes], device: torch.device, *, x: Inputs, name: str
 ) -> Floats:
     """The tensor for x[N, C, H, W] as float32, on an NVIDIA GPU.
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from core.bundle import Precision
-from core.data import Floats
+from core.data import Floats, Inputs
 from core.errors import Unavailable
 from runtimes.compiling import compiling
 from runtimes.cuda import WARM_UPS, graphed, no_graph_on_cpu, staged
@@ -30,7 +30,7 @@ class TorchSession:
         """`cpu` or `cuda`."""
         return self._device.type
 
-    def run(self, x: Floats) -> Floats:
+    def run(self, x: Inputs) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]."""
         import torch
 
@@ -38,7 +38,7 @@ class TorchSession:
             logits: Floats = self._network(torch.tensor(x, device=self._device)).cpu().numpy()
         return logits
 
-    def bind(self, x: Floats) -> Callable[[], None]:
+    def bind(self, x: Inputs) -> Callable[[], None]:
         """One inference on x, which lies on the device already; returns once the device has finished."""
         import torch
 
@@ -54,11 +54,11 @@ class TorchSession:
 
         return infer
 
-    def stages(self, x: Floats) -> Callable[[], tuple[float, float, float, float]] | None:
+    def stages(self, x: Inputs) -> Callable[[], tuple[float, float, float, float]] | None:
         """ms to the device, computing, back, and launching, of one inference on x; None on a CPU."""
         return staged(self._network, x, self._device) if self._device.type == "cuda" else None
 
-    def bind_graph(self, x: Floats) -> Callable[[], None]:
+    def bind_graph(self, x: Inputs) -> Callable[[], None]:
         """Like `bind`, replayed as a CUDA graph. Raises `Unavailable` on a CPU or for what cannot be recorded."""
         if self._device.type != "cuda":
             raise no_graph_on_cpu()
@@ -105,7 +105,7 @@ class SelfGraphedSession(TorchSession):
 
         super().__init__(infer, device, threads)
 
-    def bind_graph(self, x: Floats) -> Callable[[], None]:
+    def bind_graph(self, x: Inputs) -> Callable[[], None]:
         """Raises `Unavailable`: a graph cannot be recorded while another is replayed."""
         raise Unavailable(
             "This compile mode replays CUDA graphs of its own",
@@ -129,7 +129,7 @@ class FixedShapeSession(TorchSession):
         self._precision: Precision = precision
         self._sizes: set[int] = set()
 
-    def run(self, x: Floats) -> Floats:
+    def run(self, x: Inputs) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]; a smaller batch than one seen is filled up with zeros."""
         import numpy as np
 
@@ -138,7 +138,7 @@ class FixedShapeSession(TorchSession):
         filled = np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)])
         return super().run(filled)[: len(x)]
 
-    def bind(self, x: Floats) -> Callable[[], None]:
+    def bind(self, x: Inputs) -> Callable[[], None]:
         """One inference on x, compiled for."""
         self._get_ready(len(x), x.shape[1:])
         return super().bind(x)

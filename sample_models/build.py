@@ -86,7 +86,7 @@ def compute_card(
         parameter_count=sum(parameter.numel() for parameter in bundle.module.parameters()),
         macs=count_macs(bundle.module, bundle.contract),
         size_bytes=networks.size_bytes(key),
-        correct=count_correct(bundle.module, bundle.data.test, bundle.contract),
+        correct=count_correct(bundle.module, bundle.data.test, registry.contract(key)),
         test_images=len(bundle.data.test),
         epochs=epochs,
         train_images=train_images,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from core.bundle import Family, ModelBundle
 from core.data import InputContract, Pixels, Split
 from core.errors import BadInput
@@ -150,7 +152,7 @@ def sample_images(key: str, count: int) -> tuple[Pixels, tuple[str, ...]]:
     split = _test_images(find(key).dataset, count)
     split.pixels.setflags(write=False)
     labels = contract(key).labels
-    return split.pixels, tuple(labels[target] for target in split.targets)
+    return split.pixels.astype(np.uint8, copy=False), tuple(labels[target] for target in split.targets)
 
 
 def test_split(key: str) -> Split:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from experiments.folders import data_folder
+from core.folders import data_folder
 from experiments.recipe import MeasurementSettings, Recipe, to_yaml
 from experiments.recording import read
 from experiments.store import Store

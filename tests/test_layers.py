@@ -19,6 +19,7 @@ LEVELS = {
     "runtimes": 1,
     "profiling": 1,
     "sample_models": 1,
+    "intake": 1,
     "experiments": 2,
     "ui": 3,
     "pages": 4,

@@ -18,10 +18,10 @@ from core.errors import StudioError
 from core.packed import Numbers
 from experiments.distillation_gain import Gain, gain_of
 from experiments.flips import class_names
+from experiments.models import contract, test_split
 from experiments.store import RunRecord
 from experiments.teaching import Agreement, Answers, agreement_of, entropy_bits, shown_answers, softened
 from profiling.statistics import mcnemar_p
-from sample_models import contract, test_split
 from ui import text
 from ui.agreement_view import draw_agreement
 from ui.figures import distillation as figures

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from experiments.folders import data_folder
+from core.folders import data_folder
 from experiments.profile_files import TAKEN_AWAY
 
 GONE = "There is no such package. Open the Export page of the studio again: it packs it anew."

@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from experiments.every_runtime import Place, in_words, missing, places, table
+from experiments.models import is_here
 from experiments.recipe import Recipe
 from experiments.store import RunRecord
-from sample_models import MODELS
 from ui import tables, text
 from ui.figures.every_runtime import saved_time
 from ui.figures.frame import PLAIN
@@ -52,7 +52,7 @@ COLUMNS: dict[str, Any] = {
 
 def draw_every_runtime(record: RunRecord) -> None:
     """A finished run's techniques in every runtime; nothing for a run without techniques."""
-    if not record.recipe.techniques or record.recipe.model not in MODELS:
+    if not record.recipe.techniques or not is_here(record.recipe.model):
         return
     found = places(record.recipe, lambda recipe: newest(recipe, record))
     frame = table(found)

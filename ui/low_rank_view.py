@@ -9,10 +9,10 @@ import streamlit as st
 from core.errors import StudioError
 from core.low_rank import LowRankReport
 from experiments.low_rank import KEY, energy_curves, layer_table, predicted, recipe_at
+from experiments.models import is_here
 from experiments.recipe import Recipe
 from experiments.store import RunRecord
 from optimizers import TECHNIQUES
-from sample_models import MODELS
 from ui import text
 from ui.figures.frame import PLAIN
 from ui.figures.low_rank import spectra
@@ -149,7 +149,7 @@ def draw_opener(energy: float, record: RunRecord) -> None:
 
 def opened_with(energy: float, record: RunRecord) -> tuple[Recipe | None, str]:
     """The recipe, or None with the reason."""
-    if record.recipe.model not in MODELS:
+    if not is_here(record.recipe.model):
         return None, "The model of this run is not here any more."
     try:
         recipe = recipe_at(record.recipe, energy)

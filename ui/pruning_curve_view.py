@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core.pruning import PruningReport
+from experiments.models import is_here
 from experiments.pruning import (
     STEP,
     Bend,
@@ -22,7 +23,6 @@ from experiments.pruning import (
 from experiments.recipe import baseline_of, why_refused
 from experiments.result import Summary
 from experiments.store import RunRecord
-from sample_models import MODELS
 from ui import tables
 from ui.figures.frame import PLAIN
 from ui.figures.pruning_curves import Curves, curves
@@ -135,7 +135,7 @@ def conditions(report: PruningReport, known: Curves) -> str:
 
 def draw_missing_ratios(record: RunRecord) -> None:
     """The button that queues the ratios of the ladder that nobody has run, and how many are under way."""
-    if record.recipe.model not in MODELS:
+    if not is_here(record.recipe.model):
         return
     missing = {
         ratio: recipe

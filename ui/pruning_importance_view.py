@@ -9,11 +9,11 @@ import streamlit as st
 
 from core.errors import StudioError
 from core.pruning import PruningReport
+from experiments.models import is_here
 from experiments.pruning import KEY, Prediction, at_ratio, predicted, read_off
 from experiments.recipe import Recipe
 from experiments.store import RunRecord
 from optimizers import TECHNIQUES
-from sample_models import MODELS
 from ui import text
 from ui.figures.frame import PLAIN
 from ui.figures.pruning import importances
@@ -133,7 +133,7 @@ def draw_opener(shown: Prediction, ratio: float, alike: bool, record: RunRecord)
 
 def opened_with(shown: Prediction, ratio: float, alike: bool, record: RunRecord) -> tuple[Recipe | None, str]:
     """The recipe, or None with the reason."""
-    if record.recipe.model not in MODELS:
+    if not is_here(record.recipe.model):
         return None, "The model of this run is not here any more."
     if shown.emptied:
         return None, "No network could be cut so."

@@ -7,10 +7,10 @@ import streamlit as st
 
 from core.errors import StudioError
 from core.quantization import FLOAT_BITS, Path, PathPoint
+from experiments.models import is_here
 from experiments.quantization_path import kept_at, point_at, recipe_at
 from experiments.recipe import Recipe
 from experiments.store import RunRecord
-from sample_models import MODELS
 from ui import text
 from ui.figures.frame import PLAIN
 from ui.figures.quantization_path import path_figure
@@ -112,7 +112,7 @@ def other_recipe(path: Path, shown: int, record: RunRecord) -> tuple[Recipe | No
     """The recipe of a point, or None with the reason."""
     if shown == path.chosen:
         return None, "This run is that variant: move the slider to another point."
-    if record.recipe.model not in MODELS:
+    if not is_here(record.recipe.model):
         return None, "The model of this run is not here any more."
     try:
         return recipe_at(record.recipe, path, shown), ""

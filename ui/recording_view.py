@@ -11,10 +11,10 @@ from core.errors import BadInput
 from experiments.ahead import AheadResult
 from experiments.compare import variants
 from experiments.duel import DuelResult
+from experiments.models import is_here
 from experiments.recording import FOLDER, LARGEST_BYTES, Recording, shipped, unpacked
 from experiments.result import RunResult, Summary
 from profiling.energy import Energy
-from sample_models import MODELS
 from ui import tables, text
 from ui.details import draw_details
 from ui.duel_view import draw_verdict
@@ -82,7 +82,7 @@ def draw_recording(name: str) -> None:
 def what_it_lacks(recording: Recording) -> str:
     """A sentence for each thing that whoever opens it would expect and not find; empty where there is none."""
     found = []
-    if recording.recipe.model not in MODELS:
+    if not is_here(recording.recipe.model):
         found.append(f"Its model, {recording.recipe.model}, is not among those of this studio: it cannot be run here.")
     if not recording.events:
         found.append("The run ended before anything happened in it: there is nothing to play.")
@@ -98,7 +98,7 @@ def tape_of(recording: Recording) -> Tape:
 
 def draw_open(recording: Recording) -> None:
     """The button that takes the recipe to the Optimise page, to be run on this machine."""
-    known = recording.recipe.model in MODELS
+    known = is_here(recording.recipe.model)
     if st.button(
         "Run this recipe here", icon=":material/tune:", key="run-here", disabled=not known,
         help="Opens it on the Optimise page, for a device of this machine."

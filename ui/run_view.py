@@ -8,7 +8,7 @@ import time
 
 import streamlit as st
 
-from experiments.folders import data_folder
+from core.folders import data_folder
 from experiments.recording import ENDING, packed, record_run
 from experiments.resuming import can_resume
 from experiments.store import RunRecord

@@ -9,8 +9,10 @@ from typing import NoReturn
 
 import streamlit as st
 
+from core.catalogue import ModelEntry
 from core.devices import Device, list_devices, why_no_gpu
-from experiments.folders import data_folder
+from core.folders import data_folder
+from experiments.models import offered
 from experiments.store import RunRecord, Store, open_store
 from ui.theme import INK_DARK, INK_LIGHT, colour_of
 
@@ -25,6 +27,16 @@ def store() -> Store:
 @st.cache_resource(show_spinner=False)
 def _store_at(place: str) -> Store:
     return open_store()
+
+
+def owner() -> str:
+    """Who is looking; empty where nobody has to say who they are."""
+    return ""
+
+
+def models() -> dict[str, ModelEntry]:
+    """The models that whoever is looking may use, by key."""
+    return offered(owner())
 
 
 @st.cache_data(ttl=60, show_spinner=False)

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from core.bundle import precision_title
+from experiments.models import title_of
 from experiments.result import RunResult
 from experiments.store import RunRecord
 from runtimes import RUNTIMES
-from sample_models import MODELS
 from ui import text
 from ui.live import duration
 
@@ -46,7 +46,7 @@ def _history_row(record: RunRecord) -> dict[str, Any]:
 
 def model_title(key: str) -> str:
     """How a model is called on screen; its key where it is not one of ours any more."""
-    return MODELS[key].title if key in MODELS else key
+    return title_of(key)
 
 
 def with_unique_titles(frame: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch_pruning import ops
 
 from core.bundle import ModelBundle
-from core.data import InputContract
+from core.data import Contract
 from core.errors import BadInput
 from optimizers.pruning.channel_graph import LAYERS
 from optimizers.pruning.importances import Importance, importance_of
@@ -121,7 +121,7 @@ def rank(network: nn.Module, bundle: ModelBundle, cut: Cut) -> Ranking:
     return Ranking(joined, graph.why_kept(joined))
 
 
-def narrowed(network: nn.Module, contract: InputContract, cut: Cut, gone: Mapping[str, Indices]) -> nn.Module:
+def narrowed(network: nn.Module, contract: Contract, cut: Cut, gone: Mapping[str, Indices]) -> nn.Module:
     """A copy of the network on the CPU without the channels that `gone` names for leading layers of its groups."""
     graph = _Graph(copy.deepcopy(network).cpu().eval(), contract, cut)
     graph.remove(gone)
@@ -137,8 +137,8 @@ def widths(network: nn.Module) -> dict[str, int]:
 class _Graph:
     """What can go from one network, which it may change."""
 
-    def __init__(self, network: nn.Module, contract: InputContract, cut: Cut) -> None:
-        self.network, self.cut, x = network, cut, torch.zeros(1, *contract.shape)
+    def __init__(self, network: nn.Module, contract: Contract, cut: Cut) -> None:
+        self.network, self.cut, x = network, cut, torch.from_numpy(contract.example(1))
         self.structure = structure_of(network, x, whole_heads=cut.attention == "heads")
         self.graph = self.structure.graph
         self.names = {module: name for name, module in network.named_modules()}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from core.bundle import ModelBundle
-from core.data import Floats, Labels, Split
+from core.data import Inputs, Labels, Split
 from optimizers.pruning.norms import renewed
 from optimizers.state import on_device, torch_state
 from optimizers.technique import Context
@@ -45,7 +45,7 @@ class Judge:
             back: nn.Module = found.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
             return back
 
-    def _answers(self, network: nn.Module, x: Floats) -> Labels:
+    def _answers(self, network: nn.Module, x: Inputs) -> Labels:
         logits: Tensor = network(torch.from_numpy(x).to(self._context.device.id))
         answers: Labels = logits.argmax(1).cpu().numpy()
         return answers

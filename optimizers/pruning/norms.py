@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from core.data import Floats
+from core.data import Inputs
 
 _BATCH = 250
 
 
-def renewed(network: nn.Module, x: Floats) -> nn.Module:
+def renewed(network: nn.Module, x: Inputs) -> nn.Module:
     """A copy in eval mode whose BatchNorm layers hold the means and variances that x[N, C, H, W] gives them now.
 
     After a cut the layers behind see other sums than those whose statistics were stored; no weight changes: Li et al.

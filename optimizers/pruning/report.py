@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.bundle import ModelBundle
-from core.data import InputContract
+from core.data import Contract
 from core.macs import count_macs
 from core.packed import Packed
 from core.pruning import ChannelGroup, InputPart, PrunedLayer, PruningReport
@@ -79,7 +79,7 @@ def report_of(
     )
 
 
-def counts(network: nn.Module, contract: InputContract) -> dict[str, Count]:
+def counts(network: nn.Module, contract: Contract) -> dict[str, Count]:
     """The layers by name in the order of execution, and the modules that multiply beside their layers: attention."""
     network = copy.deepcopy(network).cpu().eval().requires_grad_()
     order: dict[str, nn.Module] = {}
@@ -93,10 +93,10 @@ def counts(network: nn.Module, contract: InputContract) -> dict[str, Count]:
     }
 
 
-def _own_macs(network: nn.Module, contract: InputContract) -> dict[str, int]:
+def _own_macs(network: nn.Module, contract: Contract) -> dict[str, int]:
     """Multiply-accumulates of one image by module, those of modules inside it left out."""
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *contract.shape))
+        network(torch.from_numpy(contract.example(1)))
     found = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items() if name != "Global"}
     own = dict(found)
     for name, macs in found.items():

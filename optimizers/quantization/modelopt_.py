@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from core.bundle import OnnxGraph
-from core.data import Floats
+from core.data import Inputs
 from core.progress import Progress, Steps
 from optimizers.quantization.quantizer import Bits, Method, Quantized, Source, StaticGrid
 
@@ -68,7 +68,7 @@ class ModelOpt:
 class ModelOptObserved:
     """The graph and the scales of what was seen."""
 
-    def __init__(self, rounding: Rounding, x: Floats, scales: Mapping[str, float]) -> None:
+    def __init__(self, rounding: Rounding, x: Inputs, scales: Mapping[str, float]) -> None:
         self._rounding, self._x, self._scales = rounding, x, dict(scales)
 
     def quantize(self, bits: Bits) -> Quantized:
@@ -84,5 +84,5 @@ class ModelOptObserved:
         return Quantized(OnnxGraph(model.SerializeToString()), self._rounding.number_format, grids)
 
 
-def _batches(x: Floats) -> list[Floats]:
+def _batches(x: Inputs) -> list[Inputs]:
     return [x[start : start + _BATCH] for start in range(0, len(x), _BATCH)]

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 
-from core.data import Floats
+from core.data import Inputs
 from core.onnx_export import LAYERS
 from optimizers.quantization.minifloat import e4m3
 from optimizers.quantization.modelopt_alone import alone
@@ -41,7 +41,7 @@ class Rounding:
     method: str
     rest: Rest
 
-    def observed(self, batches: list[Floats], bits: Bits) -> dict[str, float]:
+    def observed(self, batches: list[Inputs], bits: Bits) -> dict[str, float]:
         """The scale of every rounded activation, by the name of its node, after looking at the batches."""
         graph = self._modelopt(batches, bits, rest="fp32").graph
         values = _initializers(graph)
@@ -50,7 +50,7 @@ class Rounding:
         return {node.name: factor * float(_array(values, node.input[1])) for node in nodes}
 
     def rounded(
-        self, batches: list[Floats], bits: Bits, scales: Mapping[str, float]
+        self, batches: list[Inputs], bits: Bits, scales: Mapping[str, float]
     ) -> tuple[onnx.ModelProto, list[str]]:
         """The graph with the layers of `bits` rounded on these scales, and the nodes that have none among them."""
         model = self._modelopt(batches, bits, rest=self.rest)
@@ -106,7 +106,7 @@ class Rounding:
                 return float(largest[channel] / TOP[self.number_format] / written[channel])
         return 1.0
 
-    def _modelopt(self, batches: list[Floats], bits: Bits, *, rest: Rest) -> onnx.ModelProto:
+    def _modelopt(self, batches: list[Inputs], bits: Bits, *, rest: Rest) -> onnx.ModelProto:
         """The graph with QuantizeLinear and DequantizeLinear in it, also around weights, which are floats still."""
         target = self.path.with_name("rounded.onnx")
         with alone():
@@ -144,17 +144,17 @@ class Rounding:
 class _Reader:
     """Gives the batches to ModelOpt, which wants to see the first one apart."""
 
-    def __init__(self, batches: list[Floats]) -> None:
+    def __init__(self, batches: list[Inputs]) -> None:
         self._batches = batches
         self.rewind()
 
     def rewind(self) -> None:
         self._rest = iter(self._batches)
 
-    def get_first(self) -> dict[str, Floats]:
+    def get_first(self) -> dict[str, Inputs]:
         return {"input": self._batches[0]}
 
-    def get_next(self) -> dict[str, Floats] | None:
+    def get_next(self) -> dict[str, Inputs] | None:
         x = next(self._rest, None)
         return None if x is None else {"input": x}
 

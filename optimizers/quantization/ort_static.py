@@ -20,7 +20,7 @@ from onnxruntime.quantization.registry import QDQRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from core.bundle import Family, OnnxGraph
-from core.data import Floats
+from core.data import Inputs
 from core.onnx_export import LAYERS, LAYERS_IN_FLOAT, export_onnx
 from core.progress import Progress, Steps
 from optimizers.quantization.clipping import least_error_range
@@ -87,7 +87,7 @@ def _operators(family: Family) -> tuple[str, ...]:
     return LAYERS if family == "transformer" else tuple(QDQRegistry)
 
 
-def _ranges(path: Path, x: Floats, grid: StaticGrid, operators: Collection[str]) -> Steps[TensorsData]:
+def _ranges(path: Path, x: Inputs, grid: StaticGrid, operators: Collection[str]) -> Steps[TensorsData]:
     method, options = _METHODS[grid.method]
     augmented = str(path.with_name("observed.onnx"))
     with _quiet():
@@ -201,10 +201,10 @@ def _out_of_reach(graph: onnx.GraphProto, operators: Collection[str], kept: Coll
 class _Once(CalibrationDataReader):  # type: ignore[misc]
     """Gives one batch, then nothing."""
 
-    def __init__(self, x: Floats) -> None:
+    def __init__(self, x: Inputs) -> None:
         self._batches = iter([{"input": x}])
 
-    def get_next(self) -> dict[str, Floats] | None:
+    def get_next(self) -> dict[str, Inputs] | None:
         return next(self._batches, None)
 
 

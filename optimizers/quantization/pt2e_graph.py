@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from core.data import Floats
+from core.data import Inputs
 from core.torchao_import import import_x86_quantizer, quiet
 from optimizers.quantization.clipping import least_error_range
 from optimizers.quantization.quantizer import Bits, LayerGrid, Method, Quantized, Source, StaticGrid, TensorGrid
@@ -65,7 +65,7 @@ class Calibration:
         self._prepared = self._prepare(kept=())
         self._seen: dict[str, nn.Module] = {}
 
-    def observe(self, x: Floats) -> None:
+    def observe(self, x: Inputs) -> None:
         """Look at what flows through for the images x[N, C, H, W]."""
         with torch.inference_mode():
             self._prepared(torch.from_numpy(x))
@@ -109,7 +109,7 @@ class Calibration:
 
 def _exported(source: Source) -> fx.GraphModule:
     """The graph of PyTorch's operations, for any batch size. In strict mode older versions tell operations apart."""
-    example = (torch.zeros(2, *source.contract.shape),)
+    example = (torch.from_numpy(source.contract.example(2)),)
     settings: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim("batch", min=1)},)}
     with quiet(), torch.no_grad():
         try:

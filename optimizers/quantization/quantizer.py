@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle import Family, Network, Precision
-from core.data import Floats, InputContract
+from core.data import Contract, Inputs
 from core.progress import Steps
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Source:
     """On the CPU, in eval mode, BatchNorm folded into convolutions where it could be."""
     layers: tuple[str, ...]
     """Names of the modules with weights to quantize (convolutions and linear layers), in the order of execution."""
-    contract: InputContract
-    x: Floats
+    contract: Contract
+    x: Inputs
     """Calibration images [N, C, H, W], normalised."""
     family: Family
     folder: Path

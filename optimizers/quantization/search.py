@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle import ModelBundle
-from core.data import Floats, Split
+from core.data import Inputs, Split
 from core.progress import Metric, Progress, Steps
 from core.quantization import FLOAT_BITS, Path, PathPoint, Upgrade
 from optimizers.quantization.quantizer import Bits, Observed, Source
@@ -31,7 +31,7 @@ _BATCH = 250
 class Judge:
     """Calibration images and what the float network answers to them."""
 
-    x: Floats
+    x: Inputs
     split: Split
     """The same images with their labels, if they have any."""
     answers: Classes
@@ -88,7 +88,7 @@ def bits_after(order: Sequence[Upgrade], count: int, *, start: Bits) -> dict[str
     return {layer: width for layer, width in bits.items() if width < FLOAT_BITS}
 
 
-def served_answers(served: Served, x: Floats) -> Classes:
+def served_answers(served: Served, x: Inputs) -> Classes:
     """int64 [N]: the class that the engine answers to each of x[N, C, H, W]."""
     parts = [served.run(x[start : start + _BATCH]).argmax(1) for start in range(0, len(x), _BATCH)]
     return np.concatenate(parts).astype(np.int64)

@@ -27,7 +27,7 @@ def built(key: str, bundle: ModelBundle, context: Context, *, batch_size: int) -
     with torch_state(context):
         network = context.build_network(key)
         if key.startswith("torchvision:"):
-            network = adapted(network, channels=bundle.contract.channels, classes=len(bundle.contract.labels))
+            network = adapted(network, channels=bundle.contract.shape[0], classes=len(bundle.contract.labels))
     _require_fit(network, bundle, key.rpartition(":")[2], batch_size)
     return network
 
@@ -103,8 +103,8 @@ def _require_fit(student: nn.Module, bundle: ModelBundle, name: str, batch_size:
     wanted, reason, tried = (1, len(bundle.contract.labels)), "", copy.deepcopy(student)
     try:
         with torch.no_grad(), torch.random.fork_rng():
-            tried.train()(torch.zeros(min(batch_size, 2), *bundle.contract.shape))
-            shape = tuple(tried.eval()(torch.zeros(1, *bundle.contract.shape)).shape)
+            tried.train()(torch.from_numpy(bundle.contract.example(min(batch_size, 2))))
+            shape = tuple(tried.eval()(torch.from_numpy(bundle.contract.example(1))).shape)
     except (RuntimeError, AssertionError, ValueError) as error:  # what networks raise for images of another size
         shape, reason = (), f": {str(error).splitlines()[0]}" if str(error) else ""
     if shape != wanted:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from core.data import InputContract, Split
+from core.data import Contract, InputContract, Split
 from optimizers.training.settings import Augmentation
 
 PAD = 2
@@ -39,7 +39,8 @@ class Batch:
 class TrainingImages:
     """A split held on a device as it is stored."""
 
-    def __init__(self, split: Split, contract: InputContract, device: torch.device) -> None:
+    def __init__(self, split: Split, contract: Contract, device: torch.device) -> None:
+        assert isinstance(contract, InputContract), "texts are no images"
         self.pixels = torch.tensor(split.pixels, device=device)
         self.targets = torch.tensor(split.targets, device=device)
         self.mean, self.std = (

@@ -14,8 +14,8 @@ from packaging.requirements import Requirement
 
 import sample_models
 from core.devices import find_device
+from core.folders import run_folder
 from experiments.companions import write_companions
-from experiments.folders import run_folder
 from experiments.package import Options, Package, build_package
 from experiments.recipe import Recipe
 from experiments.result import RunResult

@@ -15,10 +15,10 @@ from core.bundle import ModelBundle, OnnxGraph
 from core.compatibility import Compatibility, OperatorSupport
 from core.devices import Device
 from core.errors import CannotCompose, Unavailable
+from core.folders import run_folder
 from core.progress import Finished, PhaseStarted
 from experiments.ahead import PHASES_AHEAD, AheadResult, build_ahead, describe_ahead
 from experiments.ahead_package import artifact_ahead, build_package_ahead
-from experiments.folders import run_folder
 from experiments.recipe import MeasurementSettings, Recipe, check
 from experiments.store import RunRecord, Store
 from runtimes.onnx_file import onnx_bytes

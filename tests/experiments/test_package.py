@@ -15,7 +15,7 @@ import pytest
 from core.data import InputContract
 from core.devices import find_device
 from core.errors import BadInput, Unavailable
-from experiments.folders import run_folder
+from core.folders import run_folder
 from experiments.package import Options, build_package
 from experiments.recipe import Recipe, from_yaml
 from experiments.store import RunRecord, Store

@@ -17,9 +17,9 @@ import sample_models
 from core.bundle import ModelBundle
 from core.data import DataSplits
 from core.errors import BadInput, Unavailable
+from core.folders import run_folder
 from core.progress import Event, Finished, Note, PhaseStarted, Planned, Progress, Steps
 from experiments.duel import Duel
-from experiments.folders import run_folder
 from experiments.recipe import MeasurementSettings, Recipe
 from experiments.resuming import RESUMABLE, can_resume, checkpoints
 from experiments.run import run

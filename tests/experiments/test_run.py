@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 
 import sample_models
+from core.folders import run_folder
 from core.progress import Finished, Metric, PhaseStarted, Planned, Progress
 from experiments.anatomies import anatomy_of_run
-from experiments.folders import run_folder
 from experiments.package import build_package
 from experiments.recipe import MeasurementSettings, Recipe, from_yaml
 from experiments.result import RunResult

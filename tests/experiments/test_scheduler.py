@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from core.folders import run_folder
 from experiments.duel import Duel
-from experiments.folders import run_folder
 from experiments.recipe import Recipe
 from experiments.scheduler import Scheduler
 from experiments.store import Store

@@ -8,8 +8,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from core.folders import data_folder
 from core.progress import Metric, Note, PhaseStarted
-from experiments.folders import data_folder
 from experiments.recipe import MeasurementSettings, Recipe
 from experiments.store import Store
 from tests.pages.left_behind import finished, measured

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from core.folders import run_folder
 from core.progress import Event, Finished, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
-from experiments.folders import run_folder
 from experiments.recipe import Recipe
 from experiments.result import RunResult
 from experiments.store import Store

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-from experiments.folders import run_folder
+from core.folders import run_folder
 from experiments.recipe import Recipe, from_yaml
 from experiments.store import Store
 from optimizers import TECHNIQUES

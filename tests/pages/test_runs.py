@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.folders import run_folder
 from core.progress import PhaseStarted, Progress
-from experiments.folders import run_folder
 from experiments.recipe import Recipe, from_yaml
 from experiments.store import Store
 from optimizers import TECHNIQUES

@@ -12,7 +12,7 @@ from packaging.version import Version
 from streamlit.testing.v1 import AppTest
 
 from core.devices import Device
-from experiments.folders import data_folder
+from core.folders import data_folder
 from experiments.libraries import LIBRARIES
 from experiments.package_index import Offer
 from experiments.store import Store

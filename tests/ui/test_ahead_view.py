@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from core.compatibility import Compatibility, OperatorSupport
 from core.devices import find_device
+from core.folders import run_folder
 from experiments.ahead import AheadResult
-from experiments.folders import run_folder
 from experiments.recipe import Recipe
 from experiments.store import Store
 from profiling.machine import conditions

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from experiments.flips import class_accuracy, class_changes
-from sample_models import contract
+from experiments.models import contract
 from ui import tables, text
 from ui.comparison.case import Case
 from ui.comparison.selection import Selection

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.flips import Answers, Flips, class_names
+from experiments.models import contract, test_split
 from experiments.result import RunResult
 from experiments.store import RunRecord
-from sample_models import contract, test_split
 from ui.comparison.selection import Selection
 
 

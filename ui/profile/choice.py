@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core.devices import Device
+from experiments.models import FALLBACK
 from experiments.recipe import Recipe
 from experiments.store import RunRecord
 from experiments.study import ProfileStudy
 from experiments.why_format import listed
 from runtimes import RUNTIMES
-from sample_models import MODELS
 from ui import tables
 from ui.profile.offer import (
     UNTOUCHED,
@@ -28,6 +28,7 @@ from ui.profile.offer import (
     with_batch,
 )
 from ui.state import devices, store
+from ui.state import models as offered_models
 
 STATE = st.session_state
 USUAL_RUNTIME = "onnxruntime"
@@ -120,7 +121,7 @@ def _asked() -> Iterator[tuple[str, str, Collection[str]]]:
     """What the address asks for of each kind, empty where it does not, and what is offered with the rest of it."""
     named = store().run(st.query_params.get("variant", ""))
     model, device_id, batch = (st.query_params.get(key, "") for key in ("model", "device", "batch"))
-    yield "model", model, MODELS
+    yield "model", model, offered_models()
     if named and model and named.recipe.model != model:
         yield "variant", named.id, ()
         named = None
@@ -130,12 +131,12 @@ def _asked() -> Iterator[tuple[str, str, Collection[str]]]:
     runtimes = [record.recipe.runtime] if record else runtimes_on(device)
     yield "runtime", st.query_params.get("runtime", ""), runtimes
     yield "device", device_id, [record.recipe.device] if record else here
-    recipe = record.recipe if record else untouched(next(iter(MODELS)), _runtime_among(runtimes), device)
+    recipe = record.recipe if record else untouched(FALLBACK, _runtime_among(runtimes), device)
     yield "batch size", batch, [str(size) for size in batches_of(recipe)]
 
 
 def _choose_model() -> str:
-    models = list(MODELS)
+    models = list(offered_models())
     named = store().run(st.query_params.get("variant", ""))
     wanted = st.query_params.get("model") or (named.recipe.model if named else "")
     start = models.index(wanted) if wanted in models else 0

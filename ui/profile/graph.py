@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from core.folders import run_folder
 from core.layers import LayerProfile
-from experiments.folders import run_folder
 from experiments.onnx_graph import OnnxGraphView, read_view
 from experiments.profile_files import MODEL, RECORDING, TAKEN_AWAY, TRACE
 from experiments.why_format import percent

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from experiments.folders import run_folder
+from core.folders import run_folder
 from experiments.onnx_graph import FILE, OnnxGraphView, OnnxNode
 from experiments.profile_files import RECORDING, TRACE
 from experiments.recipe import Recipe

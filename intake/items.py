@@ -1,0 +1,146 @@
+"""What became of an uploaded file: plain facts, and files of ours beside them.
+
+An item lies in a folder of its own, `item.json` with the facts and the file that was written anew.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from core.data import Fit, Interpolation
+
+WEIGHTS_FILE, GRAPH_FILE, THUMBNAILS_FILE, DATA_FILE = "weights.safetensors", "model.onnx", "thumbnails.npz", "data"
+THUMBNAIL, MOST_THUMBNAILS = 96, 60
+"""Side in pixels, and how many."""
+
+
+class _Item(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """Of the file as it was uploaded; shown as text only."""
+    size_bytes: int
+    """Of the uploaded file."""
+    notes: tuple[str, ...] = ()
+    """What was done to it or noticed on the way, a sentence each."""
+    warnings: tuple[str, ...] = ()
+
+
+class TensorFacts(BaseModel):
+    """Of one tensor of a state_dict, as it was written anew."""
+
+    model_config = ConfigDict(frozen=True)
+
+    shape: tuple[int, ...]
+    dtype: str
+    """As safetensors calls it: F32, F16, BF16, I64."""
+
+
+class Weights(_Item):
+    """A state_dict, written anew as `WEIGHTS_FILE`."""
+
+    kind: Literal["weights"] = "weights"
+    tensors: dict[str, TensorFacts]
+    metadata: dict[str, str] = {}
+    """Free text that the file carried."""
+
+
+class GraphInput(BaseModel):
+    """How the network of an ONNX file wants its images; None where the file does not say."""
+
+    model_config = ConfigDict(frozen=True)
+
+    channels: int | None
+    height: int | None
+    width: int | None
+    layout: Literal["NCHW", "NHWC"]
+    dtype: str
+    """As ONNX calls it: float32, uint8."""
+    fixed_batch: int | None = None
+
+
+class Graph(_Item):
+    """An ONNX model, written anew as `GRAPH_FILE`: checked, in one file, for any batch size.
+
+    It maps float32 `input`[batch, C, H, W] (RGB, or one channel) to float32 `logits`[batch, classes], whatever layout,
+    type and names the original had; `input` says what they were.
+    """
+
+    kind: Literal["graph"] = "graph"
+    input: GraphInput
+    classes: int
+    outputs: tuple[str, ...]
+    """Names of all outputs of the original that may be the answer; `logits` is the first of them."""
+    opset: int
+    producer: str
+    nodes: int
+    parameter_count: int
+    macs: int
+    operators: dict[str, int]
+    """How many nodes of each kind."""
+    quantized: bool = False
+    """Whether it has layers in 8 bits already."""
+    metadata: dict[str, str] = {}
+
+
+class SkippedImage(BaseModel):
+    """One that cannot be read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    reason: str
+
+
+class ImageSet(_Item):
+    """Images, kept as they came as `DATA_FILE`; the sandbox reads them again once it is known for which input."""
+
+    kind: Literal["images"] = "images"
+    form: Literal["folders", "arrays", "table", "plain"]
+    """A zip of class folders, `x` and `y` of an npz, a table of paths and labels, or a zip of images without labels."""
+    classes: tuple[str, ...]
+    """Names in the order of their numbers; empty without labels."""
+    counts: dict[str, int]
+    """Images that can be read, by split (`train`, `test`; `all` where the file has none)."""
+    per_class: tuple[int, ...]
+    conversions: dict[str, int]
+    """How many images of each other kind there are: `grayscale`, `RGBA`, `palette`, `CMYK`, `16-bit`."""
+    skipped: tuple[SkippedImage, ...] = ()
+    """The first hundred of them; `skipped_count` tells how many."""
+    skipped_count: int = 0
+    channels: int
+    """3 where any image has colour."""
+    sides: tuple[int, int, int, int]
+    """Smallest and largest height, smallest and largest width."""
+    mean: tuple[float, ...]
+    """Per channel, on the scale 0-255, of the first thousand images."""
+    std: tuple[float, ...]
+
+    @property
+    def images(self) -> int:
+        """That can be read."""
+        return sum(self.counts.values())
+
+
+Item: TypeAlias = Weights | Graph | ImageSet
+_ITEM: TypeAdapter[Item] = TypeAdapter(Annotated[Item, Field(discriminator="kind")])
+
+
+def parse_item(content: bytes | str) -> Item:
+    """The item whose JSON that is. Raises pydantic's `ValidationError`."""
+    return _ITEM.validate_json(content)
+
+
+class Geometry(BaseModel):
+    """To which arrays a data set's images are brought."""
+
+    model_config = ConfigDict(frozen=True)
+
+    channels: Literal[1, 3]
+    height: int = Field(ge=1, le=4096)
+    width: int = Field(ge=1, le=4096)
+    fit: Fit = "crop"
+    crop_share: float = Field(1.0, gt=0, le=1)
+    interpolation: Interpolation = "bicubic"

@@ -1,0 +1,217 @@
+"""The models that people brought, each put together once and never changed: what runs on it can be repeated.
+
+own/<owner>/uploads/<id>/   what is being uploaded and checked
+own/<owner>/items/<id>/     what was found good, written anew: `items`
+own/<owner>/models/<key>/   `model.json`, the weights (`weights.safetensors` or `model.onnx`) and the prepared
+                            examples (`train.npy`, `train-labels.npy` and so on)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.bundle import Family, Form, Metric, ModelBundle, Task
+from core.catalogue import ModelEntry
+from core.data import Contract, DataSplits, Pixels, Split, TextContract
+from core.errors import BadInput, Unavailable
+from core.folders import data_folder
+from intake.preprocessing import Preprocessing
+from intake.sources import Source
+
+MODEL_FILE = "model.json"
+EVERYONE = "everyone"
+"""In the place of an owner, where nobody has to say who they are."""
+SPLITS = ("train", "calibrate", "test")
+
+
+class TextInput(BaseModel):
+    """How sequences of tokens are prepared."""
+
+    model_config = ConfigDict(frozen=True)
+
+    length: int
+    padding: int
+
+
+class OwnModel(BaseModel):
+    """One model of a person's, as `model.json` keeps it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    title: str
+    owner: str
+    family: Family
+    task: Task = "images"
+    form: Form = "torch"
+    source: Source
+    input: Preprocessing | TextInput
+    labels: tuple[str, ...]
+    data_title: str
+    counts: dict[str, int]
+    """Examples of each of `SPLITS`."""
+    metric: Metric = "accuracy"
+    parameter_count: int
+    macs: int
+    size_bytes: int
+    """Of the weights in FP32."""
+    correct: int
+    """Of the first `judged` test examples, by the untouched network."""
+    judged: int
+    refusals: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    added_at: float
+    """Seconds since the epoch."""
+
+    @property
+    def contract(self) -> Contract:
+        """What the network expects."""
+        if isinstance(self.input, TextInput):
+            return TextContract(self.input.length, self.input.padding, self.labels)
+        return self.input.contract(self.labels)
+
+    @property
+    def entry(self) -> ModelEntry:
+        """What every page knows of a model."""
+        return ModelEntry(
+            key=self.key,
+            title=self.title,
+            family=self.family,
+            labels=self.labels,
+            data_title=self.data_title,
+            **{split: self.counts[split] for split in SPLITS},
+            task=self.task,
+            form=self.form,
+            metric=self.metric,
+            refusals=self.refusals,
+            is_own=True,
+            owner=self.owner,
+        )
+
+
+def own_folder(owner: str) -> Path:
+    """Everything that a person brought. Created when missing."""
+    folder = data_folder() / "own" / (_name_of(owner) if owner else EVERYONE)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _name_of(owner: str) -> str:
+    """A folder's name that no two owners share, whatever characters they are called by."""
+    return f"user-{hashlib.sha256(owner.encode()).hexdigest()[:16]}"
+
+
+def key_of(title: str, content: str) -> str:
+    """The key of a model: its title in letters that an address can hold, and a hash of all that it is made of."""
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:32] or "model"
+    return f"own-{slug}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
+
+
+def entries(owner: str = "") -> list[ModelEntry]:
+    """What this person brought, the newest first."""
+    return [each.entry for each in own_models(owner)]
+
+
+def own_models(owner: str = "") -> list[OwnModel]:
+    """The same with all that was found out about each."""
+    found = [model for path in _model_files(owner) if (model := _read(path, path.stat().st_mtime_ns))]
+    return sorted(found, key=lambda each: -each.added_at)
+
+
+def own_model(key: str) -> OwnModel | None:
+    """The model of that key, whoever brought it; None where it is not here."""
+    folder = _folder_of(key)
+    path = folder / MODEL_FILE if folder else None
+    return _read(path, path.stat().st_mtime_ns) if path else None
+
+
+def entry(key: str) -> ModelEntry | None:
+    """What every page knows of the model of that key, whoever brought it; None where it is not here."""
+    model = own_model(key)
+    return model.entry if model else None
+
+
+def contract(key: str) -> Contract:
+    """What it expects as input. Raises `BadInput` where it is not here."""
+    return _here(key).contract
+
+
+def load(key: str) -> ModelBundle:
+    """The network, on the CPU and in eval mode, with its data. Imports torch. Raises `BadInput`, `Unavailable`."""
+    from intake.networks import network_of
+
+    model = _here(key)
+    folder = folder_of(key)
+    splits = DataSplits(**{name: _split(folder, name) for name in SPLITS})
+    network = network_of(model.source, folder, model.input)
+    return ModelBundle(key, model.family, network, model.contract, splits, task=model.task)
+
+
+def samples(key: str, count: int) -> tuple[Pixels, tuple[str, ...]]:
+    """uint8 [count, C, H, W] of the test set and the class of each, empty where it has no label."""
+    split = _split(folder_of(key), "test").take(count)
+    labels = _here(key).labels
+    return np.asarray(split.pixels), tuple(labels[target] if target >= 0 else "" for target in split.targets)
+
+
+def test_split(key: str) -> Split:
+    """The labelled test examples in the order in which accuracy is measured; read-only."""
+    split = _split(folder_of(key), "test")
+    labelled = (split.labels >= 0).any(axis=1)
+    return split if labelled.all() else Split(split.pixels[labelled], split.labels[labelled])
+
+
+def folder_of(key: str) -> Path:
+    """Where its files lie. Raises `BadInput` where it is not here."""
+    folder = _folder_of(key)
+    if folder is None:
+        raise BadInput(f"The model {key} is not here any more", action="Add it again on the page Bring your own")
+    return folder
+
+
+def delete_model(key: str) -> None:
+    """Forget a model and its files. Runs that were made of it keep their results and their artifacts."""
+    shutil.rmtree(folder_of(key))
+
+
+def _here(key: str) -> OwnModel:
+    model = own_model(key)
+    if model is None:
+        raise BadInput(f"The model {key} is not here any more", action="Add it again on the page Bring your own")
+    return model
+
+
+def _model_files(owner: str) -> Iterator[Path]:
+    return (own_folder(owner) / "models").glob(f"*/{MODEL_FILE}")
+
+
+def _folder_of(key: str) -> Path | None:
+    if not re.fullmatch(r"own-[a-z0-9-]+", key):
+        return None
+    return next((path.parent for path in (data_folder() / "own").glob(f"*/models/{key}/{MODEL_FILE}")), None)
+
+
+@lru_cache(maxsize=512)
+def _read(path: Path, _changed_ns: int) -> OwnModel | None:
+    """The model of a file; None where it cannot be read, as of one that another version wrote."""
+    try:
+        return OwnModel.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _split(folder: Path, name: str) -> Split:
+    try:
+        pixels = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return Split(pixels, np.load(folder / f"{name}-labels.npy", allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"The data of this model cannot be read ({error})", action="Add the model again") from None

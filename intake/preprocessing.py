@@ -1,0 +1,67 @@
+"""How pixels become a network's input: read from what the model says of itself, shown, and edited."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from core.data import Fit, InputContract, Interpolation
+from intake.items import Geometry
+
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""On the scale 0-255: torchvision's (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225)."""
+
+Colour = Literal["gray", "RGB", "BGR"]
+
+
+class Preprocessing(BaseModel):
+    """From an image to float32 x[C, H, W] = (pixels - mean) / std."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    colour: Colour = "RGB"
+    """The order in which the network expects the channels. Images are kept as RGB; what expects BGR is given a first
+    step of its own that turns them round."""
+    height: int = Field(224, ge=1, le=4096)
+    width: int = Field(224, ge=1, le=4096)
+    fit: Fit = "crop"
+    crop_share: float = Field(1.0, gt=0, le=1)
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Per channel in RGB order, on the scale 0-255."""
+    std: tuple[float, ...] = IMAGENET_STD
+    source: str = "usual for ImageNet"
+    """Where these come from, for the person who checks them."""
+
+    @model_validator(mode="after")
+    def _one_number_a_channel(self) -> Preprocessing:
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(f"mean and std need {self.channels} numbers for {self.colour} images")
+        if any(each <= 0 for each in self.std):
+            raise ValueError("std has to be above 0")
+        return self
+
+    @property
+    def channels(self) -> Literal[1, 3]:
+        """Of the network's input."""
+        return 1 if self.colour == "gray" else 3
+
+    @property
+    def geometry(self) -> Geometry:
+        """The arrays that images become, before they are normalised."""
+        return Geometry(
+            channels=self.channels,
+            height=self.height,
+            width=self.width,
+            fit=self.fit,
+            crop_share=self.crop_share,
+            interpolation=self.interpolation,
+        )
+
+    def contract(self, labels: tuple[str, ...]) -> InputContract:
+        """The same as the input contract of a bundle."""
+        return InputContract(
+            self.channels, self.height, self.width, self.mean, self.std, labels,
+            self.fit, self.crop_share, self.interpolation,
+        )  # fmt: skip

@@ -1,0 +1,52 @@
+"""Where a model's network comes from, as plain data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Library = Literal["torchvision", "timm"]
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Architecture(_Source):
+    """One that torchvision or timm knows by name."""
+
+    kind: Literal["architecture"] = "architecture"
+    library: Library
+    name: str = Field(max_length=120)
+    classes: int = Field(1000, ge=2, le=100_000)
+    weights: str = ""
+    """Id of the item with its weights; empty for those that its library downloads."""
+
+
+class OnnxFile(_Source):
+    """An ONNX file that was uploaded."""
+
+    kind: Literal["onnx"] = "onnx"
+    item: str
+
+
+class Factory(_Source):
+    """A function of the machine's owner that returns a trained torch module. Never named in the browser."""
+
+    kind: Literal["factory"] = "factory"
+    target: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """`package.module:function`."""
+    path: Path
+    """Folder that the package is imported from."""
+
+
+class TextFolder(_Source):
+    """A folder of the machine's owner with a Hugging Face sequence classifier and its tokenizer."""
+
+    kind: Literal["text"] = "text"
+    path: Path
+
+
+Source: TypeAlias = Annotated[Architecture | OnnxFile | Factory | TextFolder, Field(discriminator="kind")]
