@@ -10,6 +10,7 @@ from typing import get_args
 
 import pandas as pd
 
+import cli_bring
 from core.errors import BadInput, StudioError
 from core.folders import data_folder
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Progress
@@ -27,6 +28,7 @@ from experiments.scheduler import bury_if_dead
 from experiments.store import RunRecord, Store, open_store
 from experiments.truth import Sources, matrix, variants_of
 from experiments.worker import execute
+from intake.library import own_models
 from profiling.fidelity import Fidelity
 from sample_models import MODELS, card
 
@@ -51,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     record_parser.add_argument("run", help="id of the run, as `runs` lists it")
     record_parser.add_argument("file", type=Path, help=f"the file to write, such as run{ENDING}")
     commands.add_parser("recordings", help="list the recordings that come with the project")
-    commands.add_parser("models", help="list the bundled models")
+    cli_bring.add_options(commands.add_parser("bring", help="add models and data of your own"))
+    commands.add_parser("models", help="list the models: those of the studio, and those that were added")
     commands.add_parser("runs", help="list the runs so far")
     options = parser.parse_args(arguments)
     try:
@@ -67,6 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
             return truth(options)
         if options.command == "record":
             return record(options.run, options.file)
+        if options.command == "bring":
+            return cli_bring.bring_all(options, _Printer())
         if options.command == "recordings":
             return list_recordings()
         return list_models() if options.command == "models" else list_runs()
@@ -314,10 +319,13 @@ def list_recordings() -> int:
 
 
 def list_models() -> int:
-    """One line a bundled model, from its card."""
+    """One line a model: the bundled ones from their cards, then those that were added, the newest first."""
     for key, model in MODELS.items():
         facts = card(key)
         print(f"{key:<22} {model.title:<34} {facts.parameter_count:>10,} parameters  {facts.accuracy:.2%} right")
+    for own in own_models():
+        right = f"{own.correct / own.judged:.2%} right" if own.metric == "accuracy" else "no labels"
+        print(f"{own.key:<22} {own.title:<34} {own.parameter_count:>10,} parameters  {right}")
     return 0
 
 

@@ -9,8 +9,9 @@ python3 studio.py report MODEL OUT.html      write the comparison of a model's v
 python3 studio.py package RUN OUT.zip        write a finished run as one zip (--server, --triton)
 python3 studio.py truth MODEL                print every variant in every runtime, beside its source
 python3 studio.py record RUN OUT.json.gz     keep an ended run as one file, to be watched again anywhere
-python3 studio.py models | runs | recordings list the bundled models, the runs so far, or recorded ones
-python3 studio.py install tensorrt           add an optional part (or: tensorrt-rtx, tensorflow)
+python3 studio.py bring [MODELS.yaml]        add models and data of your own (or: bring --help)
+python3 studio.py models | runs | recordings list the models, the runs so far, or recorded ones
+python3 studio.py install tensorrt           add an optional part (or: tensorrt-rtx, tensorflow, login, text)
 """
 
 import sys
@@ -37,10 +38,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 MAIN_ENVIRONMENT = ROOT / ".venv"
 EXTRAS = {
+    "login": (MAIN_ENVIRONMENT, "requirements-login.txt"),
+    "text": (MAIN_ENVIRONMENT, "requirements-text.txt"),
     "tensorrt": (MAIN_ENVIRONMENT, "requirements-tensorrt.txt"),
     "tensorrt-rtx": (MAIN_ENVIRONMENT, "requirements-tensorrt-rtx.txt"),
     "tensorflow": (ROOT / ".venv-tensorflow", "requirements-tensorflow.txt"),
 }
+COMMANDS = ("optimize", "resume", "report", "package", "truth", "record", "bring", "recordings", "models", "runs")
+"""Of `cli.py`."""
 CHECKS = (
     ("lint", ["-m", "ruff", "check", "."]),
     ("format", ["-m", "ruff", "format", "--check", "."]),
@@ -60,7 +65,7 @@ def main(arguments: list[str]) -> int:
         install(*EXTRAS[rest[0]])
         print(f"{rest[0]} is installed. Restart the dashboard to use it.")
         return 0
-    if command in ("optimize", "resume", "report", "package", "truth", "record", "recordings", "models", "runs"):
+    if command in COMMANDS:
         return call(install(MAIN_ENVIRONMENT, "requirements.txt"), ["-m", "cli", *arguments])
     print(__doc__)
     return 0 if command in ("", "help", "-h", "--help") else 2

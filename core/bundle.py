@@ -63,6 +63,8 @@ class Situation:
     applied: tuple[str, ...] = ()
     """Keys of the techniques applied so far, in order."""
     task: Task = "images"
+    brought_as: Form = "torch"
+    """What the model is before the first technique: of an ONNX graph there never is a torch module."""
 
 
 @dataclass(frozen=True, eq=False)

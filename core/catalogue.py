@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.bundle import Family, Form, Metric, Task
+from core.bundle import Family, Form, Metric, Precision, Task
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class ModelEntry:
     test: int
     task: Task = "images"
     form: Form = "torch"
+    precision: Precision = "fp32"
+    """What it computes in as it is: `int8` where it was brought quantized."""
     metric: Metric = "accuracy"
     refusals: Mapping[str, str] = field(default_factory=dict)
     """Why a technique or a runtime cannot work on it, by its key: what was found when it was added."""

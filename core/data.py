@@ -15,6 +15,8 @@ Stored = NDArray[np.uint8 | np.int32]
 """Examples as they are kept: pixels, or tokens."""
 Inputs = NDArray[np.float32 | np.int64]
 """Examples as a network takes them."""
+_IMAGE_AXES = 4
+"""Of pixels[N, C, H, W]."""
 Fit = Literal["crop", "squash", "pad"]
 """How an image of another shape becomes the network's: cut to its middle, distorted, or given borders."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -35,6 +37,11 @@ class InputContract:
     crop_share: float = 1.0
     """Share of the shorter side that the middle has which `crop` keeps."""
     interpolation: Interpolation = "bicubic"
+
+    @property
+    def unit(self) -> str:
+        """What is counted: `images`."""
+        return "images"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,6 +68,11 @@ class TextContract:
     padding: int
     """The token that fills up."""
     labels: tuple[str, ...]
+
+    @property
+    def unit(self) -> str:
+        """What is counted: `texts`."""
+        return "texts"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,6 +105,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @property
+    def unit(self) -> str:
+        """What is counted: `images`, or `texts` where they are tokens."""
+        return "images" if self.pixels.ndim == _IMAGE_AXES else "texts"
 
     @property
     def targets(self) -> Labels:

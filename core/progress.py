@@ -112,6 +112,8 @@ class Failed(_Event):
     sentence: str
     details: str = ""
     """Traceback or last words, for the log; never shown unasked."""
+    snippet: str = ""
+    """Lines of Python that convert a refused file where it was made."""
 
 
 Event: TypeAlias = Planned | PhaseStarted | Progress | Metric | Note | Telemetry | Finished | Failed

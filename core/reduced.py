@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ def _widen(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 def _widened(value: Any) -> Any:
-    value = _cast_to(torch.float32)(value)
+    value = cast(value, torch.float32)
     if isinstance(value, Tensor) and value.is_floating_point() and torch.onnx.is_in_onnx_export():
         # ONNX Runtime fuses a norm with a cast right before it into an operator that its CPU kernels lack
         # (https://github.com/microsoft/onnxruntime/issues/13556). What changes no number stands in between.
@@ -72,13 +73,11 @@ def _widened(value: Any) -> Any:
 
 def _narrow_to(dtype: torch.dtype) -> Callable[[nn.Module, Any, Any], Any]:
     def narrow(_module: nn.Module, _args: Any, output: Any) -> Any:
-        return tree_map(_cast_to(dtype), output)
+        return tree_map(partial(cast, dtype=dtype), output)
 
     return narrow
 
 
-def _cast_to(dtype: torch.dtype) -> Callable[[Any], Any]:
-    def cast(value: Any) -> Any:
-        return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-
-    return cast
+def cast(value: Any, dtype: torch.dtype) -> Any:
+    """A tensor of floats in `dtype`; anything else, such as tokens, as it is."""
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -76,5 +76,13 @@ def variants(
     return Field((), max_length=8, title=title, description=help, json_schema_extra=extra)
 
 
+def other_model(
+    *, title: str, help: str, advanced: bool = False, group: str = "", only_if: Condition | None = None
+) -> Any:
+    """The key of another model, drawn as a choice of those that fit; empty for none."""
+    extra: dict[str, Any] = {"widget": "model", "unit": "", **_place(group, advanced, only_if)}
+    return Field("", max_length=100, pattern="^[a-z0-9_-]*$", title=title, description=help, json_schema_extra=extra)
+
+
 def _place(group: str, advanced: bool, only_if: Condition | None) -> dict[str, Any]:
     return {"group": "Advanced" if advanced else group, "only_if": only_if}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
-import intake
 import sample_models
-from core.bundle import ModelBundle
+from core.bundle import ModelBundle, precision_title
 from core.catalogue import ModelEntry
 from core.data import Contract, Pixels, Split
 from core.errors import BadInput
+from intake import library
+from intake import texts as own_texts
 
 FALLBACK = next(iter(sample_models.MODELS))
 """What is chosen where nothing else is."""
@@ -17,25 +20,50 @@ FALLBACK = next(iter(sample_models.MODELS))
 
 def offered(owner: str = "") -> dict[str, ModelEntry]:
     """All models that this person may use, by key: those of the studio first, then the own ones, the newest first."""
-    return {key: _of_sample(key) for key in sample_models.MODELS} | {each.key: each for each in intake.entries(owner)}
+    return {key: _of_sample(key) for key in sample_models.MODELS} | {each.key: each for each in library.entries(owner)}
 
 
 def is_here(key: str) -> bool:
     """Whether there is a model of that key, whoever brought it."""
-    return key in sample_models.MODELS or intake.entry(key) is not None
+    return key in sample_models.MODELS or library.entry(key) is not None
 
 
 def find(key: str) -> ModelEntry:
     """What is known of a model. Raises `BadInput` for a key that nothing has."""
     if key in sample_models.MODELS:
         return _of_sample(key)
-    if own := intake.entry(key):
+    if own := library.entry(key):
         return own
-    raise BadInput(
+    raise _missing(key)
+
+
+def _missing(key: str) -> BadInput:
+    return BadInput(
         f"There is no model {key}",
         expected=" or ".join(sample_models.MODELS) + " or a model that was added here",
         action="Choose one of these, or add it on the page Bring your own",
     )
+
+
+def check_usable(key: str, owner: str) -> None:
+    """Raises `BadInput` for a model that is not here or is another person's, which both read alike."""
+    if find(key).owner not in ("", owner):
+        raise _missing(key)
+
+
+def baseline_runtime(key: str) -> str:
+    """The runtime in which the untouched model is what every variant of it is compared with.
+
+    Eager PyTorch, or ONNX Runtime for a model that was brought as an ONNX graph, which PyTorch cannot run.
+    """
+    is_graph = key not in sample_models.MODELS and is_here(key) and find(key).form == "onnx"
+    return "onnxruntime" if is_graph else "pytorch"
+
+
+def untouched_title(key: str) -> str:
+    """What the untouched model computes in: `FP32`, or `INT8` where it was brought quantized."""
+    is_own = key not in sample_models.MODELS and is_here(key)
+    return precision_title(find(key).precision if is_own else "fp32")
 
 
 def title_of(key: str) -> str:
@@ -45,22 +73,32 @@ def title_of(key: str) -> str:
 
 def contract(key: str) -> Contract:
     """What the model expects as input and the names of its outputs."""
-    return sample_models.contract(key) if key in sample_models.MODELS else intake.contract(key)
+    return sample_models.contract(key) if key in sample_models.MODELS else library.contract(key)
 
 
 def load(key: str) -> ModelBundle:
     """The model, a torch module in eval mode on the CPU or an ONNX graph, with its data."""
-    return sample_models.load(key) if key in sample_models.MODELS else intake.load(key)
+    return sample_models.load(key) if key in sample_models.MODELS else library.load(key)
 
 
 def sample_images(key: str, count: int) -> tuple[Pixels, tuple[str, ...]]:
     """uint8 [count, C, H, W] of the test set and the class name of each, or of fewer where there are not as many."""
-    return sample_models.sample_images(key, count) if key in sample_models.MODELS else intake.samples(key, count)
+    return sample_models.sample_images(key, count) if key in sample_models.MODELS else library.samples(key, count)
 
 
 def test_split(key: str) -> Split:
     """The labelled test examples, in the order in which accuracy is measured; read-only."""
-    return sample_models.test_split(key) if key in sample_models.MODELS else intake.test_split(key)
+    return sample_models.test_split(key) if key in sample_models.MODELS else library.test_split(key)
+
+
+def texts(key: str, rows: Sequence[int]) -> tuple[str, ...]:
+    """The texts of these rows of `test_split`, of a model of texts; each cut where it is very long."""
+    return own_texts.test_texts(key, rows)
+
+
+def tokenizer(key: str) -> Path:
+    """The file that turns texts into tokens, of a model of texts. Raises `BadInput` where the model is not here."""
+    return own_texts.tokenizer_file(key)
 
 
 @cache

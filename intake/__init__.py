@@ -4,7 +4,3 @@ A file is parsed in a sandboxed process (`sandbox`, with the parsers of `parsing
 ours; only that is kept (`items`) and used. A model is a source (`sources`), how its input is prepared
 (`preprocessing`) and data, put together once and never changed (`library`).
 """
-
-from intake.library import contract, entries, entry, load, samples, test_split
-
-__all__ = ["contract", "entries", "entry", "load", "samples", "test_split"]

@@ -82,6 +82,8 @@ class Graph(_Item):
     """How many nodes of each kind."""
     quantized: bool = False
     """Whether it has layers in 8 bits already."""
+    normalises: bool = False
+    """Whether its first steps shift or scale the pixels themselves."""
     metadata: dict[str, str] = {}
 
 
@@ -103,10 +105,10 @@ class ImageSet(_Item):
     classes: tuple[str, ...]
     """Names in the order of their numbers; empty without labels."""
     counts: dict[str, int]
-    """Images that can be read, by split (`train`, `test`; `all` where the file has none)."""
+    """Images that can be read, by split (`train`, `calibrate`, `test`; `all` where the file has none)."""
     per_class: tuple[int, ...]
     conversions: dict[str, int]
-    """How many images of each other kind there are: `grayscale`, `RGBA`, `palette`, `CMYK`, `16-bit`."""
+    """How many images of each other kind there are: `grayscale`, `RGBA`, `palette`, `CMYK`, `16-bit`, `turned`..."""
     skipped: tuple[SkippedImage, ...] = ()
     """The first hundred of them; `skipped_count` tells how many."""
     skipped_count: int = 0
@@ -115,7 +117,7 @@ class ImageSet(_Item):
     sides: tuple[int, int, int, int]
     """Smallest and largest height, smallest and largest width."""
     mean: tuple[float, ...]
-    """Per channel, on the scale 0-255, of the first thousand images."""
+    """Per channel, on the scale 0-255, of a thousand images evenly spread over the set."""
     std: tuple[float, ...]
 
     @property

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.bundle import Family, Form, Metric, ModelBundle, Task
+from core.bundle import Family, Form, Metric, ModelBundle, Precision, Task
 from core.catalogue import ModelEntry
 from core.data import Contract, DataSplits, Pixels, Split, TextContract
 from core.errors import BadInput, Unavailable
@@ -40,6 +40,11 @@ class TextInput(BaseModel):
     length: int
     padding: int
 
+    @property
+    def summary(self) -> str:
+        """In a few words."""
+        return f"sequences of {self.length} tokens"
+
 
 class OwnModel(BaseModel):
     """One model of a person's, as `model.json` keeps it."""
@@ -52,6 +57,8 @@ class OwnModel(BaseModel):
     family: Family
     task: Task = "images"
     form: Form = "torch"
+    precision: Precision = "fp32"
+    """What it computes in as it is: `int8` where an ONNX file was quantized already."""
     source: Source
     input: Preprocessing | TextInput
     labels: tuple[str, ...]
@@ -91,6 +98,7 @@ class OwnModel(BaseModel):
             **{split: self.counts[split] for split in SPLITS},
             task=self.task,
             form=self.form,
+            precision=self.precision,
             metric=self.metric,
             refusals=self.refusals,
             is_own=True,
@@ -102,6 +110,13 @@ def own_folder(owner: str) -> Path:
     """Everything that a person brought. Created when missing."""
     folder = data_folder() / "own" / (_name_of(owner) if owner else EVERYONE)
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def models_folder(owner: str) -> Path:
+    """Where the models lie, each in a folder called by its key. Created when missing."""
+    folder = own_folder(owner) / "models"
+    folder.mkdir(exist_ok=True)
     return folder
 
 
@@ -151,21 +166,21 @@ def load(key: str) -> ModelBundle:
 
     model = _here(key)
     folder = folder_of(key)
-    splits = DataSplits(**{name: _split(folder, name) for name in SPLITS})
+    splits = DataSplits(**{name: split_in(folder, name) for name in SPLITS})
     network = network_of(model.source, folder, model.input)
-    return ModelBundle(key, model.family, network, model.contract, splits, task=model.task)
+    return ModelBundle(key, model.family, network, model.contract, splits, model.precision, task=model.task)
 
 
 def samples(key: str, count: int) -> tuple[Pixels, tuple[str, ...]]:
     """uint8 [count, C, H, W] of the test set and the class of each, empty where it has no label."""
-    split = _split(folder_of(key), "test").take(count)
+    split = split_in(folder_of(key), "test").take(count)
     labels = _here(key).labels
     return np.asarray(split.pixels), tuple(labels[target] if target >= 0 else "" for target in split.targets)
 
 
 def test_split(key: str) -> Split:
     """The labelled test examples in the order in which accuracy is measured; read-only."""
-    split = _split(folder_of(key), "test")
+    split = split_in(folder_of(key), "test")
     labelled = (split.labels >= 0).any(axis=1)
     return split if labelled.all() else Split(split.pixels[labelled], split.labels[labelled])
 
@@ -191,7 +206,7 @@ def _here(key: str) -> OwnModel:
 
 
 def _model_files(owner: str) -> Iterator[Path]:
-    return (own_folder(owner) / "models").glob(f"*/{MODEL_FILE}")
+    return models_folder(owner).glob(f"*/{MODEL_FILE}")
 
 
 def _folder_of(key: str) -> Path | None:
@@ -209,7 +224,8 @@ def _read(path: Path, _changed_ns: int) -> OwnModel | None:
         return None
 
 
-def _split(folder: Path, name: str) -> Split:
+def split_in(folder: Path, name: str) -> Split:
+    """One of `SPLITS` in a model's folder, its examples mapped into memory. Raises `Unavailable` where it is damaged."""
     try:
         pixels = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         return Split(pixels, np.load(folder / f"{name}-labels.npy", allow_pickle=False))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.data import Fit, InputContract, Interpolation
-from intake.items import Geometry
+from intake.items import Geometry, Graph
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """On the scale 0-255: torchvision's (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225)."""
@@ -48,6 +49,13 @@ class Preprocessing(BaseModel):
         return 1 if self.colour == "gray" else 3
 
     @property
+    def summary(self) -> str:
+        """In a few words: `224 x 224 RGB, middle 88 %, (pixels - 127) / 128`."""
+        mean, std = (", ".join(dict.fromkeys(f"{value:g}" for value in values)) for values in (self.mean, self.std))
+        how = {"crop": f"middle {100 * self.crop_share:.3g} %", "squash": "distorted", "pad": "with borders"}[self.fit]
+        return f"{self.width} x {self.height} {self.colour}, {how}, (pixels - {mean}) / {std}; {self.source}"
+
+    @property
     def geometry(self) -> Geometry:
         """The arrays that images become, before they are normalised."""
         return Geometry(
@@ -65,3 +73,33 @@ class Preprocessing(BaseModel):
             self.channels, self.height, self.width, self.mean, self.std, labels,
             self.fit, self.crop_share, self.interpolation,
         )  # fmt: skip
+
+
+def of_graph(graph: Graph) -> Preprocessing:
+    """What an ONNX file says of its input and, where it says nothing, what is usual."""
+    wanted = graph.input
+    colour: Colour = "gray" if wanted.channels == 1 else "RGB"
+    channels = 1 if colour == "gray" else 3
+    said = _numbers_of(graph, "mean", channels), _numbers_of(graph, "std", channels)
+    if all(said):
+        (mean, std), source = said, "from the file's metadata"
+    elif wanted.dtype == "uint8" or graph.normalises:
+        mean, std, source = (0.0,) * channels, (1.0,) * channels, "as for networks that take pixels as they are"
+    elif channels == 1:
+        mean, std, source = (127.5,), (127.5,), "as usual for grayscale: the file does not say"
+    else:
+        mean, std, source = IMAGENET_MEAN, IMAGENET_STD, "as usual for ImageNet: the file does not say"
+    size = wanted.height or 224, wanted.width or 224
+    return Preprocessing(colour=colour, height=size[0], width=size[1], mean=mean, std=std, source=source)
+
+
+def _numbers_of(graph: Graph, name: str, channels: int) -> tuple[float, ...]:
+    """The numbers of that name in the file's metadata, on the scale 0-255; empty where there are none that fit.
+
+    What is at most 1 everywhere was meant for pixels between 0 and 1.
+    """
+    given = re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", graph.metadata.get(name, ""))
+    values = tuple(map(float, given)) * (channels if len(given) == 1 else 1)
+    if len(values) != channels or (name == "std" and min(values) <= 0):
+        return ()
+    return tuple(255 * value for value in values) if max(values) <= 1 else values

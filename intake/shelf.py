@@ -16,24 +16,18 @@ from intake.library import own_folder
 ITEM_FILE = "item.json"
 
 
-def new_folder(owner: str) -> Path:
-    """An empty folder for what a parser writes; it becomes an item with `keep`."""
-    folder = own_folder(owner) / "items" / uuid.uuid4().hex[:12]
-    folder.mkdir(parents=True)
-    return folder
-
-
-def keep(folder: Path, item: Item) -> str:
-    """Make what lies in the folder an item; its id."""
-    draft = folder / f"{ITEM_FILE}.part"
-    draft.write_text(item.model_dump_json())
-    draft.replace(folder / ITEM_FILE)
+def keep(owner: str, draft: Path, item: Item) -> str:
+    """Make what a parser wrote into the folder `draft` an item, which moves it; the item's id."""
+    (draft / ITEM_FILE).write_text(item.model_dump_json())
+    folder = items_folder(owner) / uuid.uuid4().hex[:12]
+    folder.parent.mkdir(exist_ok=True)
+    draft.rename(folder)
     return folder.name
 
 
 def items(owner: str) -> dict[str, Item]:
     """All items by id, the newest first."""
-    found = sorted((own_folder(owner) / "items").glob(f"*/{ITEM_FILE}"), key=lambda path: -path.stat().st_mtime)
+    found = sorted(items_folder(owner).glob(f"*/{ITEM_FILE}"), key=lambda path: -path.stat().st_mtime)
     read = {path.parent.name: _read(path) for path in found}
     return {key: item for key, item in read.items() if item}
 
@@ -46,11 +40,16 @@ def item(owner: str, key: str) -> Item:
     return found
 
 
+def items_folder(owner: str) -> Path:
+    """Where all items lie, each in a folder called by its id."""
+    return own_folder(owner) / "items"
+
+
 def item_folder(owner: str, key: str) -> Path:
     """Where its files lie. Raises `BadInput` for what is no id."""
     if not re.fullmatch(r"[0-9a-f]{12}", key):
         raise BadInput(f"{key!r} is no uploaded file", action="Choose one of the list")
-    return own_folder(owner) / "items" / key
+    return items_folder(owner) / key
 
 
 def delete_item(owner: str, key: str) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from intake.preprocessing import Preprocessing
+
 Library = Literal["torchvision", "timm"]
 
 
@@ -50,3 +52,16 @@ class TextFolder(_Source):
 
 
 Source: TypeAlias = Annotated[Architecture | OnnxFile | Factory | TextFolder, Field(discriminator="kind")]
+
+
+class Described(BaseModel):
+    """What a source says of itself, before it is added."""
+
+    model_config = ConfigDict(frozen=True)
+
+    classes: int
+    """Of the weights: where they are not as many as the source asks for, these are offered."""
+    labels: tuple[str, ...] = ()
+    """Names of its classes, where they are known."""
+    input: Preprocessing
+    notes: tuple[str, ...] = ()

@@ -3,9 +3,12 @@
 import streamlit as st
 
 from core.errors import Unavailable
+from intake.library import own_models
 from profiling.statistics import wilson_interval
 from sample_models import MODELS, ModelCard, SampleModel, card, sample_images
 from ui import text
+from ui.bring.owned import draw_owned
+from ui.identity import owner
 from ui.images import contact_sheet
 from ui.state import open_page
 
@@ -74,7 +77,14 @@ def draw_origin(model: SampleModel, facts: ModelCard) -> None:
 
 
 st.title("Models")
-st.caption("Trained networks that come with the studio, their accuracy counted on images none was trained on.")
+with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    st.caption("Trained networks to start from, their accuracy counted on images none was trained on.")
+    if st.button("Bring your own", icon=":material/upload_file:", key="bring"):
+        open_page("bring")
+if own_models(owner()):
+    st.subheader("Yours")
+    draw_owned()
+    st.subheader("With the studio")
 with st.grid(3, min_column_width=380):
     for sample in MODELS.values():
         draw(sample)

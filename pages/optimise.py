@@ -5,18 +5,20 @@ import streamlit as st
 from core.devices import Device
 from core.errors import BadInput, StudioError
 from experiments.fitting import why_unfit
-from experiments.models import find, is_here, title_of
+from experiments.models import check_usable, find, is_here, title_of
+from experiments.other_teachers import other_teachers
 from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml, why_refused
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import EXTRAS, RUNTIMES, Runtime, with_settings
 from ui import tables, text
 from ui.queue import enqueue
-from ui.state import devices, models, open_page, store
-from ui.widgets import controls, takes_variants
+from ui.state import devices, models, open_page, owner, store
+from ui.widgets import controls, takes_models, takes_variants
 
 REFERENCES_HELP = (
-    "A run also needs the untouched model in PyTorch (baseline) and in the chosen runtime (reference). "
+    "A run also needs the untouched model in PyTorch (baseline; of an ONNX file in ONNX Runtime) and in the chosen "
+    "runtime (reference). "
     "They are measured once and reused."
 )
 STYLE = """<style>
@@ -62,8 +64,12 @@ def key_of(name: str) -> str:
 def read_upload() -> None:
     """Open the recipe that was just uploaded, or keep the reason why it cannot be."""
     upload = STATE[key_of("upload")]
+    if upload is None:  # it was taken away again
+        return
     try:
-        open_recipe(from_yaml(upload.getvalue().decode(errors="replace")))
+        recipe = from_yaml(upload.getvalue().decode(errors="replace"))
+        check_usable(recipe.model, owner())
+        open_recipe(recipe)
     except StudioError as error:
         STATE["optimise.refusal"] = str(error)
 
@@ -124,7 +130,7 @@ def set_engine(key: str, device: Device) -> Runtime:
 
 def draw_absent(reasons: dict[str, str]) -> None:
     """Runtimes that cannot be chosen, each with its sentence."""
-    extras = [extra for extra in EXTRAS.values() if not extra.is_installed]
+    extras = [extra for extra in EXTRAS.values() if extra.is_engine and not extra.is_installed]
     reasons = reasons | {extra.title: f"{extra.adds} Install: `{extra.command}`" for extra in extras}
     if reasons:
         st.segmented_control("Not available here", list(reasons), disabled=True)
@@ -204,7 +210,8 @@ def draw_settings(key: str) -> Technique:
     """The settings as they are set on screen; where they do not fit, as they were, with the reason kept for Run."""
     start = next((each for each in STATE["optimise.start"].techniques if each.key == key), TECHNIQUES[key]())
     try:
-        return controls(start, key=key_of(key), variants=finished_variants(start))
+        teachers = other_teachers(STATE["model"], models()) if takes_models(type(start)) else {}
+        return controls(start, key=key_of(key), variants=finished_variants(start), models=teachers)
     except BadInput as error:
         misfits.append(f"{TECHNIQUES[key].title}: {error}")
         return start

@@ -8,6 +8,7 @@ import streamlit as st
 from core.folders import data_folder
 from runtimes import EXTRAS, RUNTIMES
 from ui import text
+from ui.sandbox_view import draw_uploads
 from ui.state import devices, gpu_absence
 from ui.system_live import draw_live
 from ui.whats_new_view import draw_generations, draw_libraries, draw_newest, draw_unlocked
@@ -66,6 +67,9 @@ draw_generations(devices())
 st.subheader("Libraries")
 draw_libraries(devices())
 draw_newest()
+
+st.subheader("Uploads")
+draw_uploads()
 
 st.subheader("Data folder")
 st.code(data_folder(), language=None)

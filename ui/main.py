@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from ui import identity
 from ui.errors import guarded
 from ui.state import PAGES
 
@@ -13,6 +14,7 @@ NAVIGATION = {
     "": (("home", "Home", "home"),),
     "Work": (
         ("models", "Models", "category"),
+        ("bring", "Bring your own", "upload_file"),
         ("profile", "Profile", "speed"),
         ("optimise", "Optimise", "tune"),
         ("runs", "Runs", "play_circle"),
@@ -22,6 +24,10 @@ NAVIGATION = {
     ),
     "Help": (("learn", "Learn", "school"), ("system", "System", "memory")),
 }
+
+
+# What a table's own toolbar writes is no CSV of ours: a spreadsheet would carry out a class called `=cmd`.
+NO_RAW_CSV = "<style>button[aria-label='Download as CSV'] { display: none; }</style>"
 
 
 def page(name: str, title: str, icon: str) -> st.Page:
@@ -40,6 +46,15 @@ st.set_page_config(
     menu_items={"About": ABOUT},
 )
 st.logo(DRAWINGS / "logo.svg", icon_image=DRAWINGS / "icon.svg")
-current = st.navigation({section: [page(*entry) for entry in entries] for section, entries in NAVIGATION.items()})
+is_stranger = identity.must_log_in()
+current = st.navigation(
+    {section: [page(*entry) for entry in entries] for section, entries in NAVIGATION.items()},
+    position="hidden" if is_stranger else "sidebar",
+)
+st.html(NO_RAW_CSV)
 with guarded():
-    current.run()
+    if is_stranger:
+        identity.draw_login()
+    else:
+        identity.draw_person()
+        current.run()

@@ -14,24 +14,25 @@ from core.devices import Device, list_devices, why_no_gpu
 from core.folders import data_folder
 from experiments.models import offered
 from experiments.store import RunRecord, Store, open_store
+from ui.identity import owner
 from ui.theme import INK_DARK, INK_LIGHT, colour_of
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 
 
 def store() -> Store:
-    """The store, opened once a server."""
+    """The store as whoever is looking sees it: their own runs."""
+    return everyones_store().for_owner(owner())
+
+
+def everyones_store() -> Store:
+    """The whole store, opened once a server; for the server itself, never for a page."""
     return _store_at(os.environ.get("STUDIO_STORE_URL") or str(data_folder()))
 
 
 @st.cache_resource(show_spinner=False)
 def _store_at(place: str) -> Store:
     return open_store()
-
-
-def owner() -> str:
-    """Who is looking; empty where nobody has to say who they are."""
-    return ""
 
 
 def models() -> dict[str, ModelEntry]:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from core.errors import Refused
 from core.progress import Steps
+from intake.limits import GIB, LIMITS, MIB
+from intake.sandbox.checking import SelfTest, self_test
+from intake.sandbox.running import run
+from intake.sandbox.task import Task
+
+__all__ = ["PARSERS", "SelfTest", "parse", "self_test", "why_unavailable"]
 
 PARSERS = {
     "model": "intake.parsing.model:parse",
@@ -17,18 +25,39 @@ PARSERS = {
 
 They import nothing of torch, and raise `core.errors.Refused`.
 """
+SPARE_BYTES = GIB
+"""Of the disk, that no file may take."""
 
 
 def parse(parser: str, file: Path, out: Path, options: Mapping[str, Any] | None = None) -> Steps[dict[str, Any]]:
     """What a parser of `PARSERS` found in the file; its events are passed on.
 
     Raises `Refused` as the parser does, or for a file that makes it crash, hang or take too much memory, and
-    `Unavailable` where nothing confines it.
+    `Unavailable` where nothing confines it. In `out` there are plain files afterwards, or none where it raises.
     """
-    yield from ()
-    raise NotImplementedError
+    file, out = file.resolve(), out.resolve()
+    seconds = LIMITS.model_seconds if parser == "model" else LIMITS.parse_seconds
+    task = Task(
+        parser=PARSERS[parser],
+        file=file,
+        out=out,
+        options=dict(options or {}),
+        seconds=seconds,
+        memory_bytes=LIMITS.memory_bytes,
+        out_bytes=_room(parser, file, out),
+    )
+    return (yield from run(task))
 
 
 def why_unavailable() -> str | None:
     """Why uploads are off on this machine, in one sentence; None where they are on."""
-    raise NotImplementedError
+    return self_test().absence
+
+
+def _room(parser: str, file: Path, out: Path) -> int:
+    """How many bytes a parser may write. Raises `Refused` where the disk is all but full."""
+    free = shutil.disk_usage(out).free - SPARE_BYTES
+    if free < file.stat().st_size:
+        raise Refused("The disk has no room for it", action="Delete models, files or runs that are not needed any more")
+    wanted = 4 * file.stat().st_size + 64 * MIB if parser == "model" else LIMITS.unpacked_bytes
+    return min(wanted, free)

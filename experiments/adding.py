@@ -1,0 +1,228 @@
+"""Puts a model together from what a person brought, and finds out once what it is. Imports torch inside functions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.bundle import ModelBundle, OnnxGraph, Precision, Task
+from core.data import DataSplits, InputContract, Labels, Split, TextContract
+from core.errors import RunFailed
+from core.onnx_macs import precision_of_graph
+from core.progress import PhaseStarted, Steps
+from experiments.bundled_data import write_bundled
+from experiments.jobs import AddOrder
+from intake import sandbox, shelf
+from intake.index import INDEX_FILE
+from intake.items import DATA_FILE, Graph, ImageSet
+from intake.library import MODEL_FILE, SPLITS, OwnModel, TextInput, key_of, models_folder, split_in
+from intake.preprocessing import Preprocessing
+from intake.sources import Described, OnnxFile, Source
+from intake.splitting import labels_for, match, split
+from profiling.statistics import wilson_interval
+
+WEIGHTS, DATA, JUDGE, TRIALS = "Weights", "Data", "Accuracy", "What works on it"
+PHASES = (WEIGHTS, DATA, JUDGE, TRIALS)
+ENOUGH = 20
+"""Test examples from which on a doubt is worth saying."""
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a model is made of, its weights and its data lying in a draft of its folder."""
+
+    owner: str
+    title: str
+    source: Source
+    input: Preprocessing | TextInput
+    labels: tuple[str, ...]
+    data_title: str
+    is_labelled: bool
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    precision: Precision = "fp32"
+
+
+def describe(owner: str, source: Source) -> Described:
+    """What is known of a source before it is added. Raises `BadInput` where its weights do not fit."""
+    from intake.networks import described
+
+    return described(source, shelf.items_folder(owner))
+
+
+def add(owner: str, order: AddOrder, draft: Path) -> Steps[str]:
+    """The key of a new model of images. Raises `BadInput`, `Refused` or `RunFailed` with what does not fit."""
+    from intake.networks import adopt
+
+    yield PhaseStarted(title=WEIGHTS)
+    adopted = yield from adopt(order.source, order.input, shelf.items_folder(owner), draft, logits=order.logits)
+    yield PhaseStarted(title=DATA)
+    labels, is_labelled = yield from _write_data(owner, order, adopted, draft)
+    made = Ingredients(
+        owner=owner,
+        title=order.title,
+        source=order.source,
+        input=order.input,
+        labels=labels,
+        data_title=order.data_title,
+        is_labelled=is_labelled,
+        notes=adopted.notes,
+        precision=_precision_of(owner, order.source),
+    )
+    return (yield from put_together(made, draft))
+
+
+def put_together(made: Ingredients, draft: Path) -> Steps[str]:
+    """The key of the model whose weights and data lie in the draft, which becomes its folder."""
+    model = yield from _found_out(made, draft)
+    (draft / MODEL_FILE).write_text(model.model_dump_json())
+    place = models_folder(made.owner) / model.key
+    if not place.exists():  # the very same was added before
+        draft.rename(place)
+    return model.key
+
+
+def _write_data(owner: str, order: AddOrder, adopted: Described, draft: Path) -> Steps[tuple[tuple[str, ...], bool]]:
+    """Bring the chosen images to arrays, in the draft; the names of the classes, and whether there are labels."""
+    known, choice = order.labels or adopted.labels, order.data
+    if choice.bundled:
+        labels = yield from write_bundled(choice, order.input.geometry, known, adopted.classes, draft)
+        return labels, True
+    images = shelf.item(owner, choice.item)
+    assert isinstance(images, ImageSet), "the page offers no other"
+    folder = shelf.item_folder(owner, choice.item)
+    rows = split(
+        json.loads((folder / INDEX_FILE).read_bytes()),
+        train_share=choice.train_share,
+        calibrate_share=choice.calibrate_share,
+        seed=choice.seed,
+    )
+    if images.classes:
+        pairs = match(images.classes, known, choice.match, classes=adopted.classes, file=images.name)
+        rows = {name: [(entry, pairs.get(number, -1)) for entry, number in each] for name, each in rows.items()}
+    options = {"geometry": order.input.geometry.model_dump(mode="json"), "rows": rows}
+    yield from sandbox.parse("prepare", folder / DATA_FILE, draft, options)
+    return labels_for(images.classes, known, adopted.classes), bool(images.classes)
+
+
+def _precision_of(owner: str, source: Source) -> Precision:
+    graph = shelf.item(owner, source.item) if isinstance(source, OnnxFile) else None
+    return "int8" if isinstance(graph, Graph) and graph.quantized else "fp32"
+
+
+def _found_out(made: Ingredients, draft: Path) -> Steps[OwnModel]:
+    """Ask the network about its data once, and try what works on it."""
+    from experiments.trials import trials
+    from intake.family import family_of
+    from intake.networks import network_of
+
+    network = network_of(made.source, draft, made.input)
+    splits = DataSplits(**{name: split_in(draft, name) for name in SPLITS})
+    contract = _contract(made)
+    family = family_of(network, contract)
+    task: Task = "text" if isinstance(made.input, TextInput) else "images"
+    bundle = ModelBundle(made.title, family, network, contract, splits, made.precision, task=task)
+    yield PhaseStarted(title=JUDGE)
+    if not made.is_labelled:
+        yield from _label(bundle, draft)
+    test = split_in(draft, "test")
+    labelled = (test.labels >= 0).any(axis=1)
+    judged = Split(test.pixels[labelled], test.labels[labelled])
+    predicted = yield from _predicted(bundle, judged)
+    correct = int(judged.is_correct(predicted).sum())
+    doubts = _doubts(correct, predicted, len(made.labels)) if made.is_labelled else ()
+    yield PhaseStarted(title=TRIALS)
+    refusals = yield from trials(bundle)
+    parameters, macs = _counted(bundle)
+    return OwnModel(
+        key=key_of(made.title, _content(made, draft)),
+        title=made.title,
+        owner=made.owner,
+        family=family,
+        task=bundle.task,
+        form=bundle.form,
+        precision=precision_of_graph(bundle.network.content) if isinstance(bundle.network, OnnxGraph) else "fp32",
+        source=made.source,
+        input=made.input,
+        labels=made.labels,
+        data_title=made.data_title,
+        counts={name: len(split_in(draft, name)) for name in SPLITS},
+        metric="accuracy" if made.is_labelled else "agreement",
+        parameter_count=parameters,
+        macs=macs,
+        size_bytes=4 * parameters,
+        correct=correct,
+        judged=len(predicted),
+        refusals=refusals,
+        notes=made.notes,
+        warnings=(*made.warnings, *doubts),
+        added_at=time.time(),
+    )
+
+
+def _contract(made: Ingredients) -> TextContract | InputContract:
+    if isinstance(made.input, TextInput):
+        return TextContract(made.input.length, made.input.padding, made.labels)
+    return made.input.contract(made.labels)
+
+
+def _label(bundle: ModelBundle, draft: Path) -> Steps[None]:
+    """Examples without labels get what the untouched network answers: what is measured is agreement with it."""
+    for name in SPLITS:
+        predicted = yield from _predicted(bundle, split_in(draft, name))
+        np.save(draft / f"{name}-labels.npy", predicted[:, None])
+
+
+def _predicted(bundle: ModelBundle, examples: Split) -> Steps[Labels]:
+    """int64 [N]: the class that the untouched network answers with. Raises `RunFailed` where it is not finite."""
+    from profiling.fidelity import source_logits
+
+    if not len(examples):
+        return np.empty(0, np.int64)
+    logits = yield from source_logits(bundle.network, examples.pixels, bundle.contract)
+    if broken := int((~np.isfinite(logits)).any(1).sum()):
+        raise RunFailed(
+            f"The network's answers to {broken:,} of {len(logits):,} {bundle.contract.unit} are not finite numbers",
+            action="Check the weights, and how examples become its input",
+        )
+    return np.asarray(logits.argmax(1), np.int64)
+
+
+def _doubts(correct: int, predicted: Labels, classes: int) -> tuple[str, ...]:
+    """What is likely to be wrong with a network that is hardly right."""
+    found = []
+    if len(predicted) >= ENOUGH and wilson_interval(correct, len(predicted))[0] <= 1 / classes:
+        found.append(
+            f"{correct:,} of {len(predicted):,} test examples are right, about what guessing gets. The order of the "
+            "classes or the preparation of the input is likely to be another one than in training."
+        )
+    if len(predicted) >= ENOUGH and len(np.unique(predicted)) == 1:
+        found.append("It answers with one and the same class for every test example.")
+    return tuple(found)
+
+
+def _counted(bundle: ModelBundle) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates of one example."""
+    from core.onnx_macs import parameters_of_graph
+    from profiling.size import macs_of
+
+    if isinstance(bundle.network, OnnxGraph):
+        return parameters_of_graph(bundle.network.content)[0], macs_of(bundle)
+    return sum(each.numel() for each in bundle.module.parameters()), macs_of(bundle)
+
+
+def _content(made: Ingredients, draft: Path) -> str:
+    """All that the model is made of, as one text: models that share it are the same."""
+    hashes = {path.name: _hash_of(path) for path in sorted(draft.iterdir()) if path.is_file()}
+    form = made.input.model_dump(mode="json", exclude={"source"})
+    return json.dumps([made.owner, made.source.kind, form, made.labels, hashes], sort_keys=True)
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
