@@ -1,11 +1,13 @@
 """Every classifier that torchvision and timm know by name, and what each says of its input. Does not import torch.
 
-The lists are asked for once, in a process of its own, and kept in the data folder under the versions of the libraries.
+The list of the tested versions comes with the studio, in `listed`, as `python -m intake.listing | gzip -9n` wrote it. That
+of other versions is asked for once, in a process of its own, and kept in the data folder.
 """
 
 from __future__ import annotations
 
 import difflib
+import gzip
 import subprocess
 import sys
 from functools import lru_cache
@@ -22,6 +24,7 @@ from intake.sources import Library
 IMAGENET_CLASSES = 1000
 LISTING_SECONDS = 120
 _NO_TIMM = "timm is not installed, which knows a thousand architectures more: pip install timm"
+LISTED = Path(__file__).resolve().parent / "listed"
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -91,14 +94,24 @@ def names_of_classes(classes: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=2)
 def _by_id(path: Path) -> dict[str, KnownArchitecture]:
-    if not path.exists():
-        _list_into(path)
-    return {each.id: each for each in LIST.validate_json(path.read_bytes())}
+    shipped = LISTED / f"{path.name}.gz"
+    if shipped.exists():
+        content = gzip.decompress(shipped.read_bytes())
+    else:
+        if not path.exists():
+            _list_into(path)
+        content = path.read_bytes()
+    return {each.id: each for each in LIST.validate_json(content)}
 
 
 def _kept_in() -> Path:
+    return data_folder() / "cache" / file_name()
+
+
+def file_name() -> str:
+    """What the list of the installed versions is called."""
     versions = "-".join(f"{name}-{_version(name)}" for name in ("torchvision", "timm") if _version(name))
-    return data_folder() / "cache" / f"architectures-1-{versions}.json"
+    return f"architectures-1-{versions}.json"
 
 
 def _list_into(path: Path) -> None:

@@ -18,17 +18,20 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.bundle import Family, Form, Metric, ModelBundle, Precision, Task
+from core.bundle import Family, Form, ModelBundle, Precision, Task
 from core.catalogue import ModelEntry
 from core.data import Contract, DataSplits, Pixels, Split, TextContract
 from core.errors import BadInput, Unavailable
 from core.folders import data_folder
+from core.judging import Metric
 from intake.preprocessing import Preprocessing
 from intake.sources import Source
 
 MODEL_FILE = "model.json"
 EVERYONE = "everyone"
 """In the place of an owner, where nobody has to say who they are."""
+OWN_PREFIX, GRAPH_PREFIX = "own-", "onnx-"
+"""How keys begin: of networks of torch, and of ONNX files."""
 SPLITS = ("train", "calibrate", "test")
 
 
@@ -125,10 +128,13 @@ def _name_of(owner: str) -> str:
     return f"user-{hashlib.sha256(owner.encode()).hexdigest()[:16]}"
 
 
-def key_of(title: str, content: str) -> str:
-    """The key of a model: its title in letters that an address can hold, and a hash of all that it is made of."""
+def key_of(title: str, content: str, form: Form = "torch") -> str:
+    """The key of a model: its form, its title in letters that an address can hold, and a hash of what it is made of.
+
+    The form is told by the key alone, so that runs of a model that was deleted still know what they compare with.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:32] or "model"
-    return f"own-{slug}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
+    return f"{GRAPH_PREFIX if form == 'onnx' else OWN_PREFIX}{slug}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
 
 
 def entries(owner: str = "") -> list[ModelEntry]:
@@ -168,7 +174,9 @@ def load(key: str) -> ModelBundle:
     folder = folder_of(key)
     splits = DataSplits(**{name: split_in(folder, name) for name in SPLITS})
     network = network_of(model.source, folder, model.input)
-    return ModelBundle(key, model.family, network, model.contract, splits, model.precision, task=model.task)
+    return ModelBundle(
+        key, model.family, network, model.contract, splits, model.precision, task=model.task, metric=model.metric
+    )
 
 
 def samples(key: str, count: int) -> tuple[Pixels, tuple[str, ...]]:
@@ -210,7 +218,7 @@ def _model_files(owner: str) -> Iterator[Path]:
 
 
 def _folder_of(key: str) -> Path | None:
-    if not re.fullmatch(r"own-[a-z0-9-]+", key):
+    if not re.fullmatch(f"({OWN_PREFIX}|{GRAPH_PREFIX})[a-z0-9-]+", key):
         return None
     return next((path.parent for path in (data_folder() / "own").glob(f"*/models/{key}/{MODEL_FILE}")), None)
 
@@ -225,7 +233,7 @@ def _read(path: Path, _changed_ns: int) -> OwnModel | None:
 
 
 def split_in(folder: Path, name: str) -> Split:
-    """One of `SPLITS` in a model's folder, its examples mapped into memory. Raises `Unavailable` where it is damaged."""
+    """One of `SPLITS` in a model's folder, mapped into memory. Raises `Unavailable` where it is damaged."""
     try:
         pixels = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         return Split(pixels, np.load(folder / f"{name}-labels.npy", allow_pickle=False))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from core.bundle import Metric
 from core.data import Labels
 from core.errors import BadInput
+from core.judging import Metric
 from core.progress import Note, Progress, Steps
 from intake.library import SPLITS, TextInput, folder_of
 from intake.splitting import Rows, split

@@ -50,6 +50,14 @@ def test_clip_has_its_own_scaling_and_what_has_no_weights_says_so() -> None:
     assert (bare.classes, "no weights" in bare.input.source) == (0, True)
 
 
+def test_the_shipped_list_is_what_the_libraries_say(tmp_path: Path) -> None:
+    from intake.listing import timm_ones, torchvision_ones
+
+    if not (architectures.LISTED / f"{architectures.file_name()}.gz").exists():
+        pytest.skip("no list is shipped for these versions of torchvision and timm")
+    assert catalogue() == (*torchvision_ones(), *timm_ones())
+
+
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(BadInput, match=r"torchvision has no architecture 'resnet19'.*resnet18"):
         known("torchvision", "resnet19")
@@ -58,7 +66,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
             known("timm", name)
 
 
-def test_the_list_is_kept_under_the_versions_and_read_without_torch(listed: Path) -> None:
+def test_the_list_is_kept_under_the_versions_and_read_without_torch() -> None:
     code = (
         "import sys; from intake.architectures import catalogue;"
         "print(len(catalogue())); assert not {'torch', 'timm'} & set(sys.modules)"
@@ -66,8 +74,8 @@ def test_the_list_is_kept_under_the_versions_and_read_without_torch(listed: Path
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(done.stdout) == len(catalogue())
-    assert f"timm-{version('timm')}" in listed.name
-    assert f"torchvision-{version('torchvision')}" in listed.name
+    assert f"timm-{version('timm')}" in architectures.file_name()
+    assert f"torchvision-{version('torchvision')}" in architectures.file_name()
 
 
 def test_without_timm_torchvision_is_enough_and_a_sentence_says_what_to_install(
@@ -80,6 +88,7 @@ def test_without_timm_torchvision_is_enough_and_a_sentence_says_what_to_install(
 def test_a_listing_that_fails_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("STUDIO_DATA", str(tmp_path))
     monkeypatch.setattr(architectures, "_ROOT", tmp_path)
+    monkeypatch.setattr(architectures, "LISTED", tmp_path)
     with pytest.raises(Unavailable, match=r"could not be listed.*No module named"):
         catalogue()
     assert not list((tmp_path / "cache").iterdir())
