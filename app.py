@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from ui import downloads, errors, headers  # noqa: E402
+from ui import downloads, errors, headers, uploads  # noqa: E402
 
 
 @asynccontextmanager
@@ -22,12 +22,12 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     import scipy.stats  # noqa: F401
 
     from experiments.scheduler import Scheduler
-    from ui.state import store
+    from ui.state import everyones_store
     from ui.system_live import recorder
 
     gc.collect()  # Streamlit collects garbage after every rerun: what is loaded by now need not be looked at again.
     gc.freeze()
-    scheduler = Scheduler(store())
+    scheduler = Scheduler(everyones_store())
     scheduler.start()
     with recorder():
         yield
@@ -37,7 +37,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
 app = st.App(
     ROOT / "ui" / "main.py",
     lifespan=lifespan,
-    routes=[downloads.PACKAGES, downloads.PROFILES],
-    middleware=[Middleware(headers.SecurityHeaders)],
+    routes=[downloads.PACKAGES, downloads.PROFILES, uploads.UPLOADS],
+    middleware=[Middleware(headers.Guard)],
     on_script_error=errors.show,
 )

@@ -11,7 +11,7 @@ from typing import get_args
 import pandas as pd
 
 import cli_bring
-from core.errors import BadInput, StudioError
+from core.errors import BadInput, Refused, StudioError
 from core.folders import data_folder
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Progress
 from experiments.ahead import describe_ahead
@@ -71,12 +71,15 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "record":
             return record(options.run, options.file)
         if options.command == "bring":
-            return cli_bring.bring_all(options, _Printer())
+            with _Printer() as printer:
+                return cli_bring.bring_all(options, printer)
         if options.command == "recordings":
             return list_recordings()
         return list_models() if options.command == "models" else list_runs()
     except StudioError as error:
         print(error, file=sys.stderr)
+        if isinstance(error, Refused) and error.snippet:
+            print(f"\nRun this where the file was made:\n\n{error.snippet}", file=sys.stderr)
         return 2
 
 
@@ -159,6 +162,12 @@ class _Printer:
     def __init__(self) -> None:
         self._title = ""
 
+    def __enter__(self) -> _Printer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_line()
+
     def __call__(self, event: Event) -> None:
         if isinstance(event, PhaseStarted):
             self._end_line()
@@ -171,7 +180,6 @@ class _Printer:
         elif isinstance(event, Note):
             self._end_line()
             print(f"  {'! ' if event.warning else ''}{event.text}")
-            self._title = ""
         elif isinstance(event, Finished | Failed):
             self._end_line()
 
@@ -181,6 +189,7 @@ class _Printer:
     def _end_line(self) -> None:
         if self._title:
             print(flush=True)
+        self._title = ""
 
 
 def _add_report_options(parser: argparse.ArgumentParser) -> None:
@@ -285,7 +294,7 @@ def _add_truth_options(parser: argparse.ArgumentParser) -> None:
 
 def truth(options: argparse.Namespace) -> int:
     """Print the matrix of the Truth page."""
-    from ui.truth_texts import ASPECTS, as_text
+    from ui.truth_texts import ASPECTS, as_text, aspects, judging_in
 
     if options.show not in ASPECTS:
         raise BadInput(f"--show is {options.show}", expected=" or ".join(ASPECTS))
@@ -296,7 +305,8 @@ def truth(options: argparse.Namespace) -> int:
         return result.fidelity if result else None
 
     found = variants_of(store, options.model, _settings(store, options))
-    print(as_text(matrix(found, Sources(fidelity, store.ahead_result)), ASPECTS[options.show]))
+    shown = matrix(found, Sources(fidelity, store.ahead_result))
+    print(as_text(shown, aspects(judging_in(shown))[options.show]))
     return 0
 
 
@@ -320,19 +330,23 @@ def list_recordings() -> int:
 
 def list_models() -> int:
     """One line a model: the bundled ones from their cards, then those that were added, the newest first."""
+    own = own_models()
+    width = max(len(key) for key in (*MODELS, *(each.key for each in own)))
     for key, model in MODELS.items():
         facts = card(key)
-        print(f"{key:<22} {model.title:<34} {facts.parameter_count:>10,} parameters  {facts.accuracy:.2%} right")
-    for own in own_models():
-        right = f"{own.correct / own.judged:.2%} right" if own.metric == "accuracy" else "no labels"
-        print(f"{own.key:<22} {own.title:<34} {own.parameter_count:>10,} parameters  {right}")
+        print(f"{key:<{width}} {model.title:<34} {facts.parameter_count:>12,} parameters  {facts.accuracy:.2%} right")
+    for each in own:
+        right = f"{each.correct / each.judged:.2%} right" if each.metric == "accuracy" else "judged by agreement"
+        print(f"{each.key:<{width}} {each.title:<34} {each.parameter_count:>12,} parameters  {right}")
     return 0
 
 
 def list_runs() -> int:
     """One line a run, newest first."""
-    for record in open_store().runs():
-        print(f"{record.id}  {record.state:<10} {record.recipe.model:<20} {record.title}")
+    records = open_store().runs()
+    width = max((len(record.recipe.model) for record in records), default=0)
+    for record in records:
+        print(f"{record.id}  {record.state:<10} {record.recipe.model:<{width}} {record.title}")
     return 0
 
 

@@ -12,9 +12,12 @@ import yaml
 from core.errors import BadInput
 from core.progress import Event, Steps
 from experiments.declared import FILE, Declared, bring, read, validated
-from experiments.models import find
+from intake.library import own_model
 
-EPILOG = f"Without options, the models of {FILE} in the current folder are added."
+EPILOG = (
+    f"Without options, the models of {FILE} in the current folder are added. Relative paths in a file begin at its own "
+    "folder."
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +36,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibrate", type=float, default=0.2, help="share to calibrate on (default: 0.2)")
     parser.add_argument("--match", default="", help="names or order: how classes of data and network belong together")
     parser.add_argument("--length", type=int, help="tokens of a text")
-    parser.add_argument("--input", default="", help='what differs, as YAML: "{height: 28, width: 28, colour: gray}"')
+    parser.add_argument(
+        "--input",
+        default="",
+        help="what differs from the input that the model tells of, as YAML, one mean and std a channel on the scale "
+        '0-255: "{height: 28, width: 28, colour: gray, mean: [72.9], std: [90.0]}"',
+    )
 
 
 def declared_by(options: argparse.Namespace) -> tuple[tuple[Declared, ...], Path]:
@@ -80,9 +88,13 @@ def _watched(steps: Steps[str], show: Callable[[Event], None]) -> str:
 
 
 def told(key: str) -> str:
-    """What was added, in a line or two."""
-    entry = find(key)
-    counts = ", ".join(f"{count:,} {name}" for name, count in (("train", entry.train), ("calibrate", entry.calibrate)))
-    lines = [f"{key}: {entry.title}, {len(entry.labels):,} classes, {entry.test:,} test examples, {counts}"]
-    lines += [f"  {reason}" for reason in entry.refusals.values()]
+    """What was added, and what there is to know about it, a line each."""
+    model = own_model(key)
+    assert model, "it was added a moment ago"
+    counts = ", ".join(f"{count:,} to {name}" for name, count in model.counts.items() if name != "test")
+    lines = [f"{key}: {model.title}, {len(model.labels):,} classes, {model.counts['test']:,} to judge by, {counts}"]
+    if model.metric == "accuracy":
+        lines.append(f"  {model.correct:,} of {model.judged:,} test examples right")
+    lines += [f"  {note}" for note in model.notes]
+    lines += [f"  ! {reason}" for reason in (*model.warnings, *model.refusals.values())]
     return "\n".join(lines)

@@ -66,7 +66,8 @@ def main(arguments: list[str]) -> int:
         print(f"{rest[0]} is installed. Restart the dashboard to use it.")
         return 0
     if command in COMMANDS:
-        return call(install(MAIN_ENVIRONMENT, "requirements.txt"), ["-m", "cli", *arguments])
+        python = install(MAIN_ENVIRONMENT, "requirements.txt")
+        return call(python, [str(ROOT / "cli.py"), *arguments], here=True)
     print(__doc__)
     return 0 if command in ("", "help", "-h", "--help") else 2
 
@@ -114,10 +115,10 @@ def fingerprint(*requirements: str) -> str:
     return hashlib.sha256(content + sys.version.encode()).hexdigest()
 
 
-def call(python: Path, arguments: list[str]) -> int:
-    """Run the environment's Python in the project's folder; its exit code."""
+def call(python: Path, arguments: list[str], *, here: bool = False) -> int:
+    """Run the environment's Python in the project's folder, or in the person's own; its exit code."""
     try:
-        return subprocess.run([str(python), *arguments], cwd=ROOT).returncode
+        return subprocess.run([str(python), *arguments], cwd=None if here else ROOT).returncode
     except KeyboardInterrupt:
         return 130
 
@@ -126,8 +127,9 @@ def test(arguments: list[str]) -> int:
     """Lint, format, types, then pytest; 0 only when all are clean."""
     python = install(MAIN_ENVIRONMENT, "requirements.txt", "requirements-dev.txt")
     failed = []
-    # Two at a time, those of a file together; with arguments of one's own, as pytest is told.
-    everything = ["-n", "2", "--dist", "loadfile"]
+    # Two at a time, those of a file together; with arguments of one's own, as pytest is told. In the order of their
+    # names: files of few but long tests would come last otherwise, and end with one process idle.
+    everything = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     for name, check in (*CHECKS, ("tests", ["-m", "pytest", *(arguments or everything)])):
         print(f"== {name}", flush=True)
         if call(python, check):

@@ -303,13 +303,13 @@ def _change(pair: tuple[int, int] | None, scale: float, unit: str) -> str:
     return f"{before / scale:.2f} {unit} → {after / scale:.2f} {unit} ({100 * (after / before - 1):+.0f} %)"
 
 
-def write_between_markers(file: Path, text: str) -> None:
+def write_between_markers(file: Path, text: str, first: str = BEGIN, last: str = END) -> None:
     """Put the text between the markers of a file. Raises `ValueError` where they are missing."""
-    head, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    head, begin, rest = file.read_text(encoding="utf-8").partition(first)
+    _, end, tail = rest.partition(last)
     if not (begin and end):
-        raise ValueError(f"{file} has no {BEGIN} and {END}")
-    file.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", encoding="utf-8")
+        raise ValueError(f"{file} has no {first} and {last}")
+    file.write_text(f"{head}{first}\n{text}\n{last}{tail}", encoding="utf-8")
 
 
 def main() -> int:

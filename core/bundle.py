@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from core.data import Contract, DataSplits
 from core.devices import Device
 from core.distillation import DistillationReport
+from core.judging import Judging, Metric
 from core.low_rank import LowRankReport
 from core.pruning import PruningReport
 from core.quantization import QuantizationReport, TrainingComparison
@@ -22,8 +23,6 @@ Family = Literal["cnn", "transformer"]
 Form = Literal["torch", "onnx", "openvino"]
 Task = Literal["images", "text"]
 """What is classified."""
-Metric = Literal["accuracy", "agreement"]
-"""What counts as right: what a label says or, where there are none, what the untouched network answers."""
 
 
 def precision_title(precision: str) -> str:
@@ -65,6 +64,8 @@ class Situation:
     task: Task = "images"
     brought_as: Form = "torch"
     """What the model is before the first technique: of an ONNX graph there never is a torch module."""
+    is_own: bool = False
+    """Whether a person brought the model, who can add it again with other data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,12 @@ class ModelBundle:
     distillation: DistillationReport | None = None
     """What the student learned; None where there was none."""
     task: Task = "images"
+    metric: Metric = "accuracy"
+
+    @property
+    def judging(self) -> Judging:
+        """What is counted of its examples, in words."""
+        return Judging(self.metric, self.contract.unit)
 
     @property
     def form(self) -> Form:

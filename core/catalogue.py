@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.bundle import Family, Form, Metric, Precision, Task
+from core.bundle import Family, Form, Precision, Task
+from core.judging import Metric
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ModelEntry:
     """What it computes in as it is: `int8` where it was brought quantized."""
     metric: Metric = "accuracy"
     refusals: Mapping[str, str] = field(default_factory=dict)
-    """Why a technique or a runtime cannot work on it, by its key: what was found when it was added."""
+    """Why a technique or a runtime cannot work on it, by its key or as `technique@runtime`: found when it was added."""
     is_own: bool = False
     """Whether a person brought it, so that it can be deleted."""
     owner: str = ""

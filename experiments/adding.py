@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from core.bundle import ModelBundle, OnnxGraph, Precision, Task
+from core.bundle import ModelBundle, OnnxGraph, Task
 from core.data import DataSplits, InputContract, Labels, Split, TextContract
 from core.errors import RunFailed
 from core.onnx_macs import precision_of_graph
 from core.progress import PhaseStarted, Steps
 from experiments.bundled_data import write_bundled
-from experiments.jobs import AddOrder
-from intake import sandbox, shelf
+from experiments.jobs import AddOrder, DataChoice
+from experiments.models import offered
+from intake import sandbox, shelf, uploads
 from intake.index import INDEX_FILE
-from intake.items import DATA_FILE, Graph, ImageSet
+from intake.items import DATA_FILE, GRAPH_FILE, WEIGHTS_FILE, ImageSet
 from intake.library import MODEL_FILE, SPLITS, OwnModel, TextInput, key_of, models_folder, split_in
 from intake.preprocessing import Preprocessing
-from intake.sources import Described, OnnxFile, Source
+from intake.sources import Architecture, Described, OnnxFile, Source
 from intake.splitting import labels_for, match, split
 from profiling.statistics import wilson_interval
+from sample_models import datasets
 
 WEIGHTS, DATA, JUDGE, TRIALS = "Weights", "Data", "Accuracy", "What works on it"
 PHASES = (WEIGHTS, DATA, JUDGE, TRIALS)
 ENOUGH = 20
 """Test examples from which on a doubt is worth saying."""
+LABEL_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,6 @@ class Ingredients:
     is_labelled: bool
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    precision: Precision = "fp32"
 
 
 def describe(owner: str, source: Source) -> Described:
@@ -56,11 +60,16 @@ def describe(owner: str, source: Source) -> Described:
 
 
 def add(owner: str, order: AddOrder, draft: Path) -> Steps[str]:
-    """The key of a new model of images. Raises `BadInput`, `Refused` or `RunFailed` with what does not fit."""
+    """The key of a new model of images. Raises `BadInput`, `Refused` or `RunFailed` with what does not fit.
+
+    `Refused` also where it would take more than this person may keep, before anything is written.
+    """
     from intake.networks import adopt
 
     yield PhaseStarted(title=WEIGHTS)
+    _refuse_beyond_room(owner, order, _weights_bytes(owner, order.source))
     adopted = yield from adopt(order.source, order.input, shelf.items_folder(owner), draft, logits=order.logits)
+    _refuse_beyond_room(owner, order)  # weights that a library had, or a factory made, lie in the draft by now
     yield PhaseStarted(title=DATA)
     labels, is_labelled = yield from _write_data(owner, order, adopted, draft)
     made = Ingredients(
@@ -72,7 +81,6 @@ def add(owner: str, order: AddOrder, draft: Path) -> Steps[str]:
         data_title=order.data_title,
         is_labelled=is_labelled,
         notes=adopted.notes,
-        precision=_precision_of(owner, order.source),
     )
     return (yield from put_together(made, draft))
 
@@ -80,11 +88,19 @@ def add(owner: str, order: AddOrder, draft: Path) -> Steps[str]:
 def put_together(made: Ingredients, draft: Path) -> Steps[str]:
     """The key of the model whose weights and data lie in the draft, which becomes its folder."""
     model = yield from _found_out(made, draft)
-    (draft / MODEL_FILE).write_text(model.model_dump_json())
     place = models_folder(made.owner) / model.key
     if not place.exists():  # the very same was added before
+        model = model.model_copy(update={"title": _unlike_others(made.title, made.owner)})
+        (draft / MODEL_FILE).write_text(model.model_dump_json())
         draft.rename(place)
     return model.key
+
+
+def _unlike_others(title: str, owner: str) -> str:
+    """The title, with a number where another model is called so: people choose models by what they are called."""
+    taken = {each.title for each in offered(owner).values()}
+    numbered = (f"{title} ({number})" for number in itertools.count(2))
+    return title if title not in taken else next(each for each in numbered if each not in taken)
 
 
 def _write_data(owner: str, order: AddOrder, adopted: Described, draft: Path) -> Steps[tuple[tuple[str, ...], bool]]:
@@ -93,11 +109,9 @@ def _write_data(owner: str, order: AddOrder, adopted: Described, draft: Path) ->
     if choice.bundled:
         labels = yield from write_bundled(choice, order.input.geometry, known, adopted.classes, draft)
         return labels, True
-    images = shelf.item(owner, choice.item)
-    assert isinstance(images, ImageSet), "the page offers no other"
-    folder = shelf.item_folder(owner, choice.item)
+    images, index = _chosen(owner, choice)
     rows = split(
-        json.loads((folder / INDEX_FILE).read_bytes()),
+        index,
         train_share=choice.train_share,
         calibrate_share=choice.calibrate_share,
         seed=choice.seed,
@@ -106,13 +120,42 @@ def _write_data(owner: str, order: AddOrder, adopted: Described, draft: Path) ->
         pairs = match(images.classes, known, choice.match, classes=adopted.classes, file=images.name)
         rows = {name: [(entry, pairs.get(number, -1)) for entry, number in each] for name, each in rows.items()}
     options = {"geometry": order.input.geometry.model_dump(mode="json"), "rows": rows}
-    yield from sandbox.parse("prepare", folder / DATA_FILE, draft, options)
+    yield from sandbox.parse("prepare", shelf.item_folder(owner, choice.item) / DATA_FILE, draft, options)
     return labels_for(images.classes, known, adopted.classes), bool(images.classes)
 
 
-def _precision_of(owner: str, source: Source) -> Precision:
-    graph = shelf.item(owner, source.item) if isinstance(source, OnnxFile) else None
-    return "int8" if isinstance(graph, Graph) and graph.quantized else "fp32"
+def _chosen(owner: str, choice: DataChoice) -> tuple[ImageSet, list[Any]]:
+    """The facts of an uploaded set, and a line for each of its images."""
+    images = shelf.item(owner, choice.item)
+    assert isinstance(images, ImageSet), "the page offers no other"
+    return images, json.loads((shelf.item_folder(owner, choice.item) / INDEX_FILE).read_bytes())
+
+
+def _refuse_beyond_room(owner: str, order: AddOrder, weights_bytes: int = 0) -> None:
+    """Raises `Refused` where the weights and the images, brought to arrays, are over what this person may keep."""
+    count, geometry = _count(owner, order.data), order.input.geometry
+    each = geometry.channels * geometry.height * geometry.width
+    what = f"With its {count:,} images of {geometry.channels} x {geometry.height} x {geometry.width} the model takes"
+    uploads.refuse_beyond_room(owner, what, count * (each + LABEL_BYTES) + weights_bytes)
+
+
+def _count(owner: str, choice: DataChoice) -> int:
+    """How many images a choice of data has."""
+    if not choice.bundled:
+        return len(_chosen(owner, choice)[1])
+    known = datasets.FASHION_MNIST if choice.bundled == "fashion_mnist" else datasets.PHOTOGRAPHS
+    return (known.train if choice.train_share else 0) + known.calibrate + known.test
+
+
+def _weights_bytes(owner: str, source: Source) -> int:
+    """Of an uploaded file as it was written anew; 0 for weights that come from elsewhere."""
+    if isinstance(source, OnnxFile):
+        path = shelf.item_folder(owner, source.item) / GRAPH_FILE
+    elif isinstance(source, Architecture) and source.weights:
+        path = shelf.item_folder(owner, source.weights) / WEIGHTS_FILE
+    else:
+        return 0
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _found_out(made: Ingredients, draft: Path) -> Steps[OwnModel]:
@@ -125,8 +168,9 @@ def _found_out(made: Ingredients, draft: Path) -> Steps[OwnModel]:
     splits = DataSplits(**{name: split_in(draft, name) for name in SPLITS})
     contract = _contract(made)
     family = family_of(network, contract)
+    precision = precision_of_graph(network.content) if isinstance(network, OnnxGraph) else "fp32"
     task: Task = "text" if isinstance(made.input, TextInput) else "images"
-    bundle = ModelBundle(made.title, family, network, contract, splits, made.precision, task=task)
+    bundle = ModelBundle(made.title, family, network, contract, splits, precision, task=task)
     yield PhaseStarted(title=JUDGE)
     if not made.is_labelled:
         yield from _label(bundle, draft)
@@ -140,13 +184,13 @@ def _found_out(made: Ingredients, draft: Path) -> Steps[OwnModel]:
     refusals = yield from trials(bundle)
     parameters, macs = _counted(bundle)
     return OwnModel(
-        key=key_of(made.title, _content(made, draft)),
+        key=key_of(made.title, _content(made, draft), bundle.form),
         title=made.title,
         owner=made.owner,
         family=family,
         task=bundle.task,
         form=bundle.form,
-        precision=precision_of_graph(bundle.network.content) if isinstance(bundle.network, OnnxGraph) else "fp32",
+        precision=precision,
         source=made.source,
         input=made.input,
         labels=made.labels,

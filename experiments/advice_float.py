@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from core.layers import Layer, sum_ms
 from core.scan import Scan, ScanCell
 from experiments.advice_facts import DISCOUNT, HALF, Advice, Facts, with_technique, with_techniques
+from experiments.models import judging_of
 from experiments.promise import Promise
 from experiments.why_format import listed, number_of_layers, percent, times
 
@@ -38,7 +39,7 @@ def sensitive_layers(facts: Facts) -> Iterator[Advice]:
     if recipe is None:
         return
     points = sum(scan.lost_points(cell) for cell in worst)
-    right = (scan.correct or 0) / scan.images
+    right, noun = (scan.correct or 0) / scan.images, judging_of(facts.recipe.model).noun
     lost = [f"{cell.layer} {scan.lost_points(cell):.2f}" for cell in worst]
     yield Advice(
         key="sensitive_layers",
@@ -51,7 +52,7 @@ def sensitive_layers(facts: Facts) -> Iterator[Advice]:
         promise=Promise(
             "accuracy",
             1 + DISCOUNT * points / 100 / right,
-            f"at least {DISCOUNT * points:.2f} points more accuracy than INT8 on all layers",
+            f"at least {DISCOUNT * points:.2f} points more {noun} than INT8 on all layers",
             f"Each alone, these layers lose {points:.2f} points together, taking losses to add up. Half of that "
             "is promised back, because beside other rounded layers a loss may weigh less.",
         ),

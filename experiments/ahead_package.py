@@ -8,7 +8,7 @@ from pathlib import Path
 from core.errors import Unavailable
 from core.folders import run_folder
 from experiments.ahead import AheadResult
-from experiments.package import COMPANIONS, Entry, Package, packed
+from experiments.package import COMPANIONS, Entry, Package, companions_of, packed
 from experiments.package_texts import Usage
 from experiments.recipe import to_yaml
 from experiments.requirements import requirements_of
@@ -68,7 +68,7 @@ def _entries(record: RunRecord, result: AheadResult, artifact: Artifact) -> list
     plain = json.dumps(result.model_dump(mode="json", context={"plain": True}), indent=1)
     return [
         *(Entry(name, ABOUT.get(name, "the engine"), artifact.folder / name, packs=False) for name in artifact.files),
-        *(Entry(name, about, artifact.folder / name) for name, about in COMPANIONS.items()),
+        *(Entry(name, about, artifact.folder / name) for name, about in companions_of(artifact).items()),
         Entry("run.py", "classifies images", program),
         Entry("requirements.txt", "what run.py needs", pins),
         Entry("recipe.yaml", "how it was made", to_yaml(record.recipe)),

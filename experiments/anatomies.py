@@ -17,6 +17,12 @@ IMAGES = 32
 """Calibration images behind the histograms of activations."""
 
 
+WHY_NO_ANATOMY = (
+    "The model is an ONNX graph, and activations, parameters and histograms are looked up in the modules of a torch "
+    "network."
+)
+
+
 def study_anatomy(bundle: ModelBundle) -> Steps[Anatomy]:
     """Of a bundle whose network is a torch module."""
     from profiling.anatomy import anatomy_of
@@ -29,7 +35,7 @@ def study_anatomy(bundle: ModelBundle) -> Steps[Anatomy]:
 def write_anatomy(bundle: ModelBundle, folder: Path) -> Steps[None]:
     """Keep what the network is made of in a run's folder; nothing, and a note, where it cannot be followed."""
     if bundle.form != "torch":
-        yield Note(text="What the network is made of was not kept: it is no torch module.")
+        yield Note(text=f"What the network is made of was not kept. {WHY_NO_ANATOMY}")
         return
     try:
         anatomy = yield from study_anatomy(bundle)

@@ -95,6 +95,8 @@ class Ledger:
     """For each place where INT8 and float meet: what that run converted, divided by its places; 0 without a run."""
     images: int
     """Of the scan."""
+    has_labels: bool = True
+    """Whether right and wrong can be told; without, what is lost are answers."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -203,6 +205,7 @@ def ledger(
         int8_ms=int8.latency.p50_ms if int8 and measured else None,
         conversion_ms=converted / boundaries([gain.name for gain in gains], measured) if measured else 0.0,
         images=scan.images,
+        has_labels=scan.correct is not None,
     )
 
 

@@ -27,7 +27,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.errors import BadInput, CannotCompose
+from core.judging import LABELLED, Judging
+from experiments.judging import of_frame
 from experiments.measures import MEASURES, Measure, numbers
+from experiments.measures import measure as named
 from experiments.recipe import Recipe, reference_of, why_refused
 
 Subset = frozenset[str]
@@ -173,6 +176,7 @@ class Attribution:
     """Subsets that had to be left out, with the reason."""
     unmeasured: tuple[str, ...]
     """Keys of measures that some subset lacks, and which are therefore not attributed."""
+    judging: Judging = LABELLED
 
     @property
     def wide(self) -> pd.DataFrame:
@@ -185,14 +189,14 @@ class Attribution:
     @property
     def sentences(self) -> list[str]:
         """What was contributed, what depends on the company, and what had to be left out."""
-        measured = [_sentence(row) for _, row in self.table.iterrows()]
+        measured = [_sentence(row, self.judging) for _, row in self.table.iterrows()]
         left_out = [f"{_names(subset)} cannot run by itself: {reason}" for subset, reason in self.refused.items()]
-        gaps = [f"{MEASURES[key].title} was not measured for every subset." for key in self.unmeasured]
+        gaps = [f"{named(key, self.judging).title} was not measured for every subset." for key in self.unmeasured]
         return [*measured, *left_out, *gaps]
 
 
-def _sentence(row: pd.Series[Any]) -> str:
-    measure = MEASURES[row["measure"]]
+def _sentence(row: pd.Series[Any], judging: Judging) -> str:
+    measure = named(row["measure"], judging)
     alone, last = (_in_words(measure, row[name]) for name in ("first_in", "last_in"))
     company = "" if alone == last else f" ({alone} by itself, {last} on top of the others)"
     return f"{row['title']}, {measure.title.lower()}: {row['words']}{company}."
@@ -236,6 +240,7 @@ def attribute(
         totals={key: _shown(MEASURES[key], each[everything] - each[nothing]) for key, each in complete.items()},
         refused=cannot,
         unmeasured=tuple(key for key in gains if key not in complete),
+        judging=of_frame(frame),
     )
 
 

@@ -14,21 +14,38 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from core.errors import Refused, StudioError
 from core.progress import Event, Failed, Finished, PhaseStarted, Planned, Progress, Steps
-from experiments.jobs import DRAFT, EVENTS_FILE, ORDER_FILE, ORDERS, OWNER_FILE, CheckOrder, DescribeOrder, Order, tidy
+from experiments.jobs import (
+    DRAFT,
+    EVENTS_FILE,
+    ORDER_FILE,
+    ORDERS,
+    OWNER_FILE,
+    WAITS_FILE,
+    CheckOrder,
+    DescribeOrder,
+    Order,
+    tidy,
+)
+from experiments.turns import turn
 from intake import sandbox, shelf, uploads
 from intake.items import DATA_FILE, Graph, ImageSet, parse_item
+from intake.sandbox.verdicts import nonsense
+from intake.written import check_written
 
 FLUSH_SECONDS = 0.2
 READING, FITTING = "Read the file", "Look up the architecture"
 
 
 def main(folder: Path) -> None:
-    """Do what the job's order says; its events go into the folder."""
+    """Do what the job's order says, once it is its turn; its events go into the folder."""
     owner = (folder / OWNER_FILE).read_text()
     order = ORDERS.validate_json((folder / ORDER_FILE).read_bytes())
-    with (folder / EVENTS_FILE).open("a") as stream:
+    sort = "look-up" if isinstance(order, DescribeOrder) else "work"  # the former are short, and go beside the latter
+    with turn(owner, sort, folder / WAITS_FILE), (folder / EVENTS_FILE).open("a") as stream:
         for event in _thinned(_events(owner, order, folder)):
             stream.write(event.model_dump_json() + "\n")
             stream.flush()
@@ -68,7 +85,13 @@ def keep_checked(owner: str, wanted: uploads.Wanted, file: Path, draft: Path, *,
     size_bytes = file.stat().st_size
     name = name or file.name
     found = yield from sandbox.parse(wanted, file, draft, {"name": name})
-    item = parse_item(json.dumps(found | {"name": name, "size_bytes": size_bytes}))
+    try:
+        item = parse_item(json.dumps(found | {"name": name, "size_bytes": size_bytes}))
+    except ValidationError:
+        raise nonsense() from None
+    if isinstance(item, ImageSet) != (wanted == "data"):
+        raise nonsense()
+    check_written(draft, item)
     if isinstance(item, ImageSet) or (isinstance(item, Graph) and len(item.outputs) > 1):
         file.rename(draft / DATA_FILE)
     return shelf.keep(owner, draft, item)

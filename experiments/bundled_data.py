@@ -10,10 +10,12 @@ from core.data import DataSplits, Pixels, Stored
 from core.errors import BadInput
 from core.progress import Progress, Steps
 from experiments.jobs import DataChoice
-from intake.items import Geometry
+from intake.items import Geometry, ImageSet
 from sample_models import datasets
 
 REPORT_EVERY = 500
+SAMPLED = 1000
+"""Images whose pixels are looked at for mean and deviation."""
 
 
 def write_bundled(
@@ -23,14 +25,9 @@ def write_bundled(
 
     Raises `BadInput` for a network with another number of classes.
     """
-    known = _labels_of(choice)
-    if classes != len(known):
-        raise BadInput(
-            f"The network has {classes:,} classes, and these images {len(known):,}",
-            expected="as many",
-            action="Choose other images",
-        )
-    found = datasets.fashion_mnist() if choice.bundled == "fashion_mnist" else datasets.photographs()
+    known = labels_of(choice.bundled)
+    refuse_other_count(classes, len(known))
+    found = splits_of(choice.bundled)
     splits = found if choice.train_share else DataSplits(found.train.take(0), found.calibrate, found.test)
     total = sum(len(each) for each in (splits.train, splits.calibrate, splits.test))
     done = 0
@@ -46,9 +43,44 @@ def write_bundled(
     return labels or known
 
 
-def _labels_of(choice: DataChoice) -> tuple[str, ...]:
-    is_fashion = choice.bundled == "fashion_mnist"
-    return datasets.FASHION_CONTRACT.labels if is_fashion else datasets.photo_contract().labels
+def refuse_other_count(classes: int, known: int) -> None:
+    """Raise `BadInput` for a network with another number of classes than these images have."""
+    if classes != known:
+        raise BadInput(
+            f"The network has {classes:,} classes, and these images {known:,}",
+            expected="as many",
+            action="Choose other images",
+        )
+
+
+def labels_of(bundled: str) -> tuple[str, ...]:
+    """The names of the classes of `fashion_mnist` or `photographs`, in the order of their numbers."""
+    return datasets.FASHION_CONTRACT.labels if bundled == "fashion_mnist" else datasets.photo_contract().labels
+
+
+def splits_of(bundled: str) -> DataSplits:
+    """The images of `fashion_mnist` or `photographs`."""
+    return datasets.fashion_mnist() if bundled == "fashion_mnist" else datasets.photographs()
+
+
+def facts_of(bundled: str, title: str) -> ImageSet:
+    """What is known of the test images of `fashion_mnist` or `photographs`: not all of the others have labels."""
+    test, labels = splits_of(bundled).test, labels_of(bundled)
+    sample = np.asarray(test.pixels[:SAMPLED], np.float64)
+    height, width = sample.shape[2:]
+    return ImageSet(
+        name=title,
+        size_bytes=test.pixels.nbytes,
+        form="arrays",
+        classes=labels,
+        counts={"test": len(test)},
+        per_class=tuple(np.bincount(test.targets, minlength=len(labels)).tolist()),
+        conversions={},
+        channels=3 if sample.shape[1] == 3 else 1,
+        sides=(height, height, width, width),
+        mean=tuple(sample.mean((0, 2, 3)).tolist()),
+        std=tuple(sample.std((0, 2, 3)).tolist()),
+    )
 
 
 def _fitted(pixels: Stored, geometry: Geometry) -> Pixels:

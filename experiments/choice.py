@@ -7,7 +7,7 @@ confirm still decides, so show the verdicts of the comparison beside a choice.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from core.errors import BadInput
-from experiments.measures import MEASURES, Measure, numbers, plain
+from core.judging import LABELLED, Judging
+from experiments.judging import of_frame
+from experiments.measures import MEASURES, Measure, measure, numbers, plain
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ BUDGETS: dict[str, Budget] = {
     "joules": Budget("joules", "Energy", "mJ", 1000, "energy"),
     "memory_bytes": Budget("memory_bytes", "Memory", "MiB", 2**-20, "memory"),
 }
+
+
+def budget(key: str, judging: Judging) -> Budget:
+    """The budget of that key as it is called where examples are judged so: `Agreement lost` without labels."""
+    return replace(BUDGETS[key], title=f"{judging.title} lost") if key == "points_lost" else BUDGETS[key]
 
 
 @dataclass(frozen=True)
@@ -110,14 +117,15 @@ class Miss:
     fits_the_others: bool
     excludes_all: bool
     """Whether no variant keeps this budget, whatever the others are."""
+    judging: Judging = LABELLED
 
     @property
     def sentence(self) -> str:
         """What it misses by, and whether granting that would be enough."""
-        budget = BUDGETS[self.budget]
-        why = budget.title + (" alone excludes every variant" if self.excludes_all else "")
+        missed = budget(self.budget, self.judging)
+        why = missed.title + (" alone excludes every variant" if self.excludes_all else "")
         enough = "and would then fit" if self.fits_the_others else "but breaks another budget too"
-        return f"{why}: {self.title} comes nearest, needs {budget.text(self.excess)} more {enough}."
+        return f"{why}: {self.title} comes nearest, needs {missed.text(self.excess)} more {enough}."
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,7 @@ class Choice:
     """When nothing fits: the nearest to each budget that was measured and stands in the way."""
     unknown: tuple[str, ...] = ()
     """Sentences on what was not measured and therefore does not fit."""
+    judging: Judging = LABELLED
 
     @property
     def sentences(self) -> list[str]:
@@ -149,9 +158,9 @@ class Choice:
         return [*(self._found() if self.run_id else self._nothing()), *self.unknown]
 
     def _found(self) -> list[str]:
-        measure = MEASURES[self.objective]
+        sought = measure(self.objective, self.judging)
         number = f"of the {self.fitting} variants that fit" if self.fitting > 1 else "and the only variant that fits"
-        first = f"{self.title} is the {measure.superlative} ({measure.text(self.value)}) {number}."
+        first = f"{self.title} is the {sought.superlative} ({sought.text(self.value)}) {number}."
         if self.binding:
             return [first, *(price.sentence for price in self.binding)]
         if self.is_best_of_all:
@@ -173,7 +182,8 @@ def choose(frame: pd.DataFrame, budgets: Budgets, objective: str = "p50") -> Cho
     """
     if objective not in MEASURES:
         raise BadInput(f"The objective is {objective}", expected=" or ".join(MEASURES))
-    trial = _Trial(frame.reset_index(drop=True), MEASURES[objective], budgets.limits)
+    judging = of_frame(frame)
+    trial = _Trial(frame.reset_index(drop=True), measure(objective, judging), budgets.limits, judging)
     fitting = trial.fitting()
     if not fitting.any():
         found: dict[str, Any] = {"misses": trial.misses()}
@@ -187,7 +197,7 @@ def choose(frame: pd.DataFrame, budgets: Budgets, objective: str = "p50") -> Cho
             "binding": trial.shadow_prices(best),
             "is_best_of_all": not bool((trial.merit > trial.merit[best]).any()),
         }
-    return Choice(objective, len(frame), int(fitting.sum()), unknown=trial.unknown(), **found)
+    return Choice(objective, len(frame), int(fitting.sum()), unknown=trial.unknown(), judging=trial.judging, **found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +207,7 @@ class _Trial:
     frame: pd.DataFrame
     measure: Measure
     limits: dict[str, float]
+    judging: Judging
 
     @cached_property
     def merit(self) -> pd.Series[float]:
@@ -244,7 +255,7 @@ class _Trial:
         if row is None:
             return None
         excess = float(self.spending[key][row] - self.limits[key])
-        return Miss(key, excess, self.run_id(row), self.title(row), fits_the_others, excludes_all)
+        return Miss(key, excess, self.run_id(row), self.title(row), fits_the_others, excludes_all, self.judging)
 
     def _nearest(self, key: str, rows: pd.Series[bool]) -> int | None:
         """Of these rows the one that spends least of a budget, of equals the one with the best objective."""
@@ -266,7 +277,8 @@ class _Trial:
             if missing
         ]
         if count and "points_lost" in self.limits and not _is_baseline(self.frame).any():
-            sentences.append("Accuracy lost is counted from a baseline and none is here: add one or drop this budget.")
+            lost = budget("points_lost", self.judging).title
+            sentences.append(f"{lost} is counted from a baseline and none is here: add one or drop this budget.")
         return tuple(sentences)
 
     def run_id(self, row: int) -> str:

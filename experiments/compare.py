@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.judging import of_frame
 from experiments.measures import NO_DIFFERENCE
 from experiments.result import RunResult, Summary
 from experiments.simulation import SimulatedResult
@@ -123,7 +124,7 @@ def simulations(
 
 SIMULATION = [
     "run_id", "digest", "title", "accuracy", "accuracy_low", "accuracy_high", "accuracy_verdict", "agreement",
-    "weight_bits", "size_bytes",
+    "weight_bits", "size_bytes", "metric", "unit",
 ]  # fmt: skip
 
 
@@ -142,17 +143,20 @@ def _simulation(record: RunRecord, result: SimulatedResult, base: Accuracy | Non
         "agreement": found.agreement_with(base) if base and base.total == found.total else float("nan"),
         "weight_bits": result.stored_as.weight_bits,
         "size_bytes": result.stored_as.size_bytes,
+        "metric": found.judging.metric,
+        "unit": found.judging.unit,
     }
 
 
 def describe_simulations(frame: pd.DataFrame) -> str:
     """Simulated number formats as text for a terminal; what their weights would take is computed."""
+    judged_by_agreement = not of_frame(frame).has_labels
     table = pd.DataFrame(
         {
             "simulated": frame.title,
-            "accuracy": frame.accuracy.map("{:.2%}".format),
+            **({} if judged_by_agreement else {"accuracy": frame.accuracy.map("{:.2%}".format)}),
+            "agreement": (frame.accuracy if judged_by_agreement else frame.agreement).map("{:.2%}".format),
             "vs baseline": frame.accuracy_verdict,
-            "agreement": frame.agreement.map("{:.2%}".format),
             "bits per weight": frame.weight_bits.map("{:.2f}".format),
             "computed MiB": (frame.size_bytes / 2**20).map("{:.2f}".format),
         }
@@ -165,7 +169,7 @@ def describe(frame: pd.DataFrame) -> str:
     table = pd.DataFrame(
         {
             "variant": frame.title,
-            "accuracy": frame.accuracy.map("{:.2%}".format),
+            of_frame(frame).noun: frame.accuracy.map("{:.2%}".format),
             "vs baseline": frame.accuracy_verdict.fillna(""),
             "p50 ms": frame.p50_ms.map("{:.3f}".format),
             "p95 ms": frame.p95_ms.map(lambda value: "n too small" if pd.isna(value) else f"{value:.3f}"),

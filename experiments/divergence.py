@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from core.bundle import ModelBundle
+from core.bundle import ModelBundle, OnnxGraph
 from core.data import Floats, Inputs
 from core.devices import Device
 from core.divergence import Comparison, Divergence
 from core.errors import RunFailed, Unavailable
+from core.onnx_reference import GraphTrace
 from core.progress import Progress, Steps
 from experiments.bisection import Bisection, Graph
 from profiling.fidelity import relative_difference
@@ -51,23 +53,26 @@ def find_divergence(
     that the source network has, too.
     """
     yield Progress(done=0, total=1, unit="tensors", doing="tracing the source network")
-    trace = source_trace(source, artifact)
+    trace = source_trace(source, artifact, threads=threads)
     x = source.contract.prepare(source.data.test.take(IMAGES).pixels)
 
     def probe(name: str) -> tuple[Floats, Floats]:
         given = runtime.probe(artifact, device, threads=threads, x=x, name=name)
-        with torch_threads(threads):
+        with torch_threads(threads) if source.form == "torch" else nullcontext():
             return given, trace.compute(name, x)
 
     shown = trace.shown_by(runtime.tensors(artifact))
     return (yield from first_divergence(trace, shown, probe, images=len(x), tolerance=tolerance))
 
 
-def source_trace(source: ModelBundle, artifact: Artifact) -> Trace:
+def source_trace(source: ModelBundle, artifact: Artifact, *, threads: int = 1) -> Trace | GraphTrace:
     """The source network as it was exported for the artifact, so that its results have the same names.
 
-    What is quantized was prepared by merging each BatchNorm into the layer before it.
+    What is quantized was prepared by merging each BatchNorm into the layer before it. An ONNX graph goes by the names
+    that it came with.
     """
+    if isinstance(source.network, OnnxGraph):
+        return GraphTrace(source.network.content, threads)
     import torch
 
     from core.trace import onnx_trace, program_trace
@@ -85,7 +90,7 @@ def source_trace(source: ModelBundle, artifact: Artifact) -> Trace:
 
 
 def first_divergence(
-    trace: Trace, shown: tuple[str, ...], probe: Probe, *, images: int, tolerance: float
+    trace: Trace | GraphTrace, shown: tuple[str, ...], probe: Probe, *, images: int, tolerance: float
 ) -> Steps[Divergence]:
     """Where the tensors `shown` of the trace, in its order, first differ by more than the tolerance.
 
@@ -116,7 +121,7 @@ def first_divergence(
 class _Comparing:
     """Compares tensors one by one, with progress."""
 
-    trace: Trace
+    trace: Trace | GraphTrace
     probe: Probe
     tolerance: float
     expected: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from core.bundle import ModelBundle
 from core.devices import Device
 from core.errors import StudioError
@@ -26,14 +28,14 @@ def compare_with_source(
     threads: int,
     retrained: bool = False,
 ) -> Steps[Fidelity]:
-    """How the session answers beside its source network in eager PyTorch, and where a difference begins.
+    """How the session answers beside its source network, and where a difference begins.
 
     Not where it was `retrained` after the source: then every layer differs.
     """
     yield PhaseStarted(title=PHASE)
     pixels = source.data.test.take(MOST_IMAGES).pixels
-    with torch_threads(threads):
-        expected = yield from source_logits(source.module, pixels, source.contract)
+    with torch_threads(threads) if source.form == "torch" else nullcontext():
+        expected = yield from source_logits(source.network, pixels, source.contract, threads=threads)
     found = yield from measure_fidelity(session, expected, pixels, source.contract)
     found = found.model_copy(update={"judged_as": rounding_of(artifact, device), "retrained": retrained})
     if retrained or (not found.differs and (found.agreeing == found.images or artifact.runtime not in _QUICK)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any, Literal, get_args, get_origin
 
@@ -11,11 +11,14 @@ from pydantic.fields import FieldInfo
 
 from core.bundle import Situation
 from core.devices import Device
-from core.errors import StudioError
+from core.errors import CannotCompose, StudioError
 from experiments.models import find
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import Runtime
+
+_OF_ITS_KIND = ("itself", "width")
+"""Students that have the layers of their teacher."""
 
 
 def why_unfit(key: str, model: str, runtime: Runtime, device: Device) -> str | None:
@@ -25,6 +28,8 @@ def why_unfit(key: str, model: str, runtime: Runtime, device: Device) -> str | N
     at either end.
     """
     kind, situation = TECHNIQUES[key], untouched(model, runtime.key, runtime.settings.target(device))
+    if known := _known(model, key, runtime.key):
+        return known
 
     def refusal(change: dict[str, Any]) -> str | None:
         return _refusal(kind(**change), situation, runtime)
@@ -39,7 +44,34 @@ def why_unfit(key: str, model: str, runtime: Runtime, device: Device) -> str | N
 def untouched(model: str, runtime: str, device: Device) -> Situation:
     """The situation before the first technique."""
     entry = find(model)
-    return Situation(entry.family, entry.train, len(entry.labels), device, runtime, entry.form, task=entry.task)
+    return Situation(
+        entry.family,
+        entry.train,
+        len(entry.labels),
+        device,
+        runtime,
+        entry.form,
+        entry.precision,
+        task=entry.task,
+        brought_as=entry.form,
+        is_own=entry.is_own,
+    )
+
+
+def refuse_known(model: str, key: str, runtime: str, before: Sequence[Technique]) -> None:
+    """Raises `CannotCompose` where it was found, when the model was added, that a technique or runtime cannot work.
+
+    A student that took the network's place, in one of the techniques before it, is another network.
+    """
+    reason = _known(model, key, runtime)
+    if reason and all(getattr(technique, "student", "itself") in _OF_ITS_KIND for technique in before):
+        raise CannotCompose(reason, action="Leave it out, or choose another model")
+
+
+def _known(model: str, key: str, runtime: str) -> str | None:
+    """What was found of a technique or a runtime, or of a technique in this runtime alone."""
+    refusals = find(model).refusals
+    return refusals.get(key) or refusals.get(f"{key}@{runtime}")
 
 
 def _refusal(technique: Technique, situation: Situation, runtime: Runtime) -> str | None:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from core.data import Split
 from core.errors import BadInput
+from core.judging import LABELLED, Judging
+from experiments.models import untouched_title
 from experiments.recipe import Recipe, baseline_of, reference_of
 from profiling.statistics import SIGNIFICANCE, mcnemar_p, wilson_interval
 from runtimes import RUNTIMES
@@ -29,6 +31,14 @@ KINDS = {
     "wrong_to_wrong": "wrong to another wrong",
     "right_to_right": "right to another right",
 }
+
+KINDS_OF_AGREEMENT = {
+    "right_to_wrong": "agreed to differing",
+    "wrong_to_right": "differing to agreed",
+    "wrong_to_wrong": "differing to differing otherwise",
+    "right_to_right": "agreed to agreed otherwise",
+}
+"""The same without labels: what is right is what the untouched network answers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +62,7 @@ class Flips:
     split: Split
     before: Answers
     after: Answers
+    judging: Judging = LABELLED
 
     def __post_init__(self) -> None:
         _refuse_other_images(self.split, self.before.predictions, self.after.predictions)
@@ -91,6 +102,11 @@ class Flips:
         return {kind: len(getattr(self, kind)) for kind in KINDS}
 
     @property
+    def kinds(self) -> Mapping[str, str]:
+        """What each kind of flip is called."""
+        return KINDS if self.judging.has_labels else KINDS_OF_AGREEMENT
+
+    @property
     def churn(self) -> float:
         """Share of the images that are answered differently, right or wrong."""
         return sum(self.counts.values()) / len(self.split)
@@ -103,11 +119,11 @@ class Flips:
     @property
     def sentence(self) -> str:
         """How many images changed their answer, and how."""
-        kinds = [f"{count:,} {KINDS[kind]}" for kind, count in self.counts.items() if count]
+        kinds = [f"{count:,} {self.kinds[kind]}" for kind, count in self.counts.items() if count]
         if not kinds:
-            return f"All {len(self.split):,} images are answered as before."
+            return f"All {len(self.split):,} {self.split.unit} are answered as before."
         changed = sum(self.counts.values())
-        share = f"{changed:,} of {len(self.split):,} images ({100 * self.churn:.2f} %)"
+        share = f"{changed:,} of {len(self.split):,} {self.split.unit} ({100 * self.churn:.2f} %)"
         return f"{share} are answered differently: {', '.join(kinds)}."
 
     def table(self, names: Sequence[str]) -> pd.DataFrame:
@@ -118,7 +134,7 @@ class Flips:
         return pd.DataFrame(
             {
                 "image": images,
-                "kind": [KINDS[kind] for _, kind in rows],
+                "kind": [self.kinds[kind] for _, kind in rows],
                 "target": classes[self.split.targets[images]],
                 "before": classes[self.before.predictions[images]],
                 "after": classes[self.after.predictions[images]],
@@ -233,7 +249,7 @@ def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def stages(recipe: Recipe) -> list[tuple[str, Recipe]]:
     """How the recipe comes about: the baseline, its runtime, then one technique more at a time, each with a title."""
-    chain = [("FP32", baseline_of(recipe))]
+    chain = [(untouched_title(recipe.model), baseline_of(recipe))]
     if recipe.runtime != baseline_of(recipe).runtime:
         chain.append((RUNTIMES[recipe.runtime].title, reference_of(recipe)))
     for count, technique in enumerate(recipe.techniques, start=1):

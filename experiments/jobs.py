@@ -23,19 +23,25 @@ from typing import Annotated, Any, Literal, TypeAlias
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from core.errors import BadInput
 from core.folders import data_folder
 from core.processes import is_alive, kill_family
 from core.progress import Event, Failed, Finished, parse_event
 from intake import uploads
 from intake.library import own_folder
 from intake.preprocessing import Preprocessing
-from intake.sources import Source
+from intake.sources import ITEM, Source
+from intake.splitting import Match
 
 State = Literal["running", "finished", "failed", "cancelled"]
 ROOT = Path(__file__).resolve().parent.parent
 ORDER_FILE, OWNER_FILE, PROCESS_FILE, EVENTS_FILE = "order.json", "owner.txt", "process.json", "events.jsonl"
-CANCELLED_FILE, DRAFT = "cancelled", "draft"
+CANCELLED_FILE, WAITS_FILE, DRAFT = "cancelled", "waits", "draft"
 DIED = "The process that did this is gone, most often for want of memory. Try it again."
+MOST_LIVE = 20
+"""Jobs of one person that wait or work."""
+KEPT_SECONDS = 3600.0
+"""For how long an answer about an architecture waits for the page that asked."""
 
 
 class _Order(BaseModel):
@@ -62,14 +68,14 @@ class DescribeOrder(_Order):
 class DataChoice(_Order):
     """Which images a model is judged, calibrated and trained on."""
 
-    item: str = ""
+    item: str = Field("", pattern=f"^({ITEM})?$")
     """Id of an uploaded set; empty for one that comes with the studio."""
     bundled: Literal["", "fashion_mnist", "photographs"] = ""
     train_share: float = Field(0.0, ge=0, le=0.8)
     calibrate_share: float = Field(0.2, gt=0, le=0.5)
     seed: int = 0
-    match: Literal["names", "order"] = "order"
-    """Whether the classes of the data are the model's by their names, or by their place in alphabetical order."""
+    match: Match = "order"
+    """Which of the model's classes those of the data are."""
 
 
 class AddOrder(_Order):
@@ -106,6 +112,8 @@ class Job:
     snippet: str = ""
     """Lines of Python that convert a refused file; empty where there are none."""
     result: dict[str, Any] = field(default_factory=dict)
+    waits: bool = False
+    """Whether it has not begun: others are at work, and its turn comes after them."""
 
 
 class _Process(BaseModel):
@@ -114,7 +122,11 @@ class _Process(BaseModel):
 
 
 def start(owner: str, order: Order) -> str:
-    """Begin a job in a process of its own; its id."""
+    """Begin a job in a process of its own, which waits for its turn; its id.
+
+    Raises `BadInput` where too many of this person's wait already.
+    """
+    _make_room(owner)
     folder = _folder(owner) / f"{time.time_ns():019d}-{uuid.uuid4().hex[:8]}"
     folder.mkdir(parents=True)
     (folder / ORDER_FILE).write_text(order.model_dump_json())
@@ -160,10 +172,14 @@ def cancel(owner: str, key: str) -> None:
 
 
 def forget(owner: str, key: str) -> None:
-    """Delete what is known of a job that has ended."""
+    """Delete what is known of a job that has ended, and what one that failed left."""
     found = job(owner, key)
-    if found and found.state != "running":
-        shutil.rmtree(_folder(owner) / key, ignore_errors=True)
+    if found is None or found.state == "running":
+        return
+    folder = _folder(owner) / key
+    if found.state != "finished":
+        tidy(owner, folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def tidy(owner: str, folder: Path) -> None:
@@ -172,6 +188,19 @@ def tidy(owner: str, folder: Path) -> None:
     order = _order(folder)
     if isinstance(order, CheckOrder):
         uploads.delete(owner, order.upload)
+
+
+def _make_room(owner: str) -> None:
+    """Forget old answers that no page took. Raises `BadInput` where as many jobs are live as may be."""
+    known = jobs(owner)
+    for each in known:
+        if each.order.kind == "describe" and time.time() - each.began_at > KEPT_SECONDS:
+            forget(owner, each.id)
+    if sum(each.state == "running" for each in known) >= MOST_LIVE:
+        raise BadInput(
+            f"{MOST_LIVE} of your files and models wait for their turn already",
+            action="Wait until some are done, or cancel them",
+        )
 
 
 def _folder(owner: str) -> Path:
@@ -209,7 +238,7 @@ def _read(folder: Path) -> Job | None:
         return replace(found, state="cancelled")
     process = _process(folder)
     if process is None or is_alive(process.pid, process.started_at):
-        return found
+        return replace(found, waits=(folder / WAITS_FILE).exists())
     again = tuple(_events(folder / EVENTS_FILE))  # it may have ended between the two looks
     if len(again) > len(events):
         return _read(folder)

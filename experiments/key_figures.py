@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from experiments.judging import of_row
 from experiments.measures import MEASURES, NO_DIFFERENCE
 from experiments.recommendation import accuracy_interval, size_words
 from experiments.result import RunResult
@@ -66,7 +67,8 @@ def _tone(gain: float) -> Tone:
 def _accuracy(row: pd.Series[Any], base: pd.Series[Any] | None) -> KeyFigure:
     change = "" if base is None else str(row.accuracy_verdict)
     tone = "same" if change in ("", NO_DIFFERENCE) else _tone(row.accuracy_points)
-    return _figure("accuracy", "Accuracy", row, base, change=change, tone=tone, note=accuracy_interval(row))
+    title = of_row(row).title
+    return _figure("accuracy", title, row, base, change=change, tone=tone, note=accuracy_interval(row))
 
 
 def _latency(row: pd.Series[Any], base: pd.Series[Any] | None) -> KeyFigure:

@@ -6,13 +6,14 @@ Variants are rows of `experiments.compare.variants`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from core.judging import Judging
 from profiling.statistics import SMALLEST_SPEEDUP
 
 SAME = "no change"
@@ -91,6 +92,13 @@ MEASURES: dict[str, Measure] = {
         "energy", "Energy", "joules", "mJ", 1000, "less", "lowest in energy", ("less energy", "more energy")
     ),
 }
+
+
+def measure(key: str, judging: Judging) -> Measure:
+    """The measure of that key as it is called where examples are judged so: `Agreement` where they have no labels."""
+    if key == "accuracy":
+        return replace(MEASURES[key], title=judging.title, superlative=judging.superlative)
+    return replace(MEASURES[key], unit=f"{judging.unit}/s") if key == "throughput" else MEASURES[key]
 
 
 def numbers(frame: pd.DataFrame, column: str) -> pd.Series[float]:

@@ -11,6 +11,7 @@ from core.bundle import ModelBundle, precision_title
 from core.catalogue import ModelEntry
 from core.data import Contract, Pixels, Split
 from core.errors import BadInput
+from core.judging import LABELLED, Judging
 from intake import library
 from intake import texts as own_texts
 
@@ -23,9 +24,12 @@ def offered(owner: str = "") -> dict[str, ModelEntry]:
     return {key: _of_sample(key) for key in sample_models.MODELS} | {each.key: each for each in library.entries(owner)}
 
 
-def is_here(key: str) -> bool:
-    """Whether there is a model of that key, whoever brought it."""
-    return key in sample_models.MODELS or library.entry(key) is not None
+def is_here(key: str, owner: str | None = None) -> bool:
+    """Whether there is a model of that key, whoever brought it or, with an owner, one that this person may use."""
+    if key in sample_models.MODELS:
+        return True
+    own = library.entry(key)
+    return own is not None and (owner is None or own.owner in ("", owner))
 
 
 def find(key: str) -> ModelEntry:
@@ -47,7 +51,7 @@ def _missing(key: str) -> BadInput:
 
 def check_usable(key: str, owner: str) -> None:
     """Raises `BadInput` for a model that is not here or is another person's, which both read alike."""
-    if find(key).owner not in ("", owner):
+    if not is_here(key, owner):
         raise _missing(key)
 
 
@@ -56,8 +60,7 @@ def baseline_runtime(key: str) -> str:
 
     Eager PyTorch, or ONNX Runtime for a model that was brought as an ONNX graph, which PyTorch cannot run.
     """
-    is_graph = key not in sample_models.MODELS and is_here(key) and find(key).form == "onnx"
-    return "onnxruntime" if is_graph else "pytorch"
+    return "onnxruntime" if key.startswith(library.GRAPH_PREFIX) else "pytorch"
 
 
 def untouched_title(key: str) -> str:
@@ -66,9 +69,21 @@ def untouched_title(key: str) -> str:
     return precision_title(find(key).precision if is_own else "fp32")
 
 
-def title_of(key: str) -> str:
-    """The model's title; its key where it was deleted."""
-    return find(key).title if is_here(key) else key
+def title_of(key: str, owner: str | None = None) -> str:
+    """What the model is called, or was until it was deleted; its key where, with an owner, it is another person's."""
+    return find(key).title if is_here(key, owner) else library.deleted_title(key, owner) or key
+
+
+def was_deleted(key: str, owner: str | None = None) -> bool:
+    """Whether there was a model of that key once or, with an owner, one that this person could use, and is no more."""
+    return not is_here(key, owner) and bool(library.deleted_title(key, owner))
+
+
+def judging_of(key: str) -> Judging:
+    """What is counted of the model's examples, in words; as of images with labels where it was deleted."""
+    if key in sample_models.MODELS or not is_here(key):
+        return LABELLED
+    return Judging(find(key).metric, contract(key).unit)
 
 
 def contract(key: str) -> Contract:

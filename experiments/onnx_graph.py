@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.bundle import ModelBundle
+from core.bundle import ModelBundle, OnnxGraph
 from core.layers import Layer, LayerProfile
 from experiments.onnx_matching import MULTIPLY, Traced, matched
 from runtimes.layers_shared import module_of
@@ -86,10 +86,14 @@ def read_view(folder: Path) -> OnnxGraphView | None:
 
 
 def exported_with_notes(bundle: ModelBundle) -> onnx.ModelProto:
-    """A torch module in ONNX, with the exporter's notes on which module each node comes from.
+    """A torch module in ONNX, with the exporter's notes on which module each node comes from; a graph as it is.
 
     Raises `RunFailed` with the name of an operator that has no translation. Imports torch.
     """
+    if isinstance(bundle.network, OnnxGraph):
+        import onnx
+
+        return onnx.load_from_string(bundle.network.content)
     from core.onnx_export import onnx_program
 
     return onnx_program(bundle.module, bundle.contract).model_proto

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +17,25 @@ from pathlib import Path
 from core.errors import BadInput, Unavailable
 from core.folders import run_folder
 from experiments import serving, triton
+from experiments.contract_file import CONTRACT_FILE, SAMPLES_FILE, TOKENIZER_FILE
 from experiments.package_texts import REPOSITORY, Usage, readme, usages
 from experiments.recipe import to_yaml
 from experiments.requirements import requirements_of
 from experiments.result import RunResult
+from experiments.serving_texts import text_server_code
 from experiments.store import RunRecord
 from runtimes import runtime_of
 from runtimes.runtime import Artifact
+from runtimes.text_code import takes_texts
 
 COMPANIONS = {
-    "contract.json": "how pixels become the network's input, and the names of the classes",
-    "samples.npz": "test images with labels to try it on",
+    CONTRACT_FILE: "how pixels become the network's input, and the names of the classes",
+    SAMPLES_FILE: "test images to try it on, with the answers that are checked",
+}
+TEXT_COMPANIONS = {
+    CONTRACT_FILE: "how long a text is in tokens, and the names of the classes",
+    SAMPLES_FILE: "test texts as tokens to try it on, with the answers that are checked",
+    TOKENIZER_FILE: "turns texts into tokens",
 }
 SUMS = "SHA256SUMS"
 WORTH_PACKING = 0.85
@@ -103,6 +111,11 @@ def artifact_of(record: RunRecord) -> Artifact:
     return artifact
 
 
+def companions_of(artifact: Artifact) -> Mapping[str, str]:
+    """What lies beside the artifact, each file with what it is."""
+    return TEXT_COMPANIONS if takes_texts(artifact) else COMPANIONS
+
+
 def build_package(
     record: RunRecord, result: RunResult, options: Options = Options(), path: Path | None = None
 ) -> Package:
@@ -114,7 +127,7 @@ def build_package(
     artifact = artifact_of(record)
     folder = _name(record, artifact, options)
     repository = triton.repository(record.recipe, result, _contract(artifact)) if options.triton else None
-    ways = usages(record.recipe, result, server=options.server, triton=repository)
+    ways = usages(record.recipe, result, server=options.server, triton=repository, of_texts=takes_texts(artifact))
     entries = _entries(record, artifact, result, options, repository)
     text = readme(record.recipe.title, result, ways, [(entry.name, entry.about) for entry in entries])
     entries.append(Entry("README.txt", "how to use all this", text))
@@ -137,7 +150,7 @@ def _name(record: RunRecord, artifact: Artifact, options: Options) -> str:
 
 
 def _contract(artifact: Artifact) -> dict[str, object]:
-    contract: dict[str, object] = json.loads((artifact.folder / "contract.json").read_text())
+    contract: dict[str, object] = json.loads((artifact.folder / CONTRACT_FILE).read_text())
     return contract
 
 
@@ -154,8 +167,8 @@ def _entries(
     packs = result.size.gzip_bytes < WORTH_PACKING * result.size.size_bytes
     entries = [
         *(Entry(name, "the network that was measured", artifact.folder / name, packs) for name in artifact.files),
-        *(Entry(name, about, artifact.folder / name) for name, about in COMPANIONS.items()),
-        Entry("run.py", "classifies images, and checks itself on the samples", program),
+        *(Entry(name, about, artifact.folder / name) for name, about in companions_of(artifact).items()),
+        Entry("run.py", "classifies, and checks itself on the samples", program),
         Entry("requirements.txt", "what run.py needs, in the versions that were measured", pins),
         Entry("recipe.yaml", "how it was made", to_yaml(record.recipe)),
         Entry("result.json", "what was measured on this very file, with the conditions", _result_json(result)),
@@ -172,9 +185,11 @@ def _result_json(result: RunResult) -> str:
 
 
 def _server_entries(record: RunRecord, artifact: Artifact, result: RunResult) -> list[Entry]:
-    files = ("run.py", "serve.py", "contract.json", *artifact.files)
+    tokenizer = (TOKENIZER_FILE,) if takes_texts(artifact) else ()
+    files = ("run.py", "serve.py", CONTRACT_FILE, *tokenizer, *artifact.files)
+    code = text_server_code if takes_texts(artifact) else serving.server_code
     return [
-        Entry("serve.py", "the HTTP server (FastAPI)", serving.server_code(record.recipe, result)),
+        Entry("serve.py", "the HTTP server (FastAPI)", code(record.recipe, result)),
         Entry("requirements-server.txt", "what serve.py needs", "\n".join(serving.REQUIREMENTS) + "\n"),
         Entry("Dockerfile", "a container with the server", serving.dockerfile(record.recipe, result, files)),
     ]

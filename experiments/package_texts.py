@@ -22,11 +22,13 @@ class Usage:
     note: str = ""
 
 
-def usages(recipe: Recipe, result: RunResult, *, server: bool, triton: Repository | None) -> tuple[Usage, ...]:
-    """The ways to use a package, the simplest first."""
-    found = [_running(recipe, result)]
+def usages(
+    recipe: Recipe, result: RunResult, *, server: bool, triton: Repository | None, of_texts: bool = False
+) -> tuple[Usage, ...]:
+    """The ways to use a package, the simplest first; `of_texts` tells those of a model of texts."""
+    found = [_running(recipe, result, of_texts)]
     if server:
-        found += [_serving(), _container(recipe, result)]
+        found += [_serving(of_texts), _container(recipe, result)]
     if triton:
         found.append(_triton(triton, result))
     return tuple(found)
@@ -37,29 +39,32 @@ def unpacking(zip_name: str, folder: str) -> str:
     return f"python -m zipfile -e {zip_name} .\ncd {folder}\n"
 
 
-def _running(recipe: Recipe, result: RunResult) -> Usage:
+def _running(recipe: Recipe, result: RunResult, of_texts: bool) -> Usage:
     found = result.conditions
     threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
     note = f"Measured with Python {found.python} and {threads}; OMP_NUM_THREADS sets how many it takes."
     if recipe.runtime == "torch_compile":
-        note += " It compiles at its first images, for which it needs a C++ compiler."
+        note += f" It compiles at its first {'texts' if of_texts else 'images'}, for which it needs a C++ compiler."
     if recipe.runtime == "aotinductor":
         note += " It runs on processors like the one it was compiled for."
+    own = '"a text" ' if of_texts else "photo.png"
     return Usage(
         "Run it",
         "python -m pip install -r requirements.txt\n"
         "python run.py              # checks itself on samples.npz\n"
-        "python run.py photo.png    # classifies your own\n",
+        f"python run.py {own}    # classifies your own\n",
         note,
     )
 
 
-def _serving() -> Usage:
+def _serving(of_texts: bool) -> Usage:
+    json = """-H "Content-Type: application/json" -d '{"texts": ["a text"]}'"""
+    given = json if of_texts else "-F files=@photo.png"
     return Usage(
         "HTTP server",
         "python -m pip install -r requirements-server.txt\n"
         "python serve.py    # for this machine only\n"
-        "curl -F files=@photo.png http://127.0.0.1:8000/classify\n",
+        f"curl {given} http://127.0.0.1:8000/classify\n",
         "It has neither login nor encryption: put it behind something that has before others can reach it.",
     )
 
@@ -122,7 +127,8 @@ def _section(usage: Usage) -> str:
 def _measured(result: RunResult) -> str:
     accuracy, latency, found = result.accuracy, result.latency, result.conditions
     return (
-        f"Measured on this very file, {found.date:%Y-%m-%d}, on {found.device_name}: {accuracy.correct:,} of "
-        f"{accuracy.total:,} test images right; median {latency.p50_ms:.3g} ms for a batch of {latency.batch_size}. "
+        f"Measured on this very file, {found.date:%Y-%m-%d}, on {found.device_name}: "
+        f"{accuracy.judging.counted(accuracy.correct, accuracy.total)}; median {latency.p50_ms:.3g} ms for a batch of "
+        f"{latency.batch_size}. "
         "result.json has everything with its conditions."
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from core.judging import LABELLED, Judging
 from experiments.measures import MEASURES
 from experiments.profile import ProfileResult
 from experiments.result import Summary
@@ -111,7 +112,9 @@ def figures_of_profile(result: ProfileResult) -> Figures:
     return known
 
 
-def outcome(promise: Promise, before: Figures, after: Figures, *, is_disturbed: bool = False) -> Outcome:
+def outcome(
+    promise: Promise, before: Figures, after: Figures, *, judging: Judging = LABELLED, is_disturbed: bool = False
+) -> Outcome:
     """Whether a promise was kept: unclear where the intervals of what was measured reach across the bound.
 
     `is_disturbed` says that other work on the machine took time from either of them: then no time is judged.
@@ -128,16 +131,16 @@ def outcome(promise: Promise, before: Figures, after: Figures, *, is_disturbed: 
         )
     verdict = _verdict(promise, start, reached)
     words = {"kept": "kept", "broken": "not kept", "unclear": "too close to call within the 95 % intervals"}[verdict]
-    return Outcome(verdict, f"{measured}, {words}.{_accuracy_in_words(promise, before, after)}")
+    return Outcome(verdict, f"{measured}, {words}.{_accuracy_in_words(promise, before, after, judging)}")
 
 
-def _accuracy_in_words(promise: Promise, before: Figures, after: Figures) -> str:
+def _accuracy_in_words(promise: Promise, before: Figures, after: Figures, judging: Judging) -> str:
     """What became of the accuracy, of which most promises say nothing."""
     start, reached = before.get("accuracy"), after.get("accuracy")
     if promise.measure == "accuracy" or start is None or reached is None:
         return ""
     text = _TEXTS["accuracy"]
-    return f" Accuracy: {text(start.value)} before, {text(reached.value)} after."
+    return f" {judging.title}: {text(start.value)} before, {text(reached.value)} after."
 
 
 def _verdict(promise: Promise, start: Figure, reached: Figure) -> Verdict:

@@ -22,8 +22,9 @@ from core.bundle import Situation
 from core.devices import find_device
 from core.errors import BadInput, CannotCompose, StudioError, Unavailable
 from core.settings import choice, slider
-from experiments.fitting import untouched
-from experiments.models import is_here, offered
+from experiments.fitting import refuse_known, untouched
+from experiments.models import baseline_runtime, is_here, offered, untouched_title
+from experiments.other_teachers import why_no_teacher
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import RUNTIMES, EngineSettings, Runtime, with_settings
@@ -135,14 +136,20 @@ class Recipe(BaseModel):
     @property
     def title(self) -> str:
         """The given name, or what was done and where it runs."""
-        done = [technique.label() for technique in self.techniques] or ["FP32"]
+        done = [technique.label() for technique in self.techniques] or [untouched_title(self.model)]
         engine = self.engine.label()
         return self.name or " + ".join(done) + " · " + RUNTIMES[self.runtime].title + (f" {engine}" if engine else "")
 
     @property
     def is_baseline(self) -> bool:
-        """Whether this is the untouched model in eager PyTorch, which every other variant is compared with."""
-        return not self.techniques and self.runtime == "pytorch" and self.engine == RUNTIMES["pytorch"].settings
+        """Whether this is the untouched model where it runs as it was brought: what every variant is compared with."""
+        runtime = baseline_runtime(self.model)
+        return not self.techniques and self.runtime == runtime and self.engine == RUNTIMES[runtime].settings
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Keys of all models that it takes, its own first."""
+        return (self.model, *(key for technique in self.techniques for key in technique.other_models()))
 
     @property
     def configured_runtime(self) -> Runtime:
@@ -243,18 +250,25 @@ def check(recipe: Recipe) -> Situation:
     if reason := runtime.why_unavailable(device):
         raise Unavailable(reason)
     situation = untouched(recipe.model, recipe.runtime, recipe.engine.target(device))
-    for technique in recipe.techniques:
+    if situation.brought_as == "onnx":
+        runtime.check(situation)  # no technique makes of it what another runtime could take
+    for number, technique in enumerate(recipe.techniques):
+        refuse_known(recipe.model, technique.key, recipe.runtime, recipe.techniques[:number])
         if technique.key in situation.applied:
             raise CannotCompose(f"{technique.title} stands twice in the recipe", action="Keep one of them")
         if any(TECHNIQUES[key].simulates for key in situation.applied):
             raise CannotCompose(f"{technique.title} after a simulation", action="Make the simulation the last step")
         situation = technique.check(situation)
+        for teacher in technique.other_models():
+            if reason := why_no_teacher(teacher, recipe.model):
+                raise CannotCompose(reason)
     if recipe.is_simulated and recipe.engine.builds_ahead:
         raise CannotCompose(
             "an engine built ahead from a simulation",
             expected="a network that computes in the format it has",
             action="Choose another runtime, or leave out the simulation",
         )
+    refuse_known(recipe.model, recipe.runtime, recipe.runtime, recipe.techniques)
     runtime.check(situation)
     most = getattr(recipe.engine, "largest_batch", None)
     if recipe.is_timed and most and recipe.measurement.batch_size > most:
@@ -287,8 +301,13 @@ def why_refused(recipe: Recipe, kind: type[StudioError] = StudioError) -> str:
 
 
 def baseline_of(recipe: Recipe) -> Recipe:
-    """The untouched model in eager PyTorch, measured the same way."""
-    return in_runtime(recipe.model_copy(update={"techniques": ()}), "pytorch")
+    """The untouched model measured the same way: in eager PyTorch, or in ONNX Runtime where it is an ONNX graph."""
+    return in_runtime(recipe.model_copy(update={"techniques": ()}), baseline_runtime(recipe.model))
+
+
+def baseline_title(model: str) -> str:
+    """What every variant of the model is compared with, in words: `FP32 in PyTorch`."""
+    return f"{untouched_title(model)} in {RUNTIMES[baseline_runtime(model)].title}"
 
 
 def in_runtime(recipe: Recipe, key: str) -> Recipe:

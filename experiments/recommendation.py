@@ -14,6 +14,7 @@ import pandas as pd
 
 from core.errors import BadInput
 from experiments.compare import latency_verdict
+from experiments.judging import of_frame, of_row
 from experiments.measures import MEASURES, NO_DIFFERENCE
 
 SAME_SIZE = 0.005
@@ -50,16 +51,18 @@ def recommend(frame: pd.DataFrame) -> Recommendation:
         raise BadInput(
             "A report without a variant", expected="at least one beside the baseline", action="Choose one, or run INT8"
         )
+    judging = of_frame(frame)
     if baseline(frame) is None:
         best = _first(offered, accuracy=False, p50_ms=True)
-        return Recommendation(best.run_id, "It is the most accurate here; without the baseline no loss can be tested.")
+        words = f"It is the {judging.superlative} here; without the baseline no loss can be tested."
+        return Recommendation(best.run_id, words)
     harmless = offered[(offered.accuracy_verdict == NO_DIFFERENCE) | (offered.accuracy_points > 0)]
     if harmless.empty:
         best = _first(offered, accuracy_points=False, p50_ms=True)
-        words = "Every variant loses accuracy measurably; this one loses least."
+        words = f"Every variant loses {judging.noun} measurably; this one loses least."
         return Recommendation(best.run_id, words if len(offered) > 1 else _ONLY)
     best = _first(harmless, p50_ms=True, accuracy=False)
-    return Recommendation(best.run_id, _why_best(best, harmless, len(offered)))
+    return Recommendation(best.run_id, _why_best(best, harmless, len(offered), judging.noun))
 
 
 _ONLY = "It is the only variant."
@@ -69,13 +72,13 @@ def _first(rows: pd.DataFrame, **ascending: bool) -> pd.Series[Any]:
     return rows.sort_values([*ascending], ascending=[*ascending.values()], kind="stable").iloc[0]
 
 
-def _why_best(best: pd.Series[Any], harmless: pd.DataFrame, count: int) -> str:
+def _why_best(best: pd.Series[Any], harmless: pd.DataFrame, count: int, noun: str) -> str:
     """Why this one of the harmless variants, and which of the others are as good as far as one can tell."""
     if count == 1:
         return _ONLY
     if len(harmless) == 1:
-        return f"Of {count} variants it is the only one without a measurable loss of accuracy."
-    words = f"It has the lowest p50 of the {len(harmless)} variants without a measurable loss of accuracy"
+        return f"Of {count} variants it is the only one without a measurable loss of {noun}."
+    words = f"It has the lowest p50 of the {len(harmless)} variants without a measurable loss of {noun}"
     rivals = [row.title for _, row in harmless.iterrows() if row.run_id != best.run_id and not _is_slower(row, best)]
     if not rivals:
         return f"{words}."
@@ -89,11 +92,14 @@ def _is_slower(row: pd.Series[Any], best: pd.Series[Any]) -> bool:
 
 def headline(row: pd.Series[Any], base: pd.Series[Any] | None) -> str:
     """What a variant gains and costs against the baseline, with its accuracy and the interval of it."""
+    judging = of_row(row)
     measured = f"{MEASURES['accuracy'].text(row.accuracy)}, {accuracy_interval(row)}"
     if base is None:
         p50 = MEASURES["p50"].text(row.p50_ms)
-        return f"{row.title} answers in {p50} and is right on {measured} of the test images."
-    return f"{row.title} is {_gains(row, base)}, {_price(row, measured)}."
+        if judging.has_labels:
+            return f"{row.title} answers in {p50} and is right on {measured} of the test {judging.unit}."
+        return f"{row.title} answers in {p50} and agrees with {UNTOUCHED} on {measured} of the test {judging.unit}."
+    return f"{row.title} is {_gains(row, base)}, {_price(row, measured, judging.noun)}."
 
 
 def _gains(row: pd.Series[Any], base: pd.Series[Any]) -> str:
@@ -105,12 +111,12 @@ def _gains(row: pd.Series[Any], base: pd.Series[Any]) -> str:
     return f"{(' but ' if is_mixed else ' and ').join(words)} than {UNTOUCHED}"
 
 
-def _price(row: pd.Series[Any], measured: str) -> str:
+def _price(row: pd.Series[Any], measured: str, noun: str) -> str:
     """`with no measurable difference in accuracy (93.71 %, 95 % interval 93.22 to 94.17 %)`."""
     is_as_fast = row.latency_verdict == NO_DIFFERENCE
     if row.accuracy_verdict == NO_DIFFERENCE:
-        return f"with {NO_DIFFERENCE} in {'speed or ' if is_as_fast else ''}accuracy ({measured})"
-    points = f"{abs(row.accuracy_points):.2f} points of accuracy ({measured})"
+        return f"with {NO_DIFFERENCE} in {'speed or ' if is_as_fast else ''}{noun} ({measured})"
+    points = f"{abs(row.accuracy_points):.2f} points of {noun} ({measured})"
     change = f"with a gain of {points}" if row.accuracy_points > 0 else f"at the cost of {points}"
     return f"with {NO_DIFFERENCE} in speed and {change}" if is_as_fast else change
 

@@ -18,6 +18,7 @@ import pandas as pd
 from core.errors import BadInput
 from experiments.cost import Price
 from experiments.explained import explanations
+from experiments.judging import of_frame
 from experiments.key_figures import KeyFigure, key_figures
 from experiments.measures import NO_DIFFERENCE
 from experiments.models import find, is_here, title_of
@@ -168,10 +169,16 @@ def _caveats(frame: pd.DataFrame, results: Mapping[str, RunResult], recommended:
     compared = {recommended, "" if base is None else base.run_id}
     if any(results[run_id].disturbances for run_id in compared if run_id):
         sentences.append("The speed in the headline rests on that: measure again on a quiet machine to be sure of it.")
-    images = int(_row(frame, recommended).total)
+    images, judging = int(_row(frame, recommended).total), of_frame(frame)
     if (unseen := 100 * fewest_images_seen(images) / images) > COARSE_POINTS:
         sentences.append(
-            f"With only {images:,} test images, no change of accuracy below {unseen:.1f} points can be seen."
+            f"With only {images:,} test {judging.unit}, no change of {judging.noun} below {unseen:.1f} points can be "
+            "seen."
+        )
+    if not judging.has_labels:
+        sentences.append(
+            f"The test {judging.unit} have no labels. Agreement is the share that a variant answers as the untouched "
+            "network does, which agrees with itself on all of them; how often either is right is not known."
         )
     if base is None:
         sentences.append("The untouched model is not among these variants, so no differences are claimed.")
@@ -181,19 +188,20 @@ def _caveats(frame: pd.DataFrame, results: Mapping[str, RunResult], recommended:
 
 
 def _limits(frame: pd.DataFrame, row: pd.Series[Any]) -> tuple[str, ...]:
-    images, fewest = int(row.total), fewest_images_seen(int(row.total))
-    batch = "one image" if row.batch_size == 1 else f"{row.batch_size:.0f} images"
+    images, fewest, judging = int(row.total), fewest_images_seen(int(row.total)), of_frame(frame)
+    batch = f"one {judging.example}" if row.batch_size == 1 else f"{row.batch_size:.0f} {judging.unit}"
+    before = "splitting a text comes" if judging.unit == "texts" else "reading, decoding and resizing an image come"
     return (
-        f"Accuracy is that on {images:,} test images. Other images, or the same classes in other shares, can give "
-        "other figures.",
-        f"On {images:,} images a change by fewer than {fewest} of them ({100 * fewest / images:.2f} points) can never "
-        f"be told from chance, and a larger one not always. “{NO_DIFFERENCE.capitalize()}” means that none was seen, "
-        "not that there is none.",
+        f"{judging.title} is that on {images:,} test {judging.unit}. Other {judging.unit}, or the same classes in "
+        "other shares, can give other figures.",
+        f"On {images:,} {judging.unit} a change by fewer than {fewest} of them ({100 * fewest / images:.2f} points) "
+        f"can never be told from chance, and a larger one not always. “{NO_DIFFERENCE.capitalize()}” means that none "
+        "was seen, not that there is none.",
         "One figure for all classes hides that some may lose what others gain.",
         f"Speed, memory and energy are those of {in_a_list(sorted(set(frame.device_name)))}. Another processor can put "
         "the variants in another order.",
-        f"Times are for {batch} at once, one call after the other, of the network alone: reading, decoding and "
-        "resizing an image come on top, and a server with many requests at once behaves otherwise.",
+        f"Times are for {batch} at once, one call after the other, of the network alone: {before} on top, and a "
+        "server with many requests at once behaves otherwise.",
     )
 
 

@@ -8,12 +8,14 @@ from pydantic import BaseModel, ConfigDict
 
 from core.bundle import Precision
 from core.distillation import DistillationReport
+from core.judging import Judging, Metric
 from core.layers import LayerProfile
 from core.low_rank import LowRankReport
 from core.pruning import PruningReport
 from core.quantization import QuantizationReport, TrainingComparison
 from core.sparsity import SparsityReport
 from experiments.explanation import Measured
+from experiments.models import untouched_title
 from experiments.peaks import Peaks
 from experiments.recipe import Recipe
 from experiments.sparsity import may_skip
@@ -84,7 +86,7 @@ class RunResult(BaseModel):
         if self.layers is None:
             return None
         return Measured(
-            title=" + ".join(technique.label() for technique in recipe.techniques) or "FP32",
+            title=" + ".join(technique.label() for technique in recipe.techniques) or untouched_title(recipe.model),
             runtime=RUNTIMES[recipe.runtime].title,
             precision=self.precision,
             p50_ms=self.latency.p50_ms,
@@ -112,6 +114,8 @@ class RunResult(BaseModel):
             precision=self.precision,
             device_name=self.conditions.device_name,
             correct=accuracy.correct,
+            metric=accuracy.judging.metric,
+            unit=accuracy.judging.unit,
             total=accuracy.total,
             batch_size=latency.batch_size,
             p50_ms=latency.p50_ms,
@@ -145,6 +149,8 @@ class Summary(BaseModel):
     device_name: str
     correct: int
     total: int
+    metric: Metric = "accuracy"
+    unit: str = "images"
     batch_size: int
     p50_ms: float
     p50_low_ms: float | None
@@ -167,6 +173,11 @@ class Summary(BaseModel):
     cold_start_ms: float | None = None
     is_disturbed: bool
     artifact_files: tuple[str, ...]
+
+    @property
+    def judging(self) -> Judging:
+        """What is counted, in words."""
+        return Judging(self.metric, self.unit)
 
     @property
     def accuracy(self) -> float:

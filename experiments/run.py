@@ -18,7 +18,6 @@ from core.data import Inputs
 from core.devices import Device, default_threads, find_device
 from core.errors import Unavailable
 from core.folders import data_folder
-from core.macs import count_macs
 from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps, result_of
 from experiments import models
 from experiments.ahead import PHASES_AHEAD, build_ahead
@@ -41,7 +40,7 @@ from profiling.energy import measure_energy
 from profiling.latency import measure_latency
 from profiling.machine import conditions
 from profiling.parallel import Concurrent, measure_parallel
-from profiling.size import measure_size
+from profiling.size import macs_of, measure_size
 from profiling.stages import measure_stages
 from profiling.subject import Subject
 from profiling.surroundings import SurroundingsWatch
@@ -124,14 +123,15 @@ def run(recipe: Recipe, folder: Path, *, artifact_of: ArtifactOf | None = None) 
 def _phases(recipe: Recipe, device: Device) -> tuple[str, ...]:
     """What is to come, as titles."""
     techniques = tuple(technique.title for technique in recipe.techniques)
+    judged = models.judging_of(recipe.model).title
     if recipe.engine.builds_ahead:
         return ("Load", *techniques, *PHASES_AHEAD)
     if recipe.is_simulated:
-        return ("Load", *techniques, "Export", "Accuracy")
+        return ("Load", *techniques, "Export", judged)
     sweep = ("Batch sizes",) if recipe.measurement.sweep_seconds else ()
     sweep = (*sweep, SEVERAL) if getattr(recipe.engine, "hint", "") == "throughput" else sweep
     on_gpu = ("Transfers", "Energy") if device.kind == "cuda" else ()
-    served = ("Memory", "Accuracy", FIDELITY, "Latency", *sweep, *on_gpu, "Layers")
+    served = ("Memory", judged, FIDELITY, "Latency", *sweep, *on_gpu, "Layers")
     return ("Load", *techniques, "Export", *served, ANATOMY)
 
 
@@ -139,7 +139,7 @@ def _transform(
     bundle: ModelBundle, recipe: Recipe, bench: _Bench, folder: Path, artifact_of: ArtifactOf | None
 ) -> Steps[_Made]:
     """The bundle after every technique."""
-    made, batch_size = _Made(bundle, bundle, count_macs(bundle.module, bundle.contract)), recipe.measurement.batch_size
+    made, batch_size = _Made(bundle, bundle, macs_of(bundle)), recipe.measurement.batch_size
     context = Context(
         bench.device,
         bench.threads,
@@ -149,6 +149,7 @@ def _transform(
         runtime=recipe.runtime,
         serve=None if recipe.engine.builds_ahead else partial(_served, bench=bench, batch_size=batch_size),
         original=partial(models.load, recipe.model),
+        others=lambda key: (models.title_of(key), models.load(key)),
         finished=artifact_of
         and partial(_opened, artifact_of=artifact_of, bench=bench, x=_input_of(bundle, batch_size)),
         target=recipe.engine.target(bench.device),
@@ -159,10 +160,10 @@ def _transform(
         scratch = _new_folder(folder / f"{number}-{technique.key}")
         before, bundle = bundle, (yield from technique.apply(bundle, replace(context, folder=scratch)))
         if bundle.training and bundle.training is not before.training:
-            yield Note(text=gain_of(bundle.training).sentence)
+            yield Note(text=gain_of(bundle.training).sentence(bundle.judging))
         made = replace(made, bundle=bundle)
-        if not bundle.quantization:
-            made = _Made(bundle, bundle, count_macs(bundle.module, bundle.contract))
+        if not bundle.quantization and bundle.form == "torch":  # a graph is rounded itself, and the one before is kept
+            made = _Made(bundle, bundle, macs_of(bundle))
     return made
 
 
@@ -212,8 +213,8 @@ def _measure(made: _Made, artifact: Artifact, recipe: Recipe, bench: _Bench) -> 
     build_ms = 1000 * (time.perf_counter() - began)
     with session:
         opened = _opened_in_fresh_process(artifact, bench, len(x))
-        yield PhaseStarted(title="Accuracy")
-        accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract)
+        yield PhaseStarted(title=bundle.judging.title)
+        accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract, metric=bundle.metric)
         fidelity = yield from compare_with_source(
             session, made.source, artifact, bench.device, threads=bench.threads, retrained="qat" in bundle.applied
         )
@@ -229,9 +230,9 @@ def _measure(made: _Made, artifact: Artifact, recipe: Recipe, bench: _Bench) -> 
 
 def _finish_simulated(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, bench: _Bench) -> Iterator[Event]:
     """What is right of a simulated number format; its speed, memory and file are those of float32 and tell nothing."""
-    yield PhaseStarted(title="Accuracy")
+    yield PhaseStarted(title=bundle.judging.title)
     with bench.runtime.open(artifact, bench.device, threads=bench.threads) as session:
-        accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract)
+        accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract, metric=bundle.metric)
     assert bundle.quantization, "a simulation reports on its layers"
     result = SimulatedResult(
         accuracy=accuracy,

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict
 
 from core.devices import default_threads, find_device
+from core.errors import CannotCompose
 from core.folders import data_folder
 from core.progress import Event, Finished, PhaseStarted, Planned
 from core.scan import Scan
+from experiments import models
 from experiments.recipe import Recipe
 from experiments.study import ScanStudy
 from profiling.machine import Conditions, conditions
@@ -28,11 +30,25 @@ class ScanResult(BaseModel):
     """Cells that an earlier scan had left."""
 
 
+def why_not_scanned(model: str) -> str:
+    """Why the layers of a model cannot be changed one by one, in a sentence; empty where they can."""
+    if models.is_here(model) and models.find(model).form == "onnx":
+        return (
+            "The layers of a model that is an ONNX file cannot be changed one by one. Add its weights with the name of "
+            "their architecture under Bring your own to scan them."
+        )
+    return ""
+
+
 def run_scan(study: ScanStudy, recipe: Recipe) -> Iterator[Event]:
-    """Change every layer of the recipe's untouched network alone; the last event is `Finished`."""
-    from experiments import models
+    """Change every layer of the recipe's untouched network alone; the last event is `Finished`.
+
+    Raises `CannotCompose` where `why_not_scanned` tells why.
+    """
     from optimizers.scanning import Cache, scan_layers
 
+    if reason := why_not_scanned(recipe.model):
+        raise CannotCompose(reason)
     yield Planned(phases=PHASES)
     yield PhaseStarted(title="Load")
     bundle = models.load(recipe.model)

@@ -17,9 +17,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
 from core.folders import data_folder, run_folder
+from core.processes import is_alive, kill_family
+from core.progress import PhaseStarted
+from experiments.shortage import begins_anew, can_take_less, noted, shortage_of_killed, with_less_at_once
 from experiments.store import RunRecord, Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,15 +115,29 @@ class Scheduler:
 
     def _kill(self, record: RunRecord) -> None:
         if _is_alive(record) and record.pid:
-            process = psutil.Process(record.pid)
-            for each in [*process.children(recursive=True), process]:
-                each.kill()
+            kill_family(record.pid)
         self._store.cancel(record.id)
         self._forget(record)
 
     def _bury(self, record: RunRecord) -> None:
         code = self._forget(record)
-        self._store.fail(record.id, _cause_of_death(code), _last_words(record))
+        if code == -signal.SIGKILL:
+            self._bury_killed(record)
+        else:
+            self._store.fail(record.id, _cause_of_death(code), _last_words(record))
+
+    def _bury_killed(self, record: RunRecord) -> None:
+        """A training that was killed, most often for want of memory, gets a second attempt that takes less."""
+        shortage = shortage_of_killed(each.event for each in self._store.events(record.id, kinds=("telemetry",)))
+        phases = self._store.newest_events(record.id, "phase", limit=1)
+        phase = next((each.event.title for each in phases if isinstance(each.event, PhaseStarted)), "")
+        folder, again = run_folder(record.id), bool(noted(run_folder(record.id)))
+        if record.makes_variant and not again and can_take_less(record.recipe, phase):
+            begins_anew(shortage, folder)
+            self._store.begin_again(record.id)
+            return
+        recipe = with_less_at_once(record.recipe) if again else record.recipe
+        self._store.fail(record.id, str(shortage.failure(recipe, phase, again=again)), _last_words(record))
 
     def _reap(self, working: set[int | None]) -> None:
         """Collect workers that ended after their run did, so that none stays behind as a zombie."""
@@ -152,13 +167,7 @@ def _hand_over(worker: subprocess.Popen[bytes], run_id: str) -> None:
 
 
 def _is_alive(record: RunRecord) -> bool:
-    """Whether the very process that took the run still lives; a zombie does not, nor another with the same number."""
-    try:
-        process = psutil.Process(record.pid or 0)
-        same = abs(process.create_time() - (record.process_started_at or 0)) < 1
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return is_alive(record.pid or 0, record.process_started_at or 0)
 
 
 def _cause_of_death(code: int | None) -> str:
@@ -166,8 +175,6 @@ def _cause_of_death(code: int | None) -> str:
     advice = "Its log has the last words; run the recipe again"
     if code is None:
         return f"The worker process was gone when the dashboard looked for it. {advice}."
-    if code == -signal.SIGKILL:
-        return "The worker was killed, most often for want of memory. Choose a smaller batch size, or run it again."
     if code < 0:
         return (
             f"The worker crashed inside a library ({signal.Signals(-code).name}). {advice}, or choose another runtime."

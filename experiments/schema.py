@@ -35,6 +35,7 @@ RUNS = sa.Table(
     sa.Column("duel", sa.JSON(none_as_null=True)),
     sa.Column("study", sa.JSON(none_as_null=True)),
     sa.Column("summary", sa.JSON(none_as_null=True)),
+    sa.Column("owner", sa.String(64), nullable=False, server_default=""),
 )
 RESULTS = sa.Table(
     "results",
@@ -57,8 +58,8 @@ PHASES = sa.Index(
 )
 """Finds the phase that a run is in without reading its other events, for queries that say `IS_PHASE`."""
 VARIANTS = sa.Index(
-    "variants_of_model",
-    *(RUNS.c[name] for name in ("model", "state", "settings", "digest", "created_at", "slot", "id")),
+    "variants_of_owner",
+    *(RUNS.c[name] for name in ("model", "state", "settings", "digest", "created_at", "slot", "id", "owner")),
 )
 """Holds all that is needed to find the newest run of each recipe, so that no row has to be read for it."""
 
@@ -78,8 +79,9 @@ def _upgrade(engine: sa.Engine) -> None:
         present = {column["name"] for column in sa.inspect(connection).get_columns("runs")}
         for column in RUNS.columns:
             if column.name not in present:
-                kind = column.type.compile(engine.dialect)
-                connection.execute(sa.text(f"ALTER TABLE runs ADD COLUMN {column.name} {kind}"))
+                added = sa.schema.CreateColumn(column).compile(dialect=engine.dialect)
+                connection.execute(sa.text(f"ALTER TABLE runs ADD COLUMN {added}"))
+        connection.execute(sa.text("DROP INDEX IF EXISTS variants_of_model"))
         for index in (VARIANTS, PHASES):
             index.create(connection, checkfirst=True)
         if "result" in present:

@@ -28,9 +28,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from core.bundle import Precision
-from core.data import InputContract, Inputs
+from core.data import Inputs
 from core.devices import Device, find_device
 from core.errors import RunFailed, StudioError
+from experiments.contract_file import CONTRACT_FILE, SAMPLES_FILE, contract_of
 from profiling.latency import WARMUP_MS, contended_share_between, scheduler_clock
 from profiling.memory import Memory, MemoryWatch, measure_memory
 from runtimes import RUNTIMES, runtime_of
@@ -257,10 +258,9 @@ def _slowed(infer: Callable[[], None], share: float) -> Callable[[], None]:
 
 
 def _inputs(folder: Path, batch_size: int) -> Inputs:
-    """x[batch_size, C, H, W] of the images that travel with an artifact, repeated as often as needed."""
-    fields = json.loads((folder / "contract.json").read_text())
-    contract = InputContract(*fields.pop("shape"), **fields)
-    with np.load(folder / "samples.npz") as samples:
+    """x[batch_size, ...] of the examples that travel with an artifact, repeated as often as needed."""
+    contract = contract_of(json.loads((folder / CONTRACT_FILE).read_text()))
+    with np.load(folder / SAMPLES_FILE) as samples:
         return contract.prepare(np.resize(samples["pixels"], (batch_size, *contract.shape)))
 
 

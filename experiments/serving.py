@@ -22,6 +22,7 @@ _SERVER = '''"""Classifies images over HTTP with {file}.
 """
 
 import os
+import struct
 import threading
 
 os.environ.setdefault("OMP_NUM_THREADS", "{threads}")  # as it was measured; the engine reads it when it is opened
@@ -86,7 +87,7 @@ def decoded(file: UploadFile):
         return pixels(file.file)
     except Image.DecompressionBombError:
         raise HTTPException(413, f"{{file.filename}} has more than {{2 * Image.MAX_IMAGE_PIXELS}} pixels") from None
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error):
         wanted = " or ".join(FORMATS)
         raise HTTPException(415, f"{{file.filename}} is no image that can be read: send {{wanted}}") from None
 

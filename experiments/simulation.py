@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from core.bundle import ModelBundle
+from core.judging import LABELLED, Judging
 from core.quantization import FLOAT_BITS, QuantizationReport
 from experiments.recipe import Recipe
 from optimizers.simulated import Simulated
@@ -39,7 +40,9 @@ class SimulatedResult(BaseModel):
     def summary(self) -> SimulatedSummary:
         """The numbers that a table row needs."""
         found = self.accuracy
-        return SimulatedSummary(correct=found.correct, total=found.total, stored_as=self.stored_as)
+        return SimulatedSummary(
+            correct=found.correct, total=found.total, stored_as=self.stored_as, judging=found.judging
+        )
 
 
 class SimulatedSummary(BaseModel):
@@ -50,6 +53,8 @@ class SimulatedSummary(BaseModel):
     correct: int
     total: int
     stored_as: StoredAs
+    judging: Judging = LABELLED
+    """What is counted, in words."""
 
     @property
     def accuracy(self) -> float:

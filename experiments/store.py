@@ -1,10 +1,12 @@
 """Where runs and their events are kept: SQLite in WAL mode by default, any SQLAlchemy URL otherwise.
 
-Workers write, pages read. States: queued -> running -> finished | failed | cancelled.
+Workers write, pages read. States: queued -> running -> finished | failed | cancelled. Each run is somebody's, or
+nobody's where nobody has to say who they are; pages see the store through `Store.for_owner`.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 import time
@@ -22,6 +24,7 @@ from core.folders import data_folder
 from core.progress import Event, parse_event
 from experiments.ahead import AheadResult, AheadSummary
 from experiments.duel import Duel, DuelResult
+from experiments.models import check_usable
 from experiments.profile import ProfileResult
 from experiments.recipe import Recipe
 from experiments.result import RunResult, Summary
@@ -67,6 +70,8 @@ class RunRecord:
     """What a finished run of a simulated number format knows instead."""
     ahead: AheadSummary | None
     """What a finished run knows instead that built for a GPU which is not here."""
+    owner: str = ""
+    """Whose it is; empty where nobody had to say who they are."""
 
     @property
     def title(self) -> str:
@@ -113,9 +118,13 @@ def open_store() -> Store:
 
 
 class Store:
-    """Runs and events behind one SQLAlchemy engine. Safe to use from several threads and processes."""
+    """Runs and events behind one SQLAlchemy engine. Safe to use from several threads and processes.
+
+    It knows everyone's runs, and what it inserts is nobody's; a view of it by `for_owner` knows one person's.
+    """
 
     def __init__(self, url: str) -> None:
+        self._owner: str | None = None
         self._engine = sa.create_engine(url, connect_args={"timeout": 30} if url.startswith("sqlite") else {})
         if url.startswith("sqlite"):
             sa.event.listen(self._engine, "connect", _relax_sync)
@@ -131,8 +140,27 @@ class Store:
         """Give back the connections."""
         self._engine.dispose()
 
+    def for_owner(self, owner: str) -> Store:
+        """The same store as this person sees it: every other run is as if it were not there, whatever is asked.
+
+        What it inserts is theirs, and has to start from a model that they may use.
+        """
+        view = copy.copy(self)
+        view._owner = owner
+        return view
+
+    @property
+    def _visible(self) -> tuple[sa.ColumnElement[bool], ...]:
+        """The conditions under which a run can be seen."""
+        return () if self._owner is None else (RUNS.c.owner == self._owner,)
+
+    def _events_of(self, run_id: str) -> sa.ColumnElement[bool]:
+        if self._owner is None:
+            return EVENTS.c.run_id == run_id
+        return EVENTS.c.run_id.in_(sa.select(RUNS.c.id).where(RUNS.c.id == run_id, *self._visible))
+
     def enqueue(self, recipe: Recipe) -> str:
-        """Put a recipe in the queue; its run id."""
+        """Put a recipe in the queue; its run id. Raises `BadInput` for a model that this view's owner may not use."""
         return self._insert(recipe, state="queued")
 
     def enqueue_duel(self, duel: Duel) -> str:
@@ -149,19 +177,23 @@ class Store:
     def enqueue_study(self, study: Study, recipe: Recipe) -> str:
         """Put a study of the recipe's network in the queue; its run id."""
         values = {"digest": study_digest(study, recipe), "settings": None, "study": study.model_dump(mode="json")}
-        return self._insert(recipe, state="queued", **values, slot=_known_slot_of(recipe))
+        return self._insert(recipe, state="queued", **values, slot=_known_slot_of(recipe, self._owner or ""))
 
     def begin_here(self, recipe: Recipe) -> str:
         """Record a recipe as running in this process; its run id."""
         return self._insert(recipe, state="running", started_at=time.time(), **_identity(os.getpid()))
 
     def _insert(self, recipe: Recipe, **values: Any) -> str:
-        run_id = uuid.uuid4().hex[:12]
+        if self._owner is not None:
+            for key in recipe.models:
+                check_usable(key, self._owner)
+        run_id, owner = uuid.uuid4().hex[:12], self._owner or ""
         with self._engine.begin() as connection:
             row = {
                 "id": run_id, "recipe": recipe.model_dump(mode="json"), "digest": recipe.digest, "model": recipe.model,
                 "device": recipe.device, "settings": recipe.settings if recipe.is_timed else None,
-                "created_at": time.time(), "cancel_requested": False, "slot": _slot_of(recipe), **values,
+                "created_at": time.time(), "cancel_requested": False, "slot": _slot_of(recipe, owner), "owner": owner,
+                **values,
             }  # fmt: skip
             connection.execute(RUNS.insert().values(**row))
         return run_id
@@ -177,7 +209,7 @@ class Store:
         if not isinstance(result, DuelResult | ProfileResult | ScanResult):
             summary = result.summary().model_dump(mode="json")
         values = {"state": "finished", "ended_at": time.time(), "summary": summary}
-        running = (RUNS.c.id == run_id, RUNS.c.state == "running")
+        running = (RUNS.c.id == run_id, RUNS.c.state == "running", *self._visible)
         with self._engine.begin() as connection:
             if connection.execute(RUNS.update().where(*running).values(**values)).rowcount != 1:
                 return False
@@ -215,6 +247,10 @@ class Store:
                 action="Run its recipe again",
             )
 
+    def begin_again(self, run_id: str) -> bool:
+        """Put a run whose process is gone back into the queue, in its place; its events stay."""
+        return self._move(run_id, ("running",), {"state": "queued", "started_at": None, "host": None, "pid": None})
+
     def request_cancel(self, run_id: str) -> None:
         """Cancel a queued run at once; ask the scheduler to stop a running one."""
         cancelled = {"state": "cancelled", "ended_at": time.time()}
@@ -222,9 +258,9 @@ class Store:
             self._move(run_id, ("running",), {"cancel_requested": True})
 
     def _move(self, run_id: str, states: Sequence[State], values: dict[str, Any]) -> bool:
-        statement = RUNS.update().where(RUNS.c.id == run_id, RUNS.c.state.in_(states)).values(**values)
+        alike = (RUNS.c.id == run_id, RUNS.c.state.in_(states), *self._visible)
         with self._engine.begin() as connection:
-            return connection.execute(statement).rowcount == 1
+            return connection.execute(RUNS.update().where(*alike).values(**values)).rowcount == 1
 
     def append(self, run_id: str, events: Iterable[Event]) -> None:
         """Add events to a run's stream in one transaction."""
@@ -267,10 +303,26 @@ class Store:
         """Queued runs, the next one first."""
         return self._select(RUNS.c.state == "queued", order=(RUNS.c.created_at, RUNS.c.id), limit=500)
 
+    def waits_for(self, record: RunRecord) -> list[str]:
+        """The titles of what runs or waits before it on its device, the next one first; empty ones for other people's.
+
+        Everyone's runs count, in any view.
+        """
+        earlier = (RUNS.c.state == "queued") & (RUNS.c.created_at < record.created_at)
+        at_work = (RUNS.c.state == "running") | earlier
+        order = (RUNS.c.state != "running", RUNS.c.created_at, RUNS.c.id)
+        found = self._for_everyone()._select(RUNS.c.device == record.recipe.device, at_work, order=order, limit=500)
+        return [each.title if self._owner in (None, each.owner) else "" for each in found if each.id != record.id]
+
+    def _for_everyone(self) -> Store:
+        view = copy.copy(self)
+        view._owner = None
+        return view
+
     def measured(self) -> list[tuple[str, str]]:
         """Model and `Recipe.settings` of all finished runs that were timed, those with the newest run first."""
         newest = sa.func.max(RUNS.c.created_at).desc()
-        of_recipes = (RUNS.c.state == "finished", RUNS.c.settings.is_not(None))
+        of_recipes = (RUNS.c.state == "finished", RUNS.c.settings.is_not(None), *self._visible)
         statement = sa.select(RUNS.c.model, RUNS.c.settings).where(*of_recipes)
         with self._engine.connect() as connection:
             rows = connection.execute(statement.group_by(RUNS.c.model, RUNS.c.settings).order_by(newest))
@@ -289,7 +341,7 @@ class Store:
     def _newest_of_each_recipe(self, *where: sa.ColumnElement[bool], limit: int) -> list[RunRecord]:
         """Finished runs, baselines first, then the newest."""
         place = sa.func.row_number().over(partition_by=RUNS.c.digest, order_by=RUNS.c.created_at.desc())
-        alike = (*where, RUNS.c.state == "finished")
+        alike = (*where, RUNS.c.state == "finished", *self._visible)
         columns = (RUNS.c.id, RUNS.c.slot, RUNS.c.created_at, place.label("place"))
         ranked = sa.select(*columns).where(*alike).subquery()
         order = (ranked.c.slot != 0, ranked.c.created_at.desc())
@@ -301,14 +353,16 @@ class Store:
         self, *where: sa.ColumnElement[bool], order: Sequence[Any] = NEWEST_FIRST, limit: int = 1, offset: int = 0
     ) -> list[RunRecord]:
         with self._engine.connect() as connection:
-            rows = connection.execute(RUNS.select().where(*where).order_by(*order).limit(limit).offset(offset))
+            chosen = RUNS.select().where(*where, *self._visible)
+            rows = connection.execute(chosen.order_by(*order).limit(limit).offset(offset))
             return [_record(row) for row in rows]
 
     def count(self, *, states: Sequence[State] = ()) -> int:
         """How many runs there are, or how many in these states."""
         where = [RUNS.c.state.in_(states)] if states else []
         with self._engine.connect() as connection:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(RUNS).where(*where)).scalar_one())
+            chosen = sa.select(sa.func.count()).select_from(RUNS).where(*where, *self._visible)
+            return int(connection.execute(chosen).scalar_one())
 
     def result(self, run_id: str) -> RunResult | None:
         """Everything measured in a finished run; None for another."""
@@ -364,34 +418,34 @@ class Store:
 
     def _contents(self, run_ids: Sequence[str], *where: sa.ColumnElement[bool]) -> dict[str, Any]:
         joined = sa.select(RESULTS).join(RUNS, RUNS.c.id == RESULTS.c.run_id)
-        joined = joined.where(RESULTS.c.run_id.in_(run_ids), *where)
+        joined = joined.where(RESULTS.c.run_id.in_(run_ids), *where, *self._visible)
         with self._engine.connect() as connection:
             return {row.run_id: row.content for row in connection.execute(joined)}
 
     def is_timing(self) -> bool:
-        """Whether some run is in a phase in which latency is timed, and pages should leave the processor alone."""
-        return any(each.is_timed for each in self.at_work())
+        """Whether some run, whoever's, has its latency timed, and pages should leave the processor alone."""
+        return any(each.is_timed for each in self._for_everyone().at_work())
 
     def at_work(self) -> list[AtWork]:
         """The running runs; cheap enough to be asked five times a second."""
         columns = (RUNS.c.id, RUNS.c.device, RUNS.c.host, RUNS.c.pid, RUNS.c.process_started_at)
         phases = sa.select(EVENTS.c.content).where(EVENTS.c.run_id == RUNS.c.id, IS_PHASE)
         newest = phases.order_by(EVENTS.c.id.desc()).limit(1).correlate(RUNS).scalar_subquery()
-        statement = sa.select(*columns, newest.label("phase")).where(RUNS.c.state == "running")
+        statement = sa.select(*columns, newest.label("phase")).where(RUNS.c.state == "running", *self._visible)
         with self._engine.connect() as connection:
             rows = connection.execute(statement)
             return [AtWork(*row[:-1], is_timed=bool(row.phase and row.phase["timed"])) for row in rows]
 
     def newest_events(self, run_id: str, kind: str, *, limit: int) -> list[StoredEvent]:
         """The last events of one kind of a run, in order."""
-        of_kind = EVENTS.select().where(EVENTS.c.run_id == run_id, EVENTS.c.kind == kind)
+        of_kind = EVENTS.select().where(self._events_of(run_id), EVENTS.c.kind == kind)
         with self._engine.connect() as connection:
             rows = connection.execute(of_kind.order_by(EVENTS.c.id.desc()).limit(limit)).all()
             return [StoredEvent(row.id, parse_event(row.content)) for row in reversed(rows)]
 
     def events(self, run_id: str, *, after: int = 0, kinds: Sequence[str] = ()) -> list[StoredEvent]:
         """A run's events in order, those after the event id `after`, of the given kinds or all."""
-        where = [EVENTS.c.run_id == run_id, EVENTS.c.id > after]
+        where = [self._events_of(run_id), EVENTS.c.id > after]
         where += [EVENTS.c.kind.in_(kinds)] if kinds else []
         with self._engine.connect() as connection:
             rows = connection.execute(EVENTS.select().where(*where).order_by(EVENTS.c.id))
@@ -399,7 +453,7 @@ class Store:
 
     def delete(self, run_id: str) -> None:
         """Forget an ended run and its events; its folder is the caller's."""
-        ended = sa.select(RUNS.c.id).where(RUNS.c.id == run_id, RUNS.c.state.notin_(LIVE))
+        ended = sa.select(RUNS.c.id).where(RUNS.c.id == run_id, RUNS.c.state.notin_(LIVE), *self._visible)
         with self._engine.begin() as connection:
             for dependent in (EVENTS, RESULTS):
                 connection.execute(dependent.delete().where(dependent.c.run_id.in_(ended)))
@@ -425,22 +479,26 @@ def _identity(pid: int) -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": pid, "process_started_at": psutil.Process(pid).create_time()}
 
 
-def _slot_of(recipe: Recipe) -> Any:
-    """The number of a recipe among its model's variants: the one it had before, or the next. Part of the insertion."""
+def _slot_of(recipe: Recipe, owner: str) -> Any:
+    """The number of a recipe among the owner's variants of its model: the one it had before, or the next.
+
+    Part of the insertion.
+    """
     if recipe.is_baseline:
         return 0
-    earlier = _earlier_slot_of(recipe)
-    highest = sa.select(sa.func.coalesce(sa.func.max(RUNS.c.slot), 0) + 1).where(RUNS.c.model == recipe.model)
-    return sa.func.coalesce(earlier, highest.scalar_subquery())
+    alike = (RUNS.c.model == recipe.model, RUNS.c.owner == owner)
+    next_one = sa.select(sa.func.coalesce(sa.func.max(RUNS.c.slot), 0) + 1).where(*alike)
+    return sa.func.coalesce(_earlier_slot_of(recipe, owner), next_one.scalar_subquery())
 
 
-def _known_slot_of(recipe: Recipe) -> Any:
+def _known_slot_of(recipe: Recipe, owner: str) -> Any:
     """The number that the recipe has among its model's variants, or that of the baseline where it never ran."""
-    return sa.func.coalesce(_earlier_slot_of(recipe), 0)
+    return sa.func.coalesce(_earlier_slot_of(recipe, owner), 0)
 
 
-def _earlier_slot_of(recipe: Recipe) -> Any:
-    return sa.select(RUNS.c.slot).where(RUNS.c.digest == recipe.digest).limit(1).scalar_subquery()
+def _earlier_slot_of(recipe: Recipe, owner: str) -> Any:
+    alike = (RUNS.c.digest == recipe.digest, RUNS.c.owner == owner)
+    return sa.select(RUNS.c.slot).where(*alike).limit(1).scalar_subquery()
 
 
 def _record(row: sa.Row[Any]) -> RunRecord:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from core.judging import Judging
 from core.packed import Numbers
 from core.quantization import TrainingComparison, TrainingRun
 from experiments.duel import Ratio
@@ -68,13 +69,12 @@ class TrainingGain:
         points = 100 * (self.accuracies[0] - self.accuracies[1])
         return NO_DIFFERENCE if self.p_value >= SIGNIFICANCE else f"{points:+.2f} points"
 
-    @property
-    def sentence(self) -> str:
+    def sentence(self, judging: Judging) -> str:
         """All of it in one sentence."""
         first, second = (100 * accuracy for accuracy in self.accuracies)
         return (
-            f"Training in {self.first}: {self.pace_in_words}; {self.memory_in_words}; validation accuracy {first:.2f} "
-            f"against {second:.2f} %, {self.accuracy_verdict} (McNemar)."
+            f"Training in {self.first}: {self.pace_in_words}; {self.memory_in_words}; validation {judging.noun} "
+            f"{first:.2f} against {second:.2f} %, {self.accuracy_verdict} (McNemar)."
         )
 
 

@@ -33,7 +33,7 @@ _CONFIG = """# NVIDIA Triton Inference Server. {batches}
 name: {name}
 {backend}
 max_batch_size: {largest}
-input [ {{ name: "input" data_type: TYPE_FP32 dims: [ {shape} ] }} ]
+input [ {{ name: "input" data_type: {kind_of_input} dims: [ {shape} ] }} ]
 output [ {{ name: "logits" data_type: TYPE_FP32 dims: [ {classes} ] label_filename: "labels.txt" }} ]
 instance_group [ {{ count: 1 kind: {kind} }} ]
 {batching}{parameters}"""
@@ -53,7 +53,7 @@ from run import logits  # opens the model
 
 
 class TritonPythonModel:
-    """`input` FP32 [N, C, H, W], normalised as contract.json says, to `logits` FP32 [N, classes]."""
+    """`input` as contract.json says to `logits` FP32 [N, classes]."""
 
     def execute(self, requests):
         """Answer all requests with one call of the engine."""
@@ -85,7 +85,7 @@ def repository(recipe: Recipe, result: RunResult, contract: Mapping[str, Any]) -
     files = result.artifact_files
     if backend == "python":
         texts[f"{name}/1/model.py"] = _PYTHON_MODEL.format(threads=result.conditions.threads)
-        files = (*files, *RUNTIME_FILES)
+        files = (*files, *RUNTIME_FILES, *(("tokenizer.json",) if contract.get("task") == "text" else ()))
     renamed = {files[0]: "model.plan"} if backend == "tensorrt" else {}
     return Repository(name, backend, texts, {f"{name}/1/{renamed.get(file, file)}": file for file in files})
 
@@ -132,6 +132,7 @@ def _config(name: str, backend: Backend, recipe: Recipe, result: RunResult, cont
         name=json.dumps(name),
         backend='platform: "tensorrt_plan"' if backend == "tensorrt" else f'backend: "{backend}"',
         largest=largest,
+        kind_of_input="TYPE_INT64" if contract.get("task") == "text" else "TYPE_FP32",
         shape=", ".join(map(str, shape)),
         classes=", ".join(map(str, classes)),
         kind="KIND_CPU" if result.conditions.device == "cpu" else "KIND_GPU gpus: [ 0 ]",

@@ -11,7 +11,7 @@ from typing import Literal
 from core.errors import BadInput, CannotCompose, StudioError
 from core.unsupported import operator_in
 from experiments.ahead import AheadResult
-from experiments.models import is_here
+from experiments.models import baseline_runtime, is_here, untouched_title
 from experiments.recipe import MeasurementSettings, Recipe, baseline_of, check, in_runtime, with_references
 from experiments.result import Summary
 from experiments.store import RunRecord, Store
@@ -104,10 +104,12 @@ class Matrix:
     def reference(self, cell: Cell) -> Cell | None:
         """What its speed is set beside: the same variant in eager PyTorch or, where there is none, the untouched model.
 
+        Of a model that is an ONNX file both are those in ONNX Runtime.
         None where neither was measured, and for the one that is itself the reference.
         """
         of_row = next(row for row in self.rows if any(each is cell for each in row.cells))
-        eager = (each for row in (of_row, self.rows[0]) for each in row.cells if each.runtime == "pytorch")
+        runtime = baseline_runtime(cell.recipe.model)
+        eager = (each for row in (of_row, self.rows[0]) for each in row.cells if each.runtime == runtime)
         found = next((each for each in eager if each.summary), None)
         return None if found is cell else found
 
@@ -181,7 +183,7 @@ def _titles(recipes: Mapping[str, Recipe]) -> dict[str, str]:
 
 def _title(recipe: Recipe) -> str:
     done = " + ".join(technique.label() for technique in recipe.techniques)
-    return f"{done}, seed {recipe.seed}" if done and recipe.seed else done or "FP32"
+    return f"{done}, seed {recipe.seed}" if done and recipe.seed else done or untouched_title(recipe.model)
 
 
 def _row(key: str, variant: Variant, sources: Sources) -> Row:

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from filelock import FileLock, Timeout
@@ -29,9 +30,11 @@ from experiments.recorder import Recorder
 from experiments.result import RunResult
 from experiments.resuming import delete_checkpoints
 from experiments.scan import ScanResult, run_scan
+from experiments.shortage import begins_anew, can_take_less, noted, shortage_of, with_less_at_once
 from experiments.simulation import SimulatedResult
 from experiments.store import Result, RunRecord, Store, open_store
 from experiments.study import Study
+from profiling.memory import return_free_memory
 from runtimes.runtime import Artifact
 
 FLUSH_SECONDS = 0.2
@@ -90,12 +93,45 @@ def _events(store: Store, record: RunRecord) -> Iterator[Event]:
         lock = _lock_of(record.recipe.device)
         yield from _acquire(lock, record.recipe.device)
         try:
-            yield from _watched(store, record)
+            yield from _attempts(store, record)
         finally:
             lock.release()
     except Exception as error:
         traceback.print_exc()
         yield Failed(sentence=_sentence(error), details=traceback.format_exc())
+
+
+def _attempts(store: Store, record: RunRecord) -> Iterator[Event]:
+    """The run's events; where a training runs out of memory, those of a second and last attempt that takes less.
+
+    Raises `RunFailed` where memory runs out in what cannot take less, or again.
+    """
+    folder, device, phase = run_folder(record.id), find_device(record.recipe.device), ""
+    earlier = noted(folder)
+    while True:
+        attempt = replace(record, recipe=with_less_at_once(record.recipe)) if earlier else record
+        try:
+            for event in _with_note(earlier, _watched(store, attempt)):
+                phase = event.title if isinstance(event, PhaseStarted) else phase
+                yield event
+            return
+        except Exception as error:
+            shortage = shortage_of(error, device)
+            if shortage is None:
+                raise
+            if earlier or not can_take_less(record.recipe, phase):
+                raise shortage.failure(attempt.recipe, phase, again=bool(earlier)) from error
+            traceback.print_exc()
+            earlier = begins_anew(shortage, folder)
+        return_free_memory(device)
+
+
+def _with_note(text: str, events: Iterator[Event]) -> Iterator[Event]:
+    """The events, with a warning at their beginning where there is one."""
+    for event in events:
+        yield event
+        if text and isinstance(event, Planned):
+            yield Note(text=text, warning=True)
 
 
 def _watched(store: Store, record: RunRecord) -> Iterator[Event]:
@@ -110,11 +146,12 @@ def _watched(store: Store, record: RunRecord) -> Iterator[Event]:
 def _work(store: Store, record: RunRecord) -> Iterator[Event]:
     from experiments.run import run
 
+    theirs = store.for_owner(record.owner)
     if record.study:
-        return _study(store, record, record.study)
+        return _study(theirs, record, record.study)
     if record.duel:
-        return _duel(store, record.duel)
-    artifact_of = partial(newest_artifact, store, record.recipe.model)
+        return _duel(theirs, record.duel)
+    artifact_of = partial(newest_artifact, theirs, record.recipe.model)
     return run(record.recipe, run_folder(record.id), artifact_of=artifact_of)
 
 
@@ -182,10 +219,6 @@ def _acquire(lock: FileLock, device_id: str) -> Iterator[Event]:
 def _sentence(error: Exception) -> str:
     if isinstance(error, StudioError):
         return str(error)
-    if type(error).__name__ == "OutOfMemoryError":
-        return "The GPU ran out of memory. Choose a smaller batch size, or close other programs that use this GPU."
-    if isinstance(error, MemoryError) or "bad_alloc" in str(error):
-        return "The machine ran out of memory. Choose a smaller batch size, or close other programs."
     if isinstance(error, OSError) and error.errno == 28:
         return "The disk is full. Free some space, or delete old runs on the Runs page."
     first_line = str(error).partition("\n")[0][:200]

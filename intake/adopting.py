@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +57,9 @@ def fitted(source: Architecture, tensors: Mapping[str, TensorFacts] | None = Non
 
 def described_factory(source: Factory) -> Described:
     """What the network of a factory says of itself; the factory is run. Raises `BadInput`."""
-    network, given = made_by(source)
+    made, given = made_by(source)
     wanted = given or Preprocessing()
-    whole, notes = answering(network.cpu().float(), wanted)
+    whole, notes = answering(_own_copy(source, made).float(), wanted)
     classes = classes_of(whole, wanted)
     return Described(classes=classes, labels=names_of_classes(classes), input=wanted, notes=notes)
 
@@ -126,10 +127,22 @@ def _lost(found: Tensor, wanted: Tensor) -> bool:
 
 
 def _of_factory(source: Factory) -> tuple[nn.Module, list[str]]:
-    network, _ = made_by(source)
+    network = _own_copy(source, made_by(source)[0])
     was_training = any(module.training for module in network.modules())
     notes = ["The network was left in training mode: it is used in eval mode."] if was_training else []
-    return network.cpu().eval(), notes
+    return network.eval(), notes
+
+
+def _own_copy(source: Factory, network: nn.Module) -> nn.Module:
+    """A copy on the CPU: the function may have returned a network that its module goes on using."""
+    try:
+        return deepcopy(network).cpu()
+    except Exception as error:  # parts of a network may refuse to be copied for any reason
+        raise BadInput(
+            f"The network that {source.target} returned cannot be copied ({type(error).__name__})",
+            expected="a module of which a copy can be made, with parameters and buffers that hold no gradients' graph",
+            action="Detach what it computes ahead, or make that in forward",
+        ) from error
 
 
 def _made_float(network: nn.Module) -> list[str]:

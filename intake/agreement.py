@@ -9,6 +9,8 @@ from intake.preprocessing import Preprocessing
 
 USUAL_MEAN, USUAL_SPREAD = 2.0, (0.1, 4.0)
 """After normalising: how far from 0 the mean may be, and between what the standard deviation."""
+UNSHIFTED = 1.5
+"""The largest number that pixels from 0 to 255 become where none becomes less than 0: usual is 1."""
 ENLARGED, STRETCHED = 2.0, 1.5
 _LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in gray (ITU-R BT.601, as PIL converts)."""
@@ -49,9 +51,25 @@ def _gray(values: tuple[float, ...]) -> float:
 
 def _numbers(preprocessing: Preprocessing, images: ImageSet) -> str:
     mean, spread = normalised(preprocessing, images)
-    low, high = USUAL_SPREAD
-    if abs(mean) <= USUAL_MEAN and low <= spread <= high:
+    least, most = USUAL_SPREAD
+    if not least <= spread <= most or abs(mean) > USUAL_MEAN:
+        return _unusual(mean, spread, images)
+    low, high = _range(preprocessing)
+    if low < 0 < high or max(abs(low), abs(high)) <= UNSHIFTED:
         return ""
+    return (
+        f"Pixels from 0 to 255 become numbers from {low:.3g} to {high:.3g}. Usual are numbers from 0 to 1, or numbers "
+        "on both sides of 0: the mean and the deviation seem not to belong together"
+    )
+
+
+def _range(preprocessing: Preprocessing) -> tuple[float, float]:
+    """The least and the greatest number that a pixel can become."""
+    pairs = list(zip(preprocessing.mean, preprocessing.std, strict=True))
+    return min((0 - mean) / std for mean, std in pairs), max((255 - mean) / std for mean, std in pairs)
+
+
+def _unusual(mean: float, spread: float, images: ImageSet) -> str:
     return (
         f"Prepared like this, the network gets numbers with a mean of {mean:.3g} and a spread of {spread:.3g}. Most "
         "networks were trained on a mean near 0 and a spread near 1, so this is right only for one that was trained on "

@@ -1,7 +1,7 @@
 """Every classifier that torchvision and timm know by name, and what each says of its input. Does not import torch.
 
-The list of the tested versions comes with the studio, in `listed`, as `python -m intake.listing | gzip -9n` wrote it. That
-of other versions is asked for once, in a process of its own, and kept in the data folder.
+The list of the tested versions comes with the studio, in `listed`, as `python -m intake.listing | gzip -9n` wrote it.
+That of other versions is asked for once, in a process of its own, and kept in the data folder.
 """
 
 from __future__ import annotations

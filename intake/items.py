@@ -5,15 +5,21 @@ An item lies in a folder of its own, `item.json` with the facts and the file tha
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, TypeAdapter, model_validator
 
 from core.data import Fit, Interpolation
+from intake.index import SplitName
+from intake.limits import LIMITS
 
 WEIGHTS_FILE, GRAPH_FILE, THUMBNAILS_FILE, DATA_FILE = "weights.safetensors", "model.onnx", "thumbnails.npz", "data"
 THUMBNAIL, MOST_THUMBNAILS = 96, 60
 """Side in pixels, and how many."""
+LISTED = 100
+"""Of the images that cannot be read, how many are listed."""
+_Line = Annotated[str, Field(max_length=2_000)]
+_Lines = Annotated[tuple[_Line, ...], Field(max_length=200)]
 
 
 class _Item(BaseModel):
@@ -23,9 +29,9 @@ class _Item(BaseModel):
     """Of the file as it was uploaded; shown as text only."""
     size_bytes: int
     """Of the uploaded file."""
-    notes: tuple[str, ...] = ()
+    notes: _Lines = ()
     """What was done to it or noticed on the way, a sentence each."""
-    warnings: tuple[str, ...] = ()
+    warnings: _Lines = ()
 
 
 class TensorFacts(BaseModel):
@@ -42,7 +48,7 @@ class Weights(_Item):
     """A state_dict, written anew as `WEIGHTS_FILE`."""
 
     kind: Literal["weights"] = "weights"
-    tensors: dict[str, TensorFacts]
+    tensors: Annotated[dict[str, TensorFacts], Field(max_length=LIMITS.tensors)]
     metadata: dict[str, str] = {}
     """Free text that the file carried."""
 
@@ -70,15 +76,15 @@ class Graph(_Item):
 
     kind: Literal["graph"] = "graph"
     input: GraphInput
-    classes: int
+    classes: Annotated[int, Field(ge=2, le=LIMITS.classes)]
     outputs: tuple[str, ...]
     """Names of all outputs of the original that may be the answer; `logits` is the first of them."""
     opset: int
     producer: str
-    nodes: int
-    parameter_count: int
-    macs: int
-    operators: dict[str, int]
+    nodes: NonNegativeInt
+    parameter_count: NonNegativeInt
+    macs: NonNegativeInt
+    operators: dict[str, NonNegativeInt]
     """How many nodes of each kind."""
     quantized: bool = False
     """Whether it has layers in 8 bits already."""
@@ -92,8 +98,8 @@ class SkippedImage(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
-    reason: str
+    name: _Line
+    reason: _Line
 
 
 class ImageSet(_Item):
@@ -102,23 +108,35 @@ class ImageSet(_Item):
     kind: Literal["images"] = "images"
     form: Literal["folders", "arrays", "table", "plain"]
     """A zip of class folders, `x` and `y` of an npz, a table of paths and labels, or a zip of images without labels."""
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[_Line, ...], Field(max_length=LIMITS.images)]
     """Names in the order of their numbers; empty without labels."""
-    counts: dict[str, int]
+    counts: dict[SplitName, NonNegativeInt]
     """Images that can be read, by split (`train`, `calibrate`, `test`; `all` where the file has none)."""
-    per_class: tuple[int, ...]
-    conversions: dict[str, int]
+    per_class: tuple[NonNegativeInt, ...]
+    """As many as there are classes."""
+    conversions: Annotated[dict[_Line, NonNegativeInt], Field(max_length=LISTED)]
     """How many images of each other kind there are: `grayscale`, `RGBA`, `palette`, `CMYK`, `16-bit`, `turned`..."""
-    skipped: tuple[SkippedImage, ...] = ()
+    skipped: Annotated[tuple[SkippedImage, ...], Field(max_length=LISTED)] = ()
     """The first hundred of them; `skipped_count` tells how many."""
-    skipped_count: int = 0
-    channels: int
+    skipped_count: NonNegativeInt = 0
+    channels: Literal[1, 3]
     """3 where any image has colour."""
     sides: tuple[int, int, int, int]
     """Smallest and largest height, smallest and largest width."""
-    mean: tuple[float, ...]
+    mean: tuple[FiniteFloat, ...]
     """Per channel, on the scale 0-255, of a thousand images evenly spread over the set."""
-    std: tuple[float, ...]
+    std: tuple[FiniteFloat, ...]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """All figures speak of the same images."""
+        if len(self.per_class) != len(self.classes) or (self.classes and sum(self.per_class) != self.images):
+            raise ValueError("The classes and their counts do not agree")
+        if not 1 <= self.images <= LIMITS.images or not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError("The counts and figures of the images do not agree")
+        if any(not 1 <= low <= high for low, high in (self.sides[:2], self.sides[2:])):
+            raise ValueError("The sides of the images make no sense")
+        return self
 
     @property
     def images(self) -> int:

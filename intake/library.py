@@ -2,6 +2,7 @@
 
 own/<owner>/uploads/<id>/   what is being uploaded and checked
 own/<owner>/items/<id>/     what was found good, written anew: `items`
+own/<owner>/deleted/        `<key>.json`: what a model that was deleted was called, as its runs still are
 own/<owner>/models/<key>/   `model.json`, the weights (`weights.safetensors` or `model.onnx`) and the prepared
                             examples (`train.npy`, `train-labels.npy` and so on)
 """
@@ -33,6 +34,7 @@ EVERYONE = "everyone"
 OWN_PREFIX, GRAPH_PREFIX = "own-", "onnx-"
 """How keys begin: of networks of torch, and of ONNX files."""
 SPLITS = ("train", "calibrate", "test")
+_KEY = re.compile(f"({OWN_PREFIX}|{GRAPH_PREFIX})[a-z0-9-]+")
 
 
 class TextInput(BaseModel):
@@ -109,6 +111,12 @@ class OwnModel(BaseModel):
         )
 
 
+class Deleted(BaseModel):
+    """What is kept of a model that was deleted."""
+
+    title: str
+
+
 def own_folder(owner: str) -> Path:
     """Everything that a person brought. Created when missing."""
     folder = data_folder() / "own" / (_name_of(owner) if owner else EVERYONE)
@@ -131,10 +139,11 @@ def _name_of(owner: str) -> str:
 def key_of(title: str, content: str, form: Form = "torch") -> str:
     """The key of a model: its form, its title in letters that an address can hold, and a hash of what it is made of.
 
-    The form is told by the key alone, so that runs of a model that was deleted still know what they compare with.
+    The form is told by the key alone, so that runs of a model that was deleted still know what they compare with. It
+    has at most 54 characters.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:32] or "model"
-    return f"{GRAPH_PREFIX if form == 'onnx' else OWN_PREFIX}{slug}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
+    return f"{GRAPH_PREFIX if form == 'onnx' else OWN_PREFIX}{slug}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def entries(owner: str = "") -> list[ModelEntry]:
@@ -197,20 +206,47 @@ def folder_of(key: str) -> Path:
     """Where its files lie. Raises `BadInput` where it is not here."""
     folder = _folder_of(key)
     if folder is None:
-        raise BadInput(f"The model {key} is not here any more", action="Add it again on the page Bring your own")
+        raise _gone(key)
     return folder
 
 
-def delete_model(key: str) -> None:
-    """Forget a model and its files. Runs that were made of it keep their results and their artifacts."""
-    shutil.rmtree(folder_of(key))
+def delete_model(owner: str, key: str) -> None:
+    """Forget a model of this person's and its files. Runs that were made of it keep their results and artifacts.
+
+    Raises `BadInput` where they have none of that key.
+    """
+    folder = models_folder(owner) / key
+    if not (_KEY.fullmatch(key) and (folder / MODEL_FILE).is_file()):
+        raise _gone(key)
+    model = _read(folder / MODEL_FILE, (folder / MODEL_FILE).stat().st_mtime_ns)
+    kept = own_folder(owner) / "deleted" / f"{key}.json"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(Deleted(title=model.title if model else key).model_dump_json())
+    shutil.rmtree(folder)
+
+
+def deleted_title(key: str, owner: str | None = None) -> str:
+    """What a model that was deleted was called; empty where none was or, with an owner, none that they could use."""
+    if not _KEY.fullmatch(key):
+        return ""
+    folders = (data_folder() / "own").glob("*") if owner is None else {own_folder(owner), own_folder("")}
+    for folder in folders:
+        try:
+            return Deleted.model_validate_json((folder / "deleted" / f"{key}.json").read_bytes()).title
+        except (OSError, ValidationError):
+            continue
+    return ""
 
 
 def _here(key: str) -> OwnModel:
     model = own_model(key)
     if model is None:
-        raise BadInput(f"The model {key} is not here any more", action="Add it again on the page Bring your own")
+        raise _gone(key)
     return model
+
+
+def _gone(key: str) -> BadInput:
+    return BadInput(f"The model {key} is not here any more", action="Add it again on the page Bring your own")
 
 
 def _model_files(owner: str) -> Iterator[Path]:
@@ -218,7 +254,7 @@ def _model_files(owner: str) -> Iterator[Path]:
 
 
 def _folder_of(key: str) -> Path | None:
-    if not re.fullmatch(f"({OWN_PREFIX}|{GRAPH_PREFIX})[a-z0-9-]+", key):
+    if not _KEY.fullmatch(key):
         return None
     return next((path.parent for path in (data_folder() / "own").glob(f"*/models/{key}/{MODEL_FILE}")), None)
 

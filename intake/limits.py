@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 
 MIB, GIB = 2**20, 2**30
+KEPT_FREE_BYTES = 2 * GIB
+"""Of the disk, that nothing that people bring may take."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,10 @@ class Limits:
     broken_share: float = 0.05
     """Of the images: with more than that broken, nothing is taken."""
     tensors: int = 20_000
-    graph_nodes: int = 50_000
+    graph_nodes: int = 20_000
     graph_depth: int = 8
+    classes: int = 100_000
+    """Of a network."""
     parse_seconds: float = 30 * 60
     """Of a data set; a model has `model_seconds`."""
     model_seconds: float = 120

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from core.errors import BadInput
 from intake.items import Item, parse_item
 from intake.library import own_folder
+from intake.sources import ITEM
 
 ITEM_FILE = "item.json"
 
@@ -47,7 +48,7 @@ def items_folder(owner: str) -> Path:
 
 def item_folder(owner: str, key: str) -> Path:
     """Where its files lie. Raises `BadInput` for what is no id."""
-    if not re.fullmatch(r"[0-9a-f]{12}", key):
+    if not re.fullmatch(ITEM, key):
         raise BadInput(f"{key!r} is no uploaded file", action="Choose one of the list")
     return items_folder(owner) / key
 

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from intake.preprocessing import Preprocessing
 
 Library = Literal["torchvision", "timm"]
+ITEM = "[0-9a-f]{12}"
+"""What the ids of items look like: each is the name of a folder."""
 
 
 class _Source(BaseModel):
@@ -23,7 +25,7 @@ class Architecture(_Source):
     library: Library
     name: str = Field(max_length=120)
     classes: int = Field(1000, ge=2, le=100_000)
-    weights: str = ""
+    weights: str = Field("", pattern=f"^({ITEM})?$")
     """Id of the item with its weights; empty for those that its library downloads."""
 
 
@@ -31,7 +33,7 @@ class OnnxFile(_Source):
     """An ONNX file that was uploaded."""
 
     kind: Literal["onnx"] = "onnx"
-    item: str
+    item: str = Field(pattern=f"^{ITEM}$")
 
 
 class Factory(_Source):

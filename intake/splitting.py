@@ -14,7 +14,8 @@ from intake.index import Entry, Line, SplitName
 
 Rows: TypeAlias = list[tuple[Entry, int]]
 """Where an example is, and the number of its class."""
-Match = Literal["names", "order"]
+Match: TypeAlias = Literal["names", "order"] | tuple[int, ...]
+"""By name, by order, or the network's class of each class of the data as a person chose them."""
 _LINES: TypeAdapter[list[Line | tuple[Entry, int]]] = TypeAdapter(list[Line | tuple[Entry, int]])
 _NUMBER = re.compile("[0-9]{1,9}")
 _WORDNET = re.compile("n[0-9]{8}")
@@ -42,7 +43,7 @@ def split(index: Sequence[Any], *, train_share: float, calibrate_share: float, s
 
 
 def match(
-    names: Sequence[str], labels: Sequence[str], how: Match | str, *, classes: int = 0, file: str = "the data"
+    names: Sequence[str], labels: Sequence[str], how: Match, *, classes: int = 0, file: str = "the data"
 ) -> dict[int, int]:
     """The network's class of each class of the data, by their numbers.
 
@@ -52,7 +53,9 @@ def match(
     Raises `BadInput` that names what does not fit, and the `file` that it is in.
     """
     total = classes or len(labels)
-    return _by_name(names, labels, total) if how == "names" else _by_order(names, total, file)
+    if isinstance(how, tuple):
+        return _as_chosen(names, how, total)
+    return _by_name(names, labels, total) if how == "names" else _by_order(names, total, file, named=bool(labels))
 
 
 def labels_for(names: Sequence[str], labels: Sequence[str], classes: int) -> tuple[str, ...]:
@@ -122,7 +125,16 @@ def _with_one_each(train: Rows, calibrate: Rows, test: Rows, spare: Rows) -> dic
     return {"train": train, "calibrate": calibrate, "test": test}
 
 
-def _by_order(names: Sequence[str], total: int, file: str) -> dict[int, int]:
+def _as_chosen(names: Sequence[str], chosen: tuple[int, ...], total: int) -> dict[int, int]:
+    if len(chosen) != len(names) or not all(0 <= number < total for number in chosen):
+        raise BadInput(
+            f"The classes chosen are {_first([str(number) for number in chosen])}",
+            expected=f"one from 0 to {total - 1} for each of the data's {_counted(len(names))}",
+        )
+    return dict(enumerate(chosen))
+
+
+def _by_order(names: Sequence[str], total: int, file: str, *, named: bool) -> dict[int, int]:
     if names and all(_NUMBER.fullmatch(name) for name in names):
         numbers = [int(name) for name in names]
         if max(numbers) >= total:
@@ -134,9 +146,10 @@ def _by_order(names: Sequence[str], total: int, file: str) -> dict[int, int]:
         return dict(enumerate(numbers))
     if len(names) != total:
         raise BadInput(
-            f"The data have {len(names):,} classes ({_first(names)}), and the network {total:,}",
+            f"The data have {_counted(len(names))} ({_first(names)}), and the network {total:,}",
             expected="as many, to match them by their order",
-            action="Match them by name, or bring images of the network's classes",
+            action=("Match them by name, call" if named else "Call")
+            + " each by its number in the network, or bring images of all its classes",
         )
     return {number: number for number in range(total)}
 
@@ -179,6 +192,10 @@ def _class_of_imagenet(wordnet: str) -> int | None:
 
 def _plain(name: str) -> str:
     return " ".join(re.sub(r"[-_]+", " ", name).casefold().split())
+
+
+def _counted(classes: int) -> str:
+    return "1 class" if classes == 1 else f"{classes:,} classes"
 
 
 def _first(names: Sequence[str]) -> str:

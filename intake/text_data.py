@@ -15,6 +15,8 @@ UNLABELLED = -1
 _TEXT = ("text", "sentence", "content", "review", "document")
 _LABEL = ("label", "labels", "class", "category", "target")
 _LONGEST_FIELD = 1_000_000
+_SHOWN = 60
+_ZIP = b"PK\x03\x04"
 _EXPECTED = "a column text and, where there are labels, a column label"
 
 
@@ -67,9 +69,9 @@ def _class_of(label: Any, known: dict[str, int], classes: Sequence[str], where: 
         return UNLABELLED
     found = known.get(written.strip().casefold())
     if found is None:
-        shown = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
+        shown = ", ".join(map(_shown, classes[:8])) + (", ..." if len(classes) > 8 else "")
         raise BadInput(
-            f"{where} has the label {written[:60]!r}",
+            f"{where} has the label '{_shown(written)}'",
             expected=f"one of the model's {len(classes)} classes ({shown}) or its number from 0 to {len(classes) - 1}",
             action="Correct the label, or bring a model for these classes",
         )
@@ -79,12 +81,35 @@ def _class_of(label: Any, known: dict[str, int], classes: Sequence[str], where: 
 def _rows(file: Path) -> Iterator[tuple[str, Any]]:
     """(text, label) of each row; the label is None where there is none."""
     try:
-        content = _decoded(file.read_bytes())
+        raw = file.read_bytes()
     except OSError as error:
         raise BadInput(f"{file} cannot be read ({error.strerror})", action="Name a file that is there") from None
+    _refuse_binary(file, raw)
+    content = _decoded(raw)
     if file.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         return _json_rows(file, content)
     return _table_rows(file, content)
+
+
+def _refuse_binary(file: Path, content: bytes) -> None:
+    """Raises `BadInput` for what is no text, before anything of it could be quoted."""
+    is_zip = content.startswith(_ZIP)
+    if is_zip or b"\0" in content:
+        raise BadInput(
+            f"{_shown(file.name)} is {'a ZIP archive, as spreadsheets are,' if is_zip else 'binary'} and no text",
+            expected=f"a CSV, TSV or JSONL file in UTF-8 with {_EXPECTED}",
+            action="Unpack it, or save the table as CSV",
+        )
+
+
+def _shown(words: str) -> str:
+    """At most 60 characters of what a file says, those that cannot be printed left out.
+
+    >>> _shown("a" * 70)[-3:], _shown("a\\tb\\x07c")
+    ('aa…', 'abc')
+    """
+    printable = "".join(each for each in words if each.isprintable())
+    return printable if len(printable) <= _SHOWN else f"{printable[:_SHOWN]}…"
 
 
 def _decoded(content: bytes) -> str:
@@ -134,8 +159,11 @@ def _table_rows(file: Path, content: str) -> Iterator[tuple[str, Any]]:
     label = next((names.index(name) for name in _LABEL if name in names), None)
     if text is None:
         if label is not None or len(names) > 2:
+            columns = ", ".join(map(_shown, rows[0][:8])) + (", ..." if len(rows[0]) > 8 else "")
             raise BadInput(
-                f"{file.name} has the columns {', '.join(rows[0])}", expected=_EXPECTED, action="Name the columns so"
+                f"{file.name} has the columns {columns}",
+                expected=_EXPECTED,
+                action="Name the columns so",
             )
         text, label = 0, 1 if len(names) == 2 else None
     else:

@@ -23,12 +23,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.errors import BadInput, Refused
 from core.folders import data_folder
 from intake.library import own_folder
-from intake.limits import GIB, LIMITS, MIB, quota_bytes
+from intake.limits import GIB, KEPT_FREE_BYTES, LIMITS, MIB, quota_bytes
 
 Wanted = Literal["model", "data"]
 UPLOAD_FILE, PART = "upload.json", "content.part"
-KEPT_FREE_BYTES = 2 * GIB
-"""Of the disk, for the runs of everyone: nothing is taken that would leave less."""
 LEFTOVER_SECONDS = 24 * 3600.0
 LONGEST_NAME = 120
 
@@ -136,13 +134,21 @@ def check(owner: str, name: str, size_bytes: int, wanted: Wanted) -> None:
             expected=f"at most {size_in_words(limit)}",
             action="Choose a smaller file",
         )
-    if size_bytes > (room := quota_bytes() - kept_bytes(owner)):
+    refuse_beyond_room(owner, f"{shown} has", size_bytes)
+
+
+def refuse_beyond_room(owner: str, what: str, more_bytes: int) -> None:
+    """Raises `Refused` where that many bytes more are over what this person may keep, or too much for the disk.
+
+    `what` begins the sentence, and goes on with the size: "a.pt has".
+    """
+    if more_bytes > (room := quota_bytes() - kept_bytes(owner)):
         raise Refused(
-            f"{shown} has {size_in_words(size_bytes)}, and of your {size_in_words(quota_bytes())} there are "
+            f"{what} {size_in_words(more_bytes)}, and of your {size_in_words(quota_bytes())} there are "
             f"{size_in_words(max(0, room))} left",
             action="Delete models or files that you do not need any more",
         )
-    refuse_full_disk(size_bytes)
+    refuse_full_disk(more_bytes)
 
 
 def refuse_full_disk(more_bytes: int) -> None:

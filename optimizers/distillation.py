@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-from core.bundle import Family, ModelBundle, Situation
+from core.bundle import Family, ModelBundle, Situation, Task
 from core.errors import CannotCompose
 from core.progress import Steps
-from core.settings import choice, slider, text, variants
+from core.settings import choice, other_model, slider, text, variants
 from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
 from optimizers.technique import Context, Technique
 from optimizers.training.settings import FineTuning
@@ -17,6 +17,8 @@ LossName = Literal["soft", "dkd"]
 HintName = Literal["none", "features", "attention"]
 
 _PRUNED = {"structured_pruning", "low_rank", "magnitude_pruning", "two_four"}
+_OF_THE_NETWORK = ("width", "itself")
+"""Students that take the same inputs as the network they are made of."""
 _TRANSFORMERS = ("vit", "swin")
 """In the names of torchvision's architectures with attention."""
 
@@ -82,6 +84,12 @@ class Distillation(FineTuning, Technique):
         help="Variants of this model that answer together, as they ship: the mean of their probabilities. None leaves "
         "the teaching to the network itself. Only answers can be had from them: no hints, and no images that are "
         "shifted or erased.",
+    )
+    teacher_model: str = other_model(
+        title="Another model as the teacher",
+        help="A model that knows the same classes and takes images of the same size, whether it came with the studio "
+        "or was brought as weights or as an ONNX file. Each is shown the images in its own normalisation. Only its "
+        "answers are learned from: no hints.",
     )
     loss: LossName = choice(
         "soft",
@@ -214,11 +222,26 @@ class Distillation(FineTuning, Technique):
         hints = f", {self.hints} as hints with weight {self.hint_weight:g}" if self.hints != "none" else ""
         return f"{what} at temperature {self.temperature:g}, alpha {self.alpha:g}{hints}"
 
+    def other_models(self) -> tuple[str, ...]:
+        """The teacher, where that is another model."""
+        return (self.teacher_model,) if self.teacher_model else ()
+
+    @classmethod
+    def fitting(cls, task: Task) -> dict[str, tuple[str, ...]]:
+        """For texts the students that read tokens: those that are made of the network itself."""
+        return {"student": _OF_THE_NETWORK} if task == "text" else {}
+
     def check(self, situation: Situation) -> Situation:
         """The student's situation. Raises `CannotCompose`."""
         refuse_repetition(situation, self.key, self.title)
         require_trainable(situation, self.title)
         require_training_images(situation, self.title, "Choose a model with training images, or another technique")
+        if situation.task == "text" and self.student not in _OF_THE_NETWORK:
+            raise CannotCompose(
+                f"The student {self.student_title} for texts",
+                expected="a student that reads tokens",
+                action="Choose a narrower copy, or this network itself, as the student",
+            )
         if self.student != "itself" and not _PRUNED.isdisjoint(situation.applied):
             raise CannotCompose(
                 "Distillation after pruning",
@@ -226,10 +249,27 @@ class Distillation(FineTuning, Technique):
                 action="Move pruning after distillation: the student is pruned then. Or choose the network itself as "
                 "the student",
             )
+        if self.teacher_model and self.is_taught:
+            self._require_one_teacher()
         if self.teachers and self.is_taught:
             self._require_answers_to_suffice()
         require_arithmetic(situation, self.train_in)
+        self.refuse_changing_texts(situation)
         return replace(situation, family=self._family(situation.family), applied=(*situation.applied, self.key))
+
+    def _require_one_teacher(self) -> None:
+        if self.teachers:
+            raise CannotCompose(
+                "Finished variants and another model as teachers at once",
+                expected="one kind of teacher",
+                action="Empty one of the two choices",
+            )
+        if self.hints != "none":
+            raise CannotCompose(
+                "Hints from another model",
+                expected="the network as loaded as the teacher, whose layers lie where the student's do",
+                action="Set hints to none, or choose no other model as the teacher",
+            )
 
     def _require_answers_to_suffice(self) -> None:
         if self.hints != "none":
@@ -247,7 +287,7 @@ class Distillation(FineTuning, Technique):
 
     def _family(self, family: Family) -> Family:
         """Of the student of a network of that family."""
-        if self.student in ("width", "itself"):
+        if self.student in _OF_THE_NETWORK:
             return family
         is_transformer = self.student == "named" and any(part in self.architecture for part in _TRANSFORMERS)
         return "transformer" if is_transformer else "cnn"

@@ -26,6 +26,7 @@ _MOST_PIXELS = 2_000_000
 """Of all images that pass at once."""
 _TOLERANCE = 1e-4
 _NEVER_CALLED = "The network reads its weights without calling it."
+_ASKED = "The network looks at the layer itself, such as where its weights lie."
 _READERS = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 """Modules that read the weights of the layers they hold instead of calling them."""
 
@@ -48,7 +49,7 @@ def factorise(bundle: ModelBundle, wishes: Wishes) -> Steps[tuple[nn.Module, Low
     Raises `BadInput` for a pattern that fits no layer, and without calibration images where they are wanted.
     """
     network = copy.deepcopy(bundle.module).cpu().float().eval()
-    sample = torch.randn(2, *bundle.contract.shape)
+    sample = _sample(bundle)
     layers = candidates(network, sample)
     positions, reasons = _survey(network, layers, sample)
     reasons |= _unwanted(layers, wishes)
@@ -102,6 +103,20 @@ def candidates(network: nn.Module, x: Tensor) -> dict[str, Layer]:
     return {name: layer for name, layer in (called | missed).items() if _is_product(layer)}  # type: ignore[misc]
 
 
+def factorisable(bundle: ModelBundle) -> dict[str, Layer]:
+    """Those of a bundle's layers, by name, that two thinner ones could stand for; whether that saves is not asked."""
+    network, sample = copy.deepcopy(bundle.module).eval(), _sample(bundle)
+    layers = candidates(network, sample)
+    _, reasons = _survey(network, layers, sample)
+    return {name: layer for name, layer in layers.items() if name not in reasons}
+
+
+def _sample(bundle: ModelBundle) -> Tensor:
+    """x[2, C, H, W] of noise, or two sequences of tokens."""
+    example = torch.from_numpy(bundle.contract.example(2))
+    return torch.randn_like(example) if example.is_floating_point() else example
+
+
 def _is_product(layer: nn.Module) -> bool:
     """Whether the layer multiplies every position by one matrix."""
     if isinstance(layer, nn.Conv2d):
@@ -129,7 +144,26 @@ def _survey(network: nn.Module, layers: Mapping[str, Layer], x: Tensor) -> tuple
     for handle in handles:
         handle.remove()
     reasons |= {name: f"{reader} reads its weights without calling it." for name, reader in _read(network)}
+    free = {name: layer for name, layer in layers.items() if name not in reasons}
+    if not _stands_in(network, free, x):
+        reasons |= {name: _ASKED for name, layer in free.items() if not _stands_in(network, {name: layer}, x)}
     return positions, {name: reason for name, reason in reasons.items() if name in layers}
+
+
+def _stands_in(network: nn.Module, layers: Mapping[str, Layer], x: Tensor) -> bool:
+    """Whether the network runs with modules in the place of these layers that are no layers, but give their outputs."""
+    others = [(layer, nn.Sequential(layer)) for layer in dict.fromkeys(layers.values()) if layer is not network]
+    for layer, other in others:
+        _replace(network, layer, other)
+    try:
+        with torch.inference_mode():
+            network(x)
+    except AttributeError:
+        return False
+    finally:
+        for layer, other in others:
+            _replace(network, other, layer)
+    return True
 
 
 def _plain(layer: Layer, x: Tensor) -> Tensor:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from core.bundle import Situation
 from core.devices import Device
 from core.errors import CannotCompose
 from core.quantization import TrainingPrecision
 
 REDUCED = ("fp16", "bf16")
+_BRING = "add its weights with the name of their architecture under Bring your own"
 _AMPERE = (8, 0)
 _BF16_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def require_trainable(situation: Situation, title: str) -> None:
     """Raises `CannotCompose` unless the network is a float32 torch module here."""
+    refuse_graph(situation, title)
     if situation.form != "torch" or situation.precision not in ("fp32", *REDUCED):
         raise CannotCompose(
             f"{title} after quantization",
@@ -28,13 +32,20 @@ def require_trainable(situation: Situation, title: str) -> None:
         )
 
 
-def require_float(situation: Situation, title: str) -> None:
-    """Raises `CannotCompose` unless the network is a float32 torch module, which a quantizer can take."""
-    if situation.form != "torch" or situation.precision not in ("fp32", *REDUCED):
+def require_float(situation: Situation, title: str, *, takes_graphs: bool = False) -> None:
+    """Raises `CannotCompose` unless the network is one in float32 that a quantizer can take: a torch module.
+
+    With `takes_graphs` also a model that was brought as an ONNX graph.
+    """
+    if not takes_graphs:
+        refuse_graph(situation, title)
+    if situation.form != situation.brought_as or situation.precision not in ("fp32", *REDUCED):
         raise CannotCompose(
             f"{title} of a network that is quantized already",
             expected="a float network",
-            action="Keep one quantizing step, as the last one",
+            action="Keep one quantizing step, as the last one"
+            if situation.applied
+            else "Add the float network that it was made of, or measure this one as it is",
         )
     if situation.precision in REDUCED:
         raise CannotCompose(
@@ -44,11 +55,35 @@ def require_float(situation: Situation, title: str) -> None:
         )
 
 
-def require_training_images(situation: Situation, title: str, action: str) -> None:
-    """Raises `CannotCompose` where there is nothing to learn from."""
-    if not situation.train_images:
+def refuse_for_graphs(situation: Situation, asked: Mapping[str, object]) -> None:
+    """Raises `CannotCompose` for settings, by what they are called, that are not off and that no graph can follow."""
+    wanted = [title for title, value in asked.items() if value]
+    if situation.brought_as == "onnx" and wanted:
         raise CannotCompose(
-            f"{title} for a model without training images", expected="images to train on", action=action
+            f"{' and '.join(wanted)} for a model that is an ONNX file",
+            expected="the network as a torch module, whose layers can be computed one by one in float",
+            action=f"Switch {'it' if len(wanted) == 1 else 'them'} off, or {_BRING}",
+        )
+
+
+def refuse_graph(situation: Situation, title: str) -> None:
+    """Raises `CannotCompose` for a model that was brought as an ONNX graph."""
+    if situation.brought_as == "onnx":
+        raise CannotCompose(
+            f"{title} of a model that is an ONNX file",
+            expected="its weights as a named architecture, because a graph can be run and not taken apart or trained",
+            action=f"{_BRING[0].upper()}{_BRING[1:]}, or let this model teach another one in Distillation",
+        )
+
+
+def require_training_images(situation: Situation, title: str, action: str) -> None:
+    """Raises `CannotCompose` where there is nothing to learn from; the way out for a model of one's own is another."""
+    if not situation.train_images:
+        again = f"Add it again with a share to train on, or {action[0].lower()}{action[1:]}"
+        raise CannotCompose(
+            f"{title} for a model without training images",
+            expected="images to train on",
+            action=again if situation.is_own else action,
         )
 
 

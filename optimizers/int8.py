@@ -10,7 +10,7 @@ from core.devices import Device
 from core.errors import CannotCompose
 from core.progress import Note, Steps
 from core.settings import choice, names, slider
-from optimizers.fit import refuse_repetition, require_float
+from optimizers.fit import refuse_for_graphs, refuse_repetition, require_float
 from optimizers.quantization.engines import FORMS, static_quantizer, static_refusal
 from optimizers.quantization.quantizer import Method, StaticGrid
 from optimizers.technique import Context, Technique
@@ -142,7 +142,16 @@ class Int8(Technique):
     def check(self, situation: Situation) -> Situation:
         """The situation in INT8, in the form that the runtime takes. Raises `CannotCompose`."""
         refuse_repetition(situation, self.key, self.title)
-        require_float(situation, self.title)
+        require_float(situation, self.title, takes_graphs=True)
+        refuse_for_graphs(
+            situation,
+            {
+                "An accuracy limit": self.max_loss,
+                "SmoothQuant": self.smooth_quant,
+                "Bias correction": self.bias_correction,
+                "BatchNorm re-estimation": self.reestimate_batchnorm,
+            },
+        )
         if situation.runtime == "pytorch":
             raise CannotCompose(
                 f"{self.title} for eager PyTorch",
@@ -182,13 +191,15 @@ class Int8(Technique):
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The network in INT8. Raises `BadInput` without calibration images, and `NothingDone`."""
+        from optimizers.quantization.graph_pipeline import quantized_graph
         from optimizers.quantization.pipeline import quantized_bundle
 
         grid = self._grid(context.device)
         if grid.seven_bit_weights:
             yield Note(text="Weights have 7 bits" + _WHY_SEVEN * (self.weight_range == "auto") + ".")
         quantizer = static_quantizer(context.runtime, grid, rest=self.rest)
-        return (yield from quantized_bundle(bundle, context, quantizer, self._wishes(bundle, context)))
+        quantized = quantized_graph if bundle.form == "onnx" else quantized_bundle
+        return (yield from quantized(bundle, context, quantizer, self._wishes(bundle, context)))
 
     def _wishes(self, bundle: ModelBundle, context: Context) -> Wishes:
         from optimizers.quantization.pipeline import Wishes

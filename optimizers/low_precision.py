@@ -77,7 +77,7 @@ class Fp8(Technique):
     def check(self, situation: Situation) -> Situation:
         """The situation in that format. Raises `CannotCompose` where nothing multiplies it."""
         refuse_repetition(situation, self.key, self.title)
-        require_float(situation, self.title)
+        require_float(situation, self.title, takes_graphs=True)
         self._require_gpu(situation.device)
         self._require_engine(situation)
         form = FORMS[situation.runtime]
@@ -85,6 +85,7 @@ class Fp8(Technique):
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The network in that format. Raises `CannotCompose` without such a GPU, and `NothingDone`."""
+        from optimizers.quantization.graph_pipeline import quantized_graph
         from optimizers.quantization.pipeline import Wishes, quantized_bundle
 
         self._require_gpu(context.target or context.device)
@@ -96,7 +97,8 @@ class Fp8(Technique):
             keep=self.keep,
             linear_only=context.runtime != "tensorrt",
         )
-        return (yield from quantized_bundle(bundle, context, self._quantizer(context), wishes))
+        quantized = quantized_graph if bundle.form == "onnx" else quantized_bundle
+        return (yield from quantized(bundle, context, self._quantizer(context), wishes))
 
     def _quantizer(self, context: Context) -> Quantizer:
         if context.runtime == "tensorrt":

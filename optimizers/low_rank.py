@@ -129,6 +129,7 @@ class LowRank(FineTuning, Technique):
         if self.epochs:
             require_training_images(situation, "Fine-tuning", "Set the fine-tuning epochs to 0")
             require_arithmetic(situation, self.train_in)
+            self.refuse_changing_texts(situation)
         return replace(situation, applied=(*situation.applied, self.key))
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:

@@ -150,6 +150,7 @@ class MagnitudePruning(FineTuning, Technique):
                 situation, "Fine-tuning", action if self.is_gradual else "Set the fine-tuning epochs to 0"
             )
             require_arithmetic(situation, self.train_in)
+            self.refuse_changing_texts(situation)
         return replace(situation, applied=(*situation.applied, self.key))
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:

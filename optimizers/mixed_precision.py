@@ -10,7 +10,14 @@ from core.errors import CannotCompose, NothingDone
 from core.progress import Steps
 from core.quantization import TrainingPrecision
 from core.settings import choice, slider
-from optimizers.fit import refuse_repetition, require_arithmetic, require_trainable, require_training_images
+from optimizers.fit import (
+    refuse_for_graphs,
+    refuse_repetition,
+    require_arithmetic,
+    require_float,
+    require_trainable,
+    require_training_images,
+)
 from optimizers.technique import Context, Technique
 from optimizers.training.settings import TrainingSettings
 
@@ -104,7 +111,10 @@ class MixedPrecision(TrainingSettings, Technique):
     def check(self, situation: Situation) -> Situation:
         """The situation in that precision. Raises `CannotCompose`."""
         refuse_repetition(situation, self.key, self.title)
-        require_trainable(situation, self.title)
+        if situation.brought_as == "onnx":
+            self._require_graph_to_fit(situation)
+        else:
+            require_trainable(situation, self.title)
         if self.precision == "fp32" and not self.fine_tune_epochs:
             raise CannotCompose(
                 "FP32 without fine-tuning, which would leave the network as it is",
@@ -114,16 +124,29 @@ class MixedPrecision(TrainingSettings, Technique):
         if self.fine_tune_epochs:
             require_training_images(situation, "Fine-tuning", "Set the fine-tuning epochs to 0")
             require_arithmetic(situation, self.training_precision)
+            self.refuse_changing_texts(situation)
         require_arithmetic(situation, self.precision)
         if self.precision == "bf16":
-            _refuse_runtime_without_bf16(situation.runtime)
+            _refuse_runtime_without_bf16(situation)
         return replace(situation, precision=self.precision, applied=(*situation.applied, self.key))
+
+    def _require_graph_to_fit(self, situation: Situation) -> None:
+        """Of a model that is an ONNX file: it cannot be trained, and nothing here rounds it to bf16 for TensorRT."""
+        require_float(situation, self.title, takes_graphs=True)
+        refuse_for_graphs(situation, {"Fine-tuning": self.fine_tune_epochs})
+        if self.precision == "bf16" and situation.runtime == "tensorrt":
+            raise CannotCompose(
+                "bf16 for TensorRT of a model that is an ONNX file",
+                expected="fp16, which ONNX Runtime's converter makes of the graph",
+                action="Choose fp16 as the precision",
+            )
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The bundle with its precision set, fine-tuned if that was asked for, what would overflow kept in float32.
 
         Raises `NothingDone` for FP32 without an epoch, and `RunFailed` where an overflow cannot be mended.
         """
+        from optimizers.graph_reduction import reduced_graph
         from optimizers.safe_reduction import safely_reduced
         from optimizers.training.fine_tuning import fine_tuned
 
@@ -134,7 +157,8 @@ class MixedPrecision(TrainingSettings, Technique):
             compares = self.compare_fp32 and self.training_precision != "fp32"
             tuned = yield from fine_tuned(bundle, context, self._plan(bundle), compares=compares)
         if self.precision != "fp32":
-            tuned = yield from safely_reduced(tuned, context, self.precision)
+            reduced = reduced_graph if tuned.form == "onnx" else safely_reduced
+            tuned = yield from reduced(tuned, context, self.precision)
         return replace(tuned, precision=self.precision, applied=(*bundle.applied, self.key))
 
     def _plan(self, bundle: ModelBundle) -> Plan:
@@ -147,10 +171,11 @@ class MixedPrecision(TrainingSettings, Technique):
         )
 
 
-def _refuse_runtime_without_bf16(runtime: str) -> None:
-    if runtime == "onnxruntime":
+def _refuse_runtime_without_bf16(situation: Situation) -> None:
+    others = "OpenVINO" if situation.brought_as == "onnx" else "PyTorch, torch.compile or OpenVINO"
+    if situation.runtime == "onnxruntime":
         raise CannotCompose(
             "bf16 for ONNX Runtime",
             expected="a runtime with bf16 convolutions, which ONNX Runtime lacks",
-            action="Choose PyTorch, torch.compile or OpenVINO as the runtime",
+            action=f"Choose {others} as the runtime",
         )

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from core.errors import RunFailed
-from core.reduced import float32_modules, in_float32, reduced
+from core.reduced import cast, float32_modules, in_float32, reduced
 
 _NORMS = {"native_layer_norm": "LayerNorm", "native_group_norm": "GroupNorm", "_fused_rms_norm": "RMSNorm"}
 """Computed in one piece here, with float32 inside. Engines that take them apart square their input in 16 bits."""
@@ -44,7 +44,7 @@ def find_overflows(network: nn.Module, x: Tensor, dtype: torch.dtype) -> tuple[O
     if unfit := _unfit_weights(exact, coarse):
         return unfit
     unavoidable = set(_watch(exact, x))
-    found = [each for each in _watch(coarse, x.to(dtype)) if each not in unavoidable]
+    found = [each for each in _watch(coarse, cast(x, dtype)) if each not in unavoidable]
     return tuple(dict.fromkeys(overflow for overflow, _ in found))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from core.bundle import ModelBundle, Situation
 from core.progress import Steps
 from core.settings import slider
-from optimizers.fit import require_arithmetic, require_training_images
+from optimizers.fit import refuse_graph, require_arithmetic, require_training_images
 from optimizers.int8 import Int8
 from optimizers.technique import Context
 from optimizers.training.settings import FineTuning
@@ -105,8 +105,10 @@ class QuantizationAwareTraining(FineTuning, Int8):
 
     def check(self, situation: Situation) -> Situation:
         """The situation in INT8. Raises `CannotCompose`."""
+        refuse_graph(situation, self.title)
         require_training_images(situation, self.title, "Choose INT8 quantization, which needs none")
         require_arithmetic(situation, self.train_in)
+        self.refuse_changing_texts(situation)
         return super().check(situation)
 
     def _wishes(self, bundle: ModelBundle, context: Context) -> Wishes:

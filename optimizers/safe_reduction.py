@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from core.bundle import ModelBundle
 from core.errors import RunFailed
 from core.progress import Note, Progress, Steps
-from core.reduced import float32_modules, reduced
+from core.reduced import cast, float32_modules, reduced
 from optimizers.overflow import Overflow, repaired
 from optimizers.state import on_device, torch_state
 from optimizers.technique import Context
@@ -56,7 +56,7 @@ def _agreement(network: nn.Module, x: Tensor, dtype: torch.dtype) -> float:
     """Share of the images x[N, C, H, W] with the same answer in 16 bits."""
     exact, coarse = copy.deepcopy(network).eval(), reduced(copy.deepcopy(network).eval(), dtype)
     with torch.inference_mode():
-        same = [exact(part).argmax(1) == coarse(part.to(dtype)).argmax(1) for part in torch.split(x, _BATCH)]
+        same = [exact(part).argmax(1) == coarse(cast(part, dtype)).argmax(1) for part in torch.split(x, _BATCH)]
     return float(torch.cat(same).float().mean())
 
 

@@ -230,7 +230,7 @@ class _Subject:
                 with torch.no_grad():
                     answers.append(self.passes.timed(x).double().cpu())
                 done += len(x)
-                yield Progress(done=done, total=len(self.split), unit="images", doing="the untouched network")
+                yield Progress(done=done, total=len(self.split), unit=self.contract.unit, doing="the untouched network")
         finally:
             for handle in handles:
                 handle.remove()

@@ -223,6 +223,7 @@ class StructuredPruning(FineTuning, Technique):
         if self.epochs:
             require_training_images(situation, "Fine-tuning", "Set the fine-tuning epochs to 0")
             require_arithmetic(situation, self.train_in)
+            self.refuse_changing_texts(situation)
         if self.importance in ("taylor", "hessian"):
             title = f"{self.importance.capitalize()} importance"
             require_training_images(situation, title, "Choose a magnitude as the importance")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from core.bundle import ModelBundle, Situation
+from core.bundle import ModelBundle, Situation, Task
 from core.data import Floats, Inputs
 from core.devices import Device
 from core.progress import Steps
@@ -56,6 +56,9 @@ class Context:
     """The model as it was before the first technique; None where only the bundle at hand is known."""
     finished: Callable[[str], AbstractContextManager[Served]] | None = None
     """Opens what the newest finished run of the recipe with that digest left; raises `BadInput` where there is none."""
+    others: Callable[[str], tuple[str, ModelBundle]] | None = None
+    """Title and bundle of another model, by its key; raises `BadInput` where it is not here. None where only the bundle
+    at hand is known."""
     target: Device | None = None
     """The device that will serve the network, where that is another one than `device`."""
     cache: Path | None = None
@@ -79,6 +82,15 @@ class Technique(BaseModel):
     def label(self) -> str:
         """A few words for titles and legends, with the setting that matters most: `Pruned 50 %`."""
         return self.title
+
+    def other_models(self) -> tuple[str, ...]:
+        """Keys of the models that it learns from, beside the one it works on."""
+        return ()
+
+    @classmethod
+    def fitting(cls, task: Task) -> dict[str, tuple[str, ...]]:
+        """Of choices that offer more than fits what is classified, by the field's name what fits, the usual first."""
+        return {}
 
     @abstractmethod
     def check(self, situation: Situation) -> Situation:

@@ -9,7 +9,7 @@ from core.bundle import ModelBundle, Precision, Situation
 from core.errors import CannotCompose
 from core.progress import Steps
 from core.settings import choice, names, slider
-from optimizers.fit import refuse_repetition, require_float
+from optimizers.fit import refuse_for_graphs, refuse_repetition, require_float
 from optimizers.quantization.engines import FORMS, weight_quantizer, weight_refusal
 from optimizers.quantization.quantizer import WeightGrid
 from optimizers.technique import Context, Technique
@@ -94,7 +94,8 @@ class WeightOnly(Technique):
     def check(self, situation: Situation) -> Situation:
         """The situation with small weights, in the form that the runtime takes. Raises `CannotCompose`."""
         refuse_repetition(situation, self.key, self.title)
-        require_float(situation, self.title)
+        require_float(situation, self.title, takes_graphs=True)
+        refuse_for_graphs(situation, {"An accuracy limit": self.max_loss})
         if self.keep_8bit and self.bits == 8:
             raise CannotCompose(
                 "layers to keep in INT8 where all are",
@@ -114,6 +115,7 @@ class WeightOnly(Technique):
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The network with small weights. Raises `NothingDone` where it has no linear layers."""
+        from optimizers.quantization.graph_pipeline import quantized_graph
         from optimizers.quantization.pipeline import Wishes, quantized_bundle
 
         wishes = Wishes(
@@ -126,7 +128,8 @@ class WeightOnly(Technique):
             linear_only=True,
             max_loss_points=self.max_loss,
         )
-        return (yield from quantized_bundle(bundle, context, weight_quantizer(context.runtime, self._grid()), wishes))
+        quantized = quantized_graph if bundle.form == "onnx" else quantized_bundle
+        return (yield from quantized(bundle, context, weight_quantizer(context.runtime, self._grid()), wishes))
 
     def _grid(self) -> WeightGrid:
         return WeightGrid(group_size=self.group_size, symmetric=self.symmetric, dynamic=self.activations == "dynamic")

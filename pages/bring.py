@@ -11,42 +11,42 @@ from ui.bring.data import ChosenData, choose_data
 from ui.bring.inputs import set_input
 from ui.bring.model import ChosenModel, choose_model
 from ui.bring.owned import draw_owned, draw_usage
-from ui.bring.work import draw_jobs, take_finished
+from ui.bring.work import Work, take_finished
 from ui.identity import owner
 
 ADD_HELP = "Reads the images, tries what works on the network, and counts its accuracy once."
 
 
-def draw_add(model: ChosenModel, data: ChosenData) -> None:
+def draw_add(model: ChosenModel, data: ChosenData, work: Work) -> None:
     """The last two sections: the input, and the button that puts the model together."""
-    key = f"bring.{model.title}.{model.source.kind}"
+    key = f"bring.{model.key}"
     chosen = set_input(model.described.input, data.images, key=key)
     st.subheader("4 · Add it")
     title = st.text_input("Name", model.title[:80], max_chars=80, key=f"{key}.title", help="How it is called in lists.")
-    if st.button(
-        "Add this model", type="primary", icon=":material/add:", disabled=chosen is None or not title.strip(),
-        help=ADD_HELP, key="bring.add",
-    ):  # fmt: skip
-        assert chosen, "the button is disabled without it"
+    order = None
+    if chosen and title.strip():
         order = AddOrder(
             title=title.strip(), source=model.source, input=chosen, data=data.choice, logits=model.logits,
-            labels=model.described.labels, data_title=data.title,
+            labels=model.described.labels, data_title=data.images.name,
         )  # fmt: skip
+    if st.button(
+        "Add this model", type="primary", icon=":material/add:", help=ADD_HELP, key="bring.add",
+        disabled=order is None or work.is_adding(order),
+    ):  # fmt: skip
+        assert order, "the button is disabled without it"
         start(owner(), order)
         st.rerun()
 
 
-def draw_steps() -> None:
-    """The sections in order; each appears once the ones before it are settled."""
-    model = choose_model()
-    if model is None:
-        return
-    data = choose_data(model.described.labels, model.described.classes)
-    if data:
-        draw_add(model, data)
+def draw_steps(work: Work) -> None:
+    """The sections in order; the last ones appear once those before them are settled."""
+    model = choose_model(work)
+    data = choose_data(model, work)
+    if model and data:
+        draw_add(model, data, work)
 
 
-take_finished()
+work = take_finished()
 st.title("Bring your own")
 st.caption(
     "A trained classifier and images of your own, for everything that the studio does. Files are read in a confined "
@@ -56,11 +56,12 @@ if reason := sandbox.why_unavailable():
     st.error(f"Uploads are off: {text.escape(reason)}", icon=":material/lock:")
     st.markdown("The System page shows what was tried. Models can still be added on the command line.")
 else:
-    draw_jobs()
     try:
-        draw_steps()
+        draw_steps(work)
     except StudioError as error:
         st.error(text.escape(str(error)), icon=":material/block:")
+    work.draw("add")
+    work.watch()
 if own_models(owner()):
     st.subheader("What you added")
     draw_owned(usage=False)

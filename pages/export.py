@@ -6,16 +6,20 @@ from core.errors import StudioError
 from experiments.ahead_package import build_package_ahead
 from experiments.package import Options, Package, build_package
 from experiments.store import RunRecord
-from ui import export_view, tables, text
+from ui import export_view, text
 from ui.state import open_page, store
+from ui.titles import distinct, of_models
 
 
 def choose(finished: list[RunRecord]) -> RunRecord:
     """The run to export: the one the address names, or the one picked."""
-    titles = {
-        record.id: f"{record.recipe.title} · {tables.model_title(record.recipe.model)} · {text.ago(record.created_at)}"
-        for record in finished
-    }
+    models = of_models(record.recipe.model for record in finished)
+    titles = distinct(
+        {
+            record.id: f"{record.recipe.title} · {models[record.recipe.model]} · {text.ago(record.created_at)}"
+            for record in finished
+        }
+    )
     wanted = st.query_params.get("run")
     if wanted and wanted not in titles:
         st.warning(f"The run {text.escape(wanted[:40])} has not finished, or is not here. Choose another.")

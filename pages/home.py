@@ -71,7 +71,7 @@ def draw_run(record: RunRecord) -> None:
     state, title, when, button = st.columns([1.3, 6, 1.1, 0.9], vertical_alignment="center")
     word, look = look_of(record)
     state.badge(word, color=look.colour, icon=look.icon)
-    title.markdown(f"**{text.escape(record.title)}** · {model_title(record.recipe.model)}")
+    title.markdown(f"**{text.escape(record.title)}** · {text.escape(model_title(record.recipe.model))}")
     when.caption(text.ago(record.created_at))
     if button.button("Open", key=f"open-{record.id}", type="tertiary", icon=":material/arrow_forward:"):
         open_page("runs", run=record.id)

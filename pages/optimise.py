@@ -5,7 +5,7 @@ import streamlit as st
 from core.devices import Device
 from core.errors import BadInput, StudioError
 from experiments.fitting import why_unfit
-from experiments.models import check_usable, find, is_here, title_of
+from experiments.models import check_usable, find, is_here, title_of, was_deleted
 from experiments.other_teachers import other_teachers
 from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml, why_refused
 from optimizers import TECHNIQUES
@@ -14,6 +14,7 @@ from runtimes import EXTRAS, RUNTIMES, Runtime, with_settings
 from ui import tables, text
 from ui.queue import enqueue
 from ui.state import devices, models, open_page, owner, store
+from ui.titles import of_models
 from ui.widgets import controls, takes_models, takes_variants
 
 REFERENCES_HELP = (
@@ -51,6 +52,13 @@ def open_recipe(recipe: Recipe) -> None:
     show_model_in_address()
 
 
+def open_foreign(recipe: Recipe) -> None:
+    """The same for one that may be of anywhere. Raises `BadInput` for models that whoever is looking may not use."""
+    for key in recipe.models:
+        check_usable(key, owner())
+    open_recipe(recipe)
+
+
 def show_model_in_address() -> None:
     """Make the address lead back to the chosen model."""
     st.query_params["model"] = STATE["model"]
@@ -67,9 +75,7 @@ def read_upload() -> None:
     if upload is None:  # it was taken away again
         return
     try:
-        recipe = from_yaml(upload.getvalue().decode(errors="replace"))
-        check_usable(recipe.model, owner())
-        open_recipe(recipe)
+        open_foreign(from_yaml(upload.getvalue().decode(errors="replace")))
     except StudioError as error:
         STATE["optimise.refusal"] = str(error)
 
@@ -211,7 +217,8 @@ def draw_settings(key: str) -> Technique:
     start = next((each for each in STATE["optimise.start"].techniques if each.key == key), TECHNIQUES[key]())
     try:
         teachers = other_teachers(STATE["model"], models()) if takes_models(type(start)) else {}
-        return controls(start, key=key_of(key), variants=finished_variants(start), models=teachers)
+        fitting = start.fitting(find(STATE["model"]).task)
+        return controls(start, key=key_of(key), variants=finished_variants(start), models=teachers, fitting=fitting)
     except BadInput as error:
         misfits.append(f"{TECHNIQUES[key].title}: {error}")
         return start
@@ -225,8 +232,8 @@ def finished_variants(technique: Technique) -> dict[str, str]:
         each for each in store().runs(states=("finished",), model=STATE["model"], limit=MOST_RUNS) if each.summary
     ]
     newest = {each.recipe.digest: each for each in reversed(finished)}
-    titles = tables.unique_titles(list(newest.values()))
-    return {digest: titles[record.id] for digest, record in newest.items()}
+    unique = tables.unique_titles(list(newest.values()))
+    return {digest: unique[record.id] for digest, record in newest.items()}
 
 
 def ask_name(usual: str) -> str:
@@ -286,6 +293,15 @@ def draw_pointer(setting: str) -> None:
     st.info(f"The recipe is set as it was run. What to try here: {where}.", icon=":material/arrow_downward:")
 
 
+def draw_missing(model: str) -> None:
+    """What the address asks for and is not offered."""
+    if was_deleted(model, owner()):
+        what = f"The model {text.escape(title_of(model, owner()))}, which the address names, was deleted"
+    else:
+        what = f"The model {text.escape(model[:60])}, which the address names, is not here"
+    st.warning(f"{what}. What the controls say is used instead.", icon=":material/info:")
+
+
 def draw_file(recipe: Recipe) -> None:
     """The recipe as a file, to keep and to open again."""
     with st.expander("Recipe as YAML", key="yaml"):
@@ -300,27 +316,34 @@ def draw_file(recipe: Recipe) -> None:
 
 if run_id := st.query_params.pop("run", None):
     record = store().run(run_id)
-    if record and is_here(record.recipe.model):
+    if record and is_here(record.recipe.model, owner()):
         open_recipe(record.recipe)
     else:
         st.warning("That run, or its model, is not here any more.", icon=":material/info:")
 if sent := STATE.pop("optimise.open", None):
-    open_recipe(sent)
-if st.query_params.get("model") in models():
-    STATE["model"] = st.query_params["model"]
+    try:
+        open_foreign(sent)
+    except BadInput as error:
+        st.warning(text.escape(str(error)), icon=":material/info:")
+asked = st.query_params.get("model", "")
+if asked in models():
+    STATE["model"] = asked
 
 st.title("Optimise")
 st.caption("Switch techniques on, move their sliders, and run. Every variant is compared with the untouched model.")
+if asked and asked not in models():
+    draw_missing(asked)
 if setting := st.query_params.get("look"):
     draw_pointer(setting)
 left, right = st.columns([5, 3], gap="large")
 with left:
     st.subheader("Model and place")
     model_column, device_column = st.columns(2)
+    model_titles = of_models(models())
     model_column.selectbox(
         "Model",
-        list(models()),
-        format_func=title_of,
+        list(model_titles),
+        format_func=model_titles.__getitem__,
         key="model",
         on_change=show_model_in_address,
         persist_state="session",

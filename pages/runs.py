@@ -54,7 +54,7 @@ def draw_queue(expected: list[str], is_timing: bool) -> None:
 def draw_live_row(record: RunRecord) -> None:
     """A run that works or waits."""
     look, since = STATES[record.state], record.started_at or record.created_at
-    place = f"{tables.model_title(record.recipe.model)} · {record.recipe.device}"
+    place = f"{text.escape(tables.model_title(record.recipe.model))} · {record.recipe.device}"
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         st.badge(record.state, color=look.colour, icon=look.icon)
         st.markdown(f"**{text.escape(record.title)}** · {place}", width="content")
@@ -83,11 +83,14 @@ def draw_history() -> None:
                 width=95,
             ),
             "title": st.column_config.TextColumn("Variant", width=260),
-            "model": "Model",
+            "model": st.column_config.TextColumn("Model", width=220),
             "device": "Device",
             "queued": st.column_config.DatetimeColumn("When", format="distance"),
             "took": "Took",
             "accuracy": st.column_config.NumberColumn("Accuracy", format="%.2f %%"),
+            "agreement": st.column_config.NumberColumn(
+                "Agreement", format="%.2f %%", help="With the untouched network, where test examples have no labels."
+            ),
             "p50_ms": st.column_config.NumberColumn("Latency p50", format="%.3f ms", help="Median of one inference."),
         },
         placeholder="",

@@ -11,10 +11,13 @@ from pydantic import BaseModel, ConfigDict
 
 from core.data import Contract, Floats, Split
 from core.errors import BadInput, RunFailed
+from core.judging import LABELLED, Judging
+from core.judging import Metric as MetricName
 from core.packed import Packed, PackedField
-from core.progress import Metric, Progress, Steps
+from core.progress import Metric, Note, Progress, Steps
 from profiling.statistics import Interval, mcnemar_p, wilson_interval
 from profiling.subject import Subject
+from profiling.sweep import engine_errors, is_out_of_memory
 
 REPORT_SECONDS = 0.3
 
@@ -29,6 +32,8 @@ class Accuracy(BaseModel):
     """Softmax share of the predicted class, to 4 decimals."""
     wrong: Annotated[Packed, PackedField("<i4")]
     """Positions of the predictions that are not among the image's acceptable classes."""
+    judging: Judging = LABELLED
+    """What the predictions are judged by, and what was predicted for."""
 
     @property
     def total(self) -> int:
@@ -73,19 +78,34 @@ def _only_in(these: Packed, others: Packed) -> NDArray[np.int64]:
     return np.setdiff1d(these.integers, others.integers, assume_unique=True)
 
 
-def measure_accuracy(session: Subject, split: Split, contract: Contract, *, batch_size: int = 256) -> Steps[Accuracy]:
-    """Predict every labelled image of the split. Raises `RunFailed` on logits that are not finite."""
+def measure_accuracy(
+    session: Subject, split: Split, contract: Contract, *, metric: MetricName = "accuracy", batch_size: int = 256
+) -> Steps[Accuracy]:
+    """Predict every labelled image of the split. Raises `RunFailed` on logits that are not finite.
+
+    The labels are what the untouched network answered where `metric` is `agreement`. Should memory run out, it goes on
+    with half as many at once.
+    """
     split, batch_size = _labelled(split), min(batch_size, getattr(session, "largest_batch", batch_size))
     logits: list[Floats] = []
-    reported = time.monotonic()
-    for start in range(0, len(split), batch_size):
-        logits.append(_finite(session.run(contract.prepare(split.pixels[start : start + batch_size]))))
-        done = min(start + batch_size, len(split))
+    reported, done, size = time.monotonic(), 0, batch_size
+    while done < len(split):
+        try:
+            answers = session.run(contract.prepare(split.pixels[done : done + size]))
+        except engine_errors() as error:
+            if size < max(2, batch_size) or not is_out_of_memory(error):
+                raise
+            size //= 2
+            yield Note(text=f"Memory ran out with {batch_size} {contract.unit} at once: {size} follow.", warning=True)
+            continue
+        logits.append(_finite(answers, contract))
+        done += len(answers)
         if time.monotonic() - reported > REPORT_SECONDS or done == len(split):
             reported = time.monotonic()
-            yield Progress(done=done, total=len(split), unit="images", doing="classifying the test images")
+            doing = f"classifying the test {contract.unit}"
+            yield Progress(done=done, total=len(split), unit=contract.unit, doing=doing)
             yield Metric(name="accuracy", value=_share_right(logits, split), step=done, series="test")
-    return _summary(np.concatenate(logits), split)
+    return _summary(np.concatenate(logits), split, Judging(metric, contract.unit))
 
 
 def _labelled(split: Split) -> Split:
@@ -99,11 +119,11 @@ def _labelled(split: Split) -> Split:
     return Split(split.pixels[is_labelled], split.labels[is_labelled])
 
 
-def _finite(logits: Floats) -> Floats:
-    if not np.isfinite(logits).all():
+def _finite(logits: Floats, contract: Contract) -> Floats:
+    if broken := int((~np.isfinite(logits)).any(1).sum()):
         raise RunFailed(
-            "the model's outputs are not finite (NaN or infinity)",
-            expected="finite logits",
+            f"Non-finite: {broken:,} of {len(logits):,} {contract.unit} have answers that are not finite",
+            expected="numbers, neither NaN nor infinity",
             action="Choose bf16 or fp32 instead of fp16, a smaller learning rate, or undo the last technique",
         )
     return logits
@@ -114,7 +134,7 @@ def _share_right(batches: list[Floats], split: Split) -> float:
     return float(split.take(len(predicted)).is_correct(predicted).mean())
 
 
-def _summary(logits: Floats, split: Split) -> Accuracy:
+def _summary(logits: Floats, split: Split, judging: Judging) -> Accuracy:
     predicted: NDArray[np.int64] = logits.argmax(1)
     shares = np.exp(logits - logits.max(1, keepdims=True), dtype=np.float64)
     confidences = shares.max(1) / shares.sum(1)
@@ -122,4 +142,5 @@ def _summary(logits: Floats, split: Split) -> Accuracy:
         predictions=Packed.of(predicted, "<i4"),
         confidences=Packed.of(confidences, "<u2", 10_000),
         wrong=Packed.of(np.flatnonzero(~split.is_correct(predicted)), "<i4"),
+        judging=judging,
     )

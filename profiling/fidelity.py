@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from core.bundle import precision_title
-from core.data import Contract, Floats, Stored
+from core.bundle import Network, OnnxGraph, precision_title
+from core.data import Contract, Floats, Inputs, Stored
 from core.divergence import Divergence
 from core.errors import BadInput
+from core.onnx_reference import reference
 from core.progress import Progress, Steps
 from profiling.statistics import Interval, wilson_interval
 from profiling.subject import Subject
-
-if TYPE_CHECKING:
-    from torch import nn
 
 MOST_IMAGES = 1000
 """Of the test split, from its first on."""
@@ -44,9 +42,11 @@ fp32 only the order of summation differs.
 
 
 class Fidelity(BaseModel):
-    """How the logits of an opened artifact differ from those of its source network in eager PyTorch, in fp32.
+    """How the logits of an opened artifact differ from those of its source network in fp32.
 
-    The source is the network as it was just before it was quantized or, where it was not, the very network exported.
+    The source answers in eager PyTorch or, where it was brought as an ONNX graph, in ONNX Runtime without rewriting.
+
+    It is the network as it was just before it was quantized or, where it was not, the very network exported.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -116,18 +116,33 @@ class Fidelity(BaseModel):
         return f"Not quite the same model: {agrees}, where {precision_title(self.judged_as)} should agree on all."
 
 
-def source_logits(module: nn.Module, pixels: Stored, contract: Contract) -> Steps[Floats]:
-    """float32 logits[N, classes] of a float network in eager PyTorch on the CPU, which stays as it is."""
+def source_logits(network: Network, pixels: Stored, contract: Contract, *, threads: int = 1) -> Steps[Floats]:
+    """float32 logits[N, classes] of a network on the CPU, which stays as it is.
+
+    A float module answers in eager PyTorch, with as many threads as torch has; an ONNX graph in ONNX Runtime, with
+    nothing in it fused or rewritten.
+    """
+    answer = reference(network.content, threads=threads) if isinstance(network, OnnxGraph) else _eager(network)
+    parts: list[Floats] = []
+    for start in range(0, len(pixels), _batch(contract)):
+        parts.append(answer(contract.prepare(pixels[start : start + _batch(contract)])))
+        yield _progress(start + len(parts[-1]), len(pixels), contract, "asking the source network")
+    return np.concatenate(parts)
+
+
+def _eager(network: Network) -> Callable[[Inputs], Floats]:
+    """What a float32 copy of a torch module answers to x[N, C, H, W]."""
     import torch
 
-    network = copy.deepcopy(module).cpu().float().eval()
-    parts: list[Floats] = []
-    with torch.inference_mode():
-        for start in range(0, len(pixels), _batch(contract)):
-            x = torch.from_numpy(contract.prepare(pixels[start : start + _batch(contract)]))
-            parts.append(network(x).numpy())
-            yield _progress(start + len(x), len(pixels), "asking the source network")
-    return np.concatenate(parts)
+    module: Any = copy.deepcopy(network)
+    module = module.cpu().float().eval()
+
+    def logits(x: Inputs) -> Floats:
+        with torch.inference_mode():
+            found: Floats = module(torch.from_numpy(x)).numpy()
+        return found
+
+    return logits
 
 
 def measure_fidelity(session: Subject, expected: Floats, pixels: Stored, contract: Contract) -> Steps[Fidelity]:
@@ -141,7 +156,7 @@ def measure_fidelity(session: Subject, expected: Floats, pixels: Stored, contrac
     size = min(_batch(contract), getattr(session, "largest_batch", _BATCH))
     for start in range(0, len(pixels), size):
         parts.append(session.run(contract.prepare(pixels[start : start + size])))
-        yield _progress(start + len(parts[-1]), len(pixels), "comparing with the source network")
+        yield _progress(start + len(parts[-1]), len(pixels), contract, "comparing with the source network")
     return compared(np.concatenate(parts), expected)
 
 
@@ -182,5 +197,5 @@ def _batch(contract: Contract) -> int:
     return max(1, min(_BATCH, _MOST_PIXELS // (math.prod(contract.shape))))
 
 
-def _progress(done: int, total: int, doing: str) -> Progress:
-    return Progress(done=done, total=total, unit="images", doing=doing)
+def _progress(done: int, total: int, contract: Contract, doing: str) -> Progress:
+    return Progress(done=done, total=total, unit=contract.unit, doing=doing)

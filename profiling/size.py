@@ -6,7 +6,9 @@ import zlib
 
 from pydantic import BaseModel, ConfigDict
 
-from core.bundle import ModelBundle
+from core.bundle import ModelBundle, OnnxGraph
+from core.macs import count_macs
+from core.onnx_macs import macs_of_graph, parameters_of_graph
 from profiling.subject import Shipped
 
 _CHUNK_BYTES = 1 << 20
@@ -32,7 +34,7 @@ class Size(BaseModel):
 
 
 def measure_size(bundle: ModelBundle, shipped: Shipped, *, macs: int) -> Size:
-    """The size of the files and of the bundle's network; `macs` as counted by `core.macs` while it was a module."""
+    """The size of the files and of the bundle's network; `macs` as `macs_of` counted before quantization."""
     paths = [shipped.folder / name for name in shipped.files]
     parameters, nonzero = _count(bundle)
     return Size(
@@ -42,6 +44,13 @@ def measure_size(bundle: ModelBundle, shipped: Shipped, *, macs: int) -> Size:
         nonzero_count=nonzero,
         macs=macs,
     )
+
+
+def macs_of(bundle: ModelBundle) -> int:
+    """Multiply-accumulates for one image of a bundle in float; of one that was brought as an ONNX graph, in that."""
+    if isinstance(bundle.network, OnnxGraph):
+        return macs_of_graph(bundle.network.content, bundle.contract.shape)
+    return count_macs(bundle.module, bundle.contract)
 
 
 def _gzip_bytes(content: bytes) -> int:
@@ -54,5 +63,7 @@ def _count(bundle: ModelBundle) -> tuple[int, int]:
     """Parameters, and those that are not zero; of a quantized network as its report has them."""
     if report := bundle.quantization:
         return report.parameter_count, report.nonzero_count
+    if isinstance(bundle.network, OnnxGraph):
+        return parameters_of_graph(bundle.network.content)
     parameters = list(bundle.module.parameters())
     return sum(p.numel() for p in parameters), sum(int(p.count_nonzero()) for p in parameters)

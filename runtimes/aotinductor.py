@@ -12,7 +12,14 @@ from core.data import Floats, Inputs
 from core.devices import Device, find_device
 from core.errors import CannotCompose, Unavailable
 from core.layers import LayerProfile
-from runtimes.fit import refuse_bf16_before_ampere, refuse_fp16_on_cpu, why_no_compiler, why_no_cuda, why_not_installed
+from runtimes.fit import (
+    refuse_bf16_before_ampere,
+    refuse_fp16_on_cpu,
+    refuse_graph,
+    why_no_compiler,
+    why_no_cuda,
+    why_not_installed,
+)
 from runtimes.runtime import NO_AIDS, Aids, Artifact, Session
 from runtimes.sample_code import sample_code
 from runtimes.torch_session import TorchSession
@@ -56,6 +63,7 @@ class AotInductor:
 
     def check(self, situation: Situation) -> None:
         """Raises `CannotCompose` for what is quantized, and for floats that the device only emulates."""
+        refuse_graph(situation, self.title)
         if situation.form != "torch" or situation.precision not in _PRECISIONS:
             raise CannotCompose(
                 f"a quantized network for {self.title}",

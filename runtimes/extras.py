@@ -1,4 +1,4 @@
-"""Engines that are installed on request: what each would add, and the command that brings it."""
+"""What is installed on request: what each would add, and the command that brings it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Extra:
-    """An optional engine that the ordinary installation leaves out."""
+    """An optional part that the ordinary installation leaves out."""
 
     key: str
     title: str
@@ -19,6 +19,8 @@ class Extra:
     """Import names, any of which will do."""
     adds: str
     """One sentence: what is gained."""
+    is_engine: bool = True
+    """Whether it serves networks, rather than bringing some."""
 
     @property
     def command(self) -> str:
@@ -44,6 +46,13 @@ EXTRAS: dict[str, Extra] = {
         "TensorRT for RTX",
         ("tensorrt_rtx",),
         "Builds engines for NVIDIA GPUs that need not be here, and tells without one which operators TensorRT takes.",
+    ),
+    "text": Extra(
+        "text",
+        "Models of texts",
+        ("transformers",),
+        "Classifiers of texts, such as BERT, from a local Hugging Face folder, by `python3 studio.py bring`.",
+        is_engine=False,
     ),
     "tensorflow": Extra(
         "tensorflow",

@@ -32,6 +32,17 @@ def refuse_fp16_on_cpu(situation: Situation) -> None:
         )
 
 
+def refuse_graph(situation: Situation, title: str) -> None:
+    """Raises `CannotCompose` for a model that was brought as an ONNX graph: nothing makes a torch module of it."""
+    if situation.brought_as == "onnx":
+        raise CannotCompose(
+            f"a model that is an ONNX file for {title}",
+            expected="the network as a torch module",
+            action="Choose ONNX Runtime, OpenVINO or TensorRT as the runtime, or add its weights with the name of "
+            "their architecture under Bring your own",
+        )
+
+
 def refuse_bf16_before_ampere(situation: Situation) -> None:
     """Raises `CannotCompose`: NVIDIA GPUs before Ampere (compute capability 8.0) only emulate bf16."""
     capability = situation.device.compute_capability

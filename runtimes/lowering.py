@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from core.bundle import Precision
-from core.reduced import reduced
+from core.reduced import cast, reduced
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class _Casts(nn.Module):
-    """Computes in the network's precision; takes and gives float32."""
+    """Computes in the network's precision; takes and gives float32, and takes tokens as they are."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.network, self.dtype = network, dtype
 
     def forward(self, input: Tensor) -> Tensor:
-        logits: Tensor = self.network(input.to(self.dtype))
+        logits: Tensor = self.network(cast(input, self.dtype))
         return logits.float()
 
 

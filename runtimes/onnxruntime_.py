@@ -118,7 +118,8 @@ class OnnxRuntime:
                 expected="fp32 or integers, because it multiplies no 8- or 4-bit floats",
                 action="Choose TensorRT as the runtime",
             )
-        if situation.form == "onnx" and situation.device.kind == "cuda":
+        is_float = situation.precision in ("fp32", "fp16")
+        if situation.form == "onnx" and not is_float and situation.device.kind == "cuda":
             self._check_quantized_on_gpu(situation)
 
     def _check_quantized_on_gpu(self, situation: Situation) -> None:
@@ -131,7 +132,7 @@ class OnnxRuntime:
 
     def export(self, bundle: ModelBundle, folder: Path, aids: Aids = NO_AIDS) -> Artifact:
         """Write `model.onnx`, for any batch size. Raises `CannotCompose` for grids that TensorRT would not take."""
-        if self.settings.provider == "tensorrt" and isinstance(bundle.network, OnnxGraph):
+        if self.settings.provider == "tensorrt" and isinstance(bundle.network, OnnxGraph):  # one in float has no grids
             refuse_zero_points(bundle.network)
         file = write_onnx(bundle, folder, bundle.precision)
         return Artifact(self.key, bundle.precision, folder, (file,), self.settings)

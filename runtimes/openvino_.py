@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from core.bundle import ModelBundle, OnnxGraph, OpenVinoModel, Precision, Situation
+from core.bundle import ModelBundle, OpenVinoModel, Precision, Situation
 from core.data import Floats, Inputs
 from core.devices import Device
 from core.errors import CannotCompose, Unavailable
@@ -145,7 +145,7 @@ class OpenVino:
                 expected="a network in float, because NNCF's quantized models exist as OpenVINO models only",
                 action="Choose OpenVINO IR as the file",
             )
-        if self.settings.rounds_weights and situation.form != "torch":
+        if self.settings.rounds_weights and (situation.form == "openvino" or situation.precision not in _FLOATS):
             raise CannotCompose(
                 "FP16 weights of a network that is quantized",
                 expected="a network in float, because quantized weights are smaller already",
@@ -265,7 +265,7 @@ def _converted(bundle: ModelBundle) -> Any:
     from runtimes.openvino_file import read_model
 
     model = read_model(onnx_bytes(bundle, "fp32"))
-    if not isinstance(bundle.network, OnnxGraph):  # it would turn the weights of a quantized graph back into floats
+    if bundle.precision in _FLOATS:  # it would turn the weights of a quantized graph back into floats
         from runtimes.layers_openvino import fold_constants
 
         fold_constants(model)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import openvino
 
-from core.data import Floats, Inputs
+from core.data import Inputs
 from core.errors import BadInput
 from core.unsupported import naming_the_operator
 
-_FLOAT = openvino.Type.f32
+_FLOAT, _TOKENS = openvino.Type.f32, openvino.Type.i64
 _CHANNELS_LAST = (0, 2, 3, 1)
 
 
@@ -20,13 +20,14 @@ def read_model(file: Path | bytes) -> Any:
     """The model in an `.xml`, `.onnx` or `.tflite` file, or in the bytes of an ONNX graph, for any batch if it allows.
 
     Raises `RunFailed` with the name of an operator that OpenVINO lacks, and `BadInput` for a model that does not turn
-    one float tensor into another.
+    one tensor of floats, or of tokens, into one of floats.
     """
     with unsupported_named():
         given = (file, b"") if isinstance(file, bytes) else (file,)
         model = openvino.Core().read_model(*given)
     ports = (*model.inputs, *model.outputs)
-    if (len(model.inputs), len(model.outputs)) != (1, 1) or any(port.get_element_type() != _FLOAT for port in ports):
+    types = tuple(port.get_element_type() for port in ports)
+    if len(model.inputs) != 1 or types not in ((_FLOAT, _FLOAT), (_TOKENS, _FLOAT)):
         raise BadInput(
             "a model with " + ", ".join(f"{port.get_element_type()} {port.get_partial_shape()}" for port in ports),
             expected="one float32 input and one float32 output",
@@ -40,7 +41,7 @@ def unsupported_named() -> Any:
     return naming_the_operator("OpenVINO", (RuntimeError,), action="Choose another runtime")
 
 
-def arranged(x: Inputs, port: Any) -> Floats:
+def arranged(x: Inputs, port: Any) -> Inputs:
     """x[N, C, H, W] as an input wants it: as it is, or as [N, H, W, C], which TFLite files have.
 
     Where both would fit it stays as it is. Raises `BadInput` where neither fits.

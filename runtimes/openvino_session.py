@@ -32,7 +32,7 @@ class OpenVinoSession:
         request, given = self._model.create_infer_request(), arranged(x, self._model.input(0))
         request.set_input_tensor(openvino.Tensor(given, shared_memory=True))
 
-        def infer(_kept: Floats = given) -> None:
+        def infer(_kept: Inputs = given) -> None:
             request.infer()
 
         return infer

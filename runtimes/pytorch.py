@@ -14,7 +14,14 @@ from core.errors import CannotCompose
 from core.layers import LayerProfile
 from core.torchao_import import import_torchao, import_x86_quantizer
 from runtimes.compiling import QUANTIZED, compiling, has_fixed_shapes
-from runtimes.fit import refuse_bf16_before_ampere, refuse_fp16_on_cpu, why_no_compiler, why_no_cuda, why_not_installed
+from runtimes.fit import (
+    refuse_bf16_before_ampere,
+    refuse_fp16_on_cpu,
+    refuse_graph,
+    why_no_compiler,
+    why_no_cuda,
+    why_not_installed,
+)
 from runtimes.runtime import NO_AIDS, Aids, Artifact, Session
 from runtimes.sample_code import sample_code
 from runtimes.torch_session import FixedShapeSession, SelfGraphedSession, TorchSession, compile_now, torch_threads
@@ -69,6 +76,7 @@ class PyTorch:
     def check(self, situation: Situation) -> None:
         """Raises `CannotCompose` for another form than PyTorch's, and for a precision that it would not compute in."""
         _refuse_settings(self.settings, situation.device)
+        refuse_graph(situation, self.title)
         if situation.form != "torch":
             raise CannotCompose(
                 f"a graph in {_FORMS[situation.form]} form for {self.title}",
@@ -120,7 +128,6 @@ class PyTorch:
         place = torch.device(device.id)
         if not self.compiles:
             return TorchSession(network, place, threads)
-        _, *shape = program.example_inputs[0][0].shape
         settings = _settings(artifact)
         mode = settings.compile_mode
         sizes: tuple[int, ...] = (1, 16)
@@ -132,7 +139,7 @@ class PyTorch:
             session = SelfGraphedSession(torch.compile(network, mode=mode), place, threads)
         else:
             session = TorchSession(torch.compile(network, mode=mode), place, threads)
-        compile_now(session, shape, sizes, artifact.precision)
+        compile_now(session, program.example_inputs[0][0], sizes, artifact.precision)
         return session
 
     def profile(self, artifact: Artifact, device: Device, *, threads: int, x: Inputs) -> LayerProfile:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from runtimes.runtime import Artifact
+from runtimes.text_code import takes_texts, text_code
 
 MOST_LINES = 40
 THREADS = 'int(os.environ.get("OMP_NUM_THREADS", 0))  # 0 takes one for each core'
 """How the engines that are told their threads are told them; PyTorch reads the same variable by itself."""
-
+_CROP = 'lambda *of: ImageOps.fit(*of, (1 - CONTRACT["crop_share"]) / 2)'
 _PROGRAM = """# Classify images with {file}: the files named as arguments or, without any, the images of samples.npz.
 {system}
 from pathlib import Path
-
 import numpy as np
 {imports}
-from PIL import Image
-
+from PIL import Image, ImageOps
 HERE = Path(__file__).parent
-CONTRACT = json.loads((HERE / "contract.json").read_text())
+CONTRACT = {{"fit": "squash", "interpolation": "bicubic"}} | json.loads((HERE / "contract.json").read_text())
 CHANNELS, HEIGHT, WIDTH = CONTRACT["shape"]
 MEAN, STD = (np.float32(CONTRACT[name]).reshape(-1, 1, 1) for name in ("mean", "std"))
+FITS = {{"squash": Image.Image.resize, "pad": ImageOps.pad, "crop": {crop}}}
 {engine}
 def pixels(file):
-    image = Image.open(file).convert("L" if CHANNELS == 1 else "RGB").resize((WIDTH, HEIGHT))
+    image = ImageOps.exif_transpose(Image.open(file)).convert("L" if CHANNELS == 1 else "RGB")
+    image = FITS[CONTRACT["fit"]](image, (WIDTH, HEIGHT), Image.Resampling[CONTRACT["interpolation"].upper()])
     return np.asarray(image).reshape(HEIGHT, WIDTH, CHANNELS).transpose(2, 0, 1)
 
 def classify(images):
@@ -31,20 +32,25 @@ def classify(images):
 
 if __name__ == "__main__":
     samples = None if sys.argv[1:] else np.load(HERE / "samples.npz")
-    confidences = classify(samples["pixels"] if samples else np.stack([pixels(path) for path in sys.argv[1:]]))
-    for index, row in enumerate(confidences):
+    rows = classify(samples["pixels"] if samples else np.stack([pixels(path) for path in sys.argv[1:]]))
+    for index, row in enumerate(rows):
         print(f"{{index}}: {{CONTRACT['labels'][row.argmax()]}} ({{row.max():.1%}})")
     if samples:
-        print(f"{{(confidences.argmax(1) == samples['labels']).mean():.1%}} of {{len(confidences)}} images right")
+        print(f"{{np.mean(rows.argmax(1) == samples['labels']):.1%}} of {{len(rows)}} images", \
+CONTRACT.get("right", "right"))
 """
 
 
 def sample_code(artifact: Artifact, *, imports: str, engine: str) -> str:
     """The program around `engine`, source that defines `logits(x)`: float32 [N, classes] for x[N, C, H, W].
 
-    It can be imported as well: `pixels(file)` is uint8 [C, H, W], `classify(images)` the confidences [N, classes] of
-    uint8 [N, C, H, W]. Where the engine needs them it gets the module `os` beside what it imports.
+    It can be imported as well: `pixels(file)` is uint8 [C, H, W], fitted as the contract says (images are distorted if
+    it is of an earlier version and says nothing), `classify(images)` the confidences [N, classes] of uint8
+    [N, C, H, W]. Where the engine needs it, the module `os` is there beside what it imports.
     """
     needed = ("json", "os", "sys") if "os." in engine else ("json", "sys")
     system = "\n".join(f"import {name}" for name in needed)
-    return _PROGRAM.format(file=artifact.files[0], system=system, imports=imports, engine=engine.strip("\n") + "\n")
+    engine = engine.strip("\n") + "\n"
+    if takes_texts(artifact):
+        return text_code(artifact, imports=imports, engine=engine, system=system)
+    return _PROGRAM.format(file=artifact.files[0], system=system, imports=imports, engine=engine, crop=_CROP)

@@ -34,9 +34,9 @@ LAYERS_FILE = "engine-layers.json"
 """What the engine's inspector says of it, left beside the artifact by a profile."""
 _PRECISIONS: Mapping[Form, tuple[Precision, ...]] = {
     "torch": ("fp32", "fp16", "bf16"),
-    "onnx": ("int8", "w8", "w4", "fp8", "nvfp4"),
+    "onnx": ("fp32", "fp16", "int8", "w8", "w4", "fp8", "nvfp4"),
 }
-"""What it is given, by form: networks to export, and graphs that were quantized for it."""
+"""What it is given, by form: networks to export, and graphs that were brought or quantized for it."""
 _FIRST_WITH_BF16 = (8, 0)
 _ENGINE = """
 runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
@@ -249,10 +249,9 @@ class TensorRt:
         from runtimes.tensors_tensorrt import probe_tensorrt
 
         facts = read_facts(artifact.folder)
-        _, channels, height, width = x.shape
         order = self._order(
             (artifact.folder / GRAPH_FILE).read_bytes(),
-            (channels, height, width),
+            x.shape[1:],
             device,
             precision=artifact.precision,
             skips_fours=facts is not None and facts.skips_fours,

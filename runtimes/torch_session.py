@@ -134,29 +134,31 @@ class FixedShapeSession(TorchSession):
         import numpy as np
 
         size = min((size for size in self._sizes if size >= len(x)), default=len(x))
-        self._get_ready(size, x.shape[1:])
+        self._get_ready(size, x)
         filled = np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)])
         return super().run(filled)[: len(x)]
 
     def bind(self, x: Inputs) -> Callable[[], None]:
         """One inference on x, compiled for."""
-        self._get_ready(len(x), x.shape[1:])
+        self._get_ready(len(x), x)
         return super().bind(x)
 
-    def _get_ready(self, size: int, shape: Sequence[int]) -> None:
+    def _get_ready(self, size: int, like: Inputs) -> None:
         import numpy as np
 
         if size not in self._sizes:
             with compiling(self._precision, "cpu", freeze=True):
-                super().run(np.zeros((size, *shape), np.float32))
+                super().run(np.zeros((size, *like.shape[1:]), like.dtype))
             self._sizes.add(size)
 
 
-def compile_now(session: TorchSession, shape: Sequence[int], sizes: Sequence[int], precision: Precision) -> None:
-    """Compile while opening, for these batch sizes: PyTorch keeps different code for one image and for several."""
-    import numpy as np
+def compile_now(session: TorchSession, example: torch.Tensor, sizes: Sequence[int], precision: Precision) -> None:
+    """Compile while opening for inputs like the example[N, ...], in these batch sizes.
 
+    PyTorch keeps different code for one image and for several.
+    """
+    one = example[:1].cpu().numpy()
     with session, compiling(precision, session.device_kind):
         for size in sizes:
             for _ in range(session.warm_ups):
-                session.run(np.zeros((size, *shape), np.float32))
+                session.run(one.repeat(size, axis=0))

@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from core import onnx_export
+from core.data import Contract
 from experiments.store import Store, open_store
 
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.onnx import ONNXProgram
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@cache
+def _keep_translations() -> None:
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _translations_are_read_once() -> Iterator[None]:
+    """For each graph PyTorch's exporter parses its 500 translations to ONNX anew: a third of the work of a tiny one."""
+    export = onnx_export.onnx_program
+
+    def program(module: nn.Module, contract: Contract) -> ONNXProgram:
+        _keep_translations()
+        return export(module, contract)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_export, "onnx_program", program)
+        yield
 
 
 @pytest.fixture
@@ -21,3 +50,24 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     opened = open_store()
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def _folder_of_probes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("probes")
+
+
+@pytest.fixture(scope="module")
+def shared_probes(_folder_of_probes: Path) -> Iterator[None]:
+    """What this machine attains is probed once for all runs of a file and others, with a network that takes no time.
+
+    For tests that do not look at these rates; wherever their data lies, the rates lie elsewhere.
+    """
+    from experiments import peaks
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"CHANNELS": 16, "SIDE": 14, "LAYERS": 2, "LONGEST_SECONDS": 0.02}.items():
+            patch.setattr(peaks, name, value)
+        patch.setattr(peaks, "WORKING_SETS", peaks.WORKING_SETS | {"cpu": (2**16, 2**20)})
+        patch.setattr(peaks, "data_folder", lambda: _folder_of_probes)
+        yield

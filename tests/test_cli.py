@@ -24,6 +24,7 @@ QUICK = Recipe(
 )
 
 
+@pytest.mark.usefixtures("shared_probes")
 def test_optimize_runs_compares_and_keeps(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,8 @@ LEVELS = {
     "ui": 3,
     "pages": 4,
     "app": 4,
-    "cli": 4,
+    "cli_bring": 4,
+    "cli": 5,
 }
 FILES = sorted(path for layer in LEVELS for path in (*ROOT.glob(f"{layer}.py"), *ROOT.glob(f"{layer}/**/*.py")))
 BELOW_UI = [path for path in FILES if LEVELS[path.relative_to(ROOT).parts[0].removesuffix(".py")] < LEVELS["ui"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,32 +30,37 @@ def test_an_unsupported_python_gets_one_sentence() -> None:
     assert "this is 3.9" in answer.stderr
 
 
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a real environment, made for an empty list of requirements so that nothing has to be fetched."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "few.txt").write_text("")
+    (folder / "constraints.txt").write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studio, "ROOT", folder)
+        studio.install(folder / "environment", "few.txt")
+        yield folder
+
+
 def test_a_second_install_does_nothing_until_a_requirement_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real environment, with an empty list of requirements so that nothing has to be fetched."""
-    (tmp_path / "few.txt").write_text("")
-    (tmp_path / "constraints.txt").write_text("")
-    monkeypatch.setattr(studio, "ROOT", tmp_path)
     calls = []
     real = studio.pip_install
     monkeypatch.setattr(studio, "pip_install", lambda *arguments: calls.append(1) or real(*arguments))
-    python = studio.install(tmp_path / "environment", "few.txt")
+    python = studio.install(project / "environment", "few.txt")
     assert subprocess.run([python, "-c", "pass"]).returncode == 0
-    studio.install(tmp_path / "environment", "few.txt")
+    assert calls == []
+    (project / "few.txt").write_text("# changed\n")
+    studio.install(project / "environment", "few.txt")
     assert len(calls) == 1
-    (tmp_path / "few.txt").write_text("# changed\n")
-    studio.install(tmp_path / "environment", "few.txt")
-    assert len(calls) == 2
 
 
-def test_a_failed_install_says_so_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "few.txt").write_text("no-such-distribution-anywhere @ file:///nowhere\n")
-    (tmp_path / "constraints.txt").write_text("")
-    monkeypatch.setattr(studio, "ROOT", tmp_path)
+def test_a_failed_install_says_so_and_is_tried_again(project: Path) -> None:
+    (project / "wrong.txt").write_text("no-such-distribution-anywhere @ file:///nowhere\n")
     for _ in range(2):
         with pytest.raises(SystemExit, match="run the same command again"):
-            studio.install(tmp_path / "environment", "few.txt")
+            studio.install(project / "environment", "wrong.txt")
 
 
 def test_an_unknown_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from core.data import Split
+from experiments.models import judging_of
 from experiments.teaching import OUTCOMES, Agreement, Classes
 from ui import text
-from ui.comparison.pictures import COLUMNS as CARDS
-from ui.comparison.pictures import PAGES_WIDTH, PER_PAGE, SIDE, SMALL_IMAGE
+from ui.comparison.pictures import PAGES_WIDTH, PER_PAGE
+from ui.examples import card_columns, draw_example, noun, words_of
 from ui.figures import distillation as figures
 from ui.figures.frame import PLAIN
-from ui.images import picture
 
 DIFFER = ("only_teacher", "only_student", "other_mistake")
 """Outcomes under which both answer differently."""
@@ -35,12 +35,16 @@ CLASS_COLUMNS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def draw_agreement(agreement: Agreement, names: Sequence[str], *, key: str, colour: str, ink: str, dark: bool) -> None:
+def draw_agreement(
+    agreement: Agreement, names: Sequence[str], *, model: str, key: str, colour: str, ink: str, dark: bool
+) -> None:
     """The share, the outcomes, the map of disagreements, the classes and the pictures; `key` begins widget keys."""
     draw_share(agreement)
     with st.grid(2, min_column_width=380, gap=("small", "large")):
         with st.container():
-            st.markdown("**Who is right**")
+            st.markdown(
+                "**Who is right**" if judging_of(model).has_labels else "**Who answers as the untouched network**"
+            )
             st.table(outcomes(agreement), border="horizontal", hide_index=True, alt="Test images by who is right")
             st.markdown("**Agreement by the teacher's class**")
             table = agreement.by_class(names)
@@ -54,7 +58,7 @@ def draw_agreement(agreement: Agreement, names: Sequence[str], *, key: str, colo
             st.plotly_chart(figure, key=f"{key}.map", config=PLAIN, alt="Teacher's class against the student's")
             if len(names) > figures.MOST_CLASSES:
                 st.caption(f"The {figures.MOST_CLASSES} classes with the most disagreements; all are in the table.")
-    st.fragment(draw_pictures)(agreement, names, key)
+    st.fragment(draw_pictures)(agreement, names, model, key)
 
 
 def draw_share(agreement: Agreement) -> None:
@@ -62,7 +66,8 @@ def draw_share(agreement: Agreement) -> None:
     low, high = agreement.interval
     st.markdown(
         f"Teacher and student give the same class on **{text.share(agreement.share)}** of {len(agreement.split):,} "
-        f"test images (95 % interval {100 * low:.2f} to {text.share(high)}), both in float, before any quantization."
+        f"test {noun(agreement.split)}s (95 % interval {100 * low:.2f} to {text.share(high)}), both in float, before "
+        "any quantization."
     )
 
 
@@ -73,26 +78,28 @@ def outcomes(agreement: Agreement) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Outcome", "Images", "Share"])
 
 
-def draw_pictures(agreement: Agreement, names: Sequence[str], key: str) -> None:
+def draw_pictures(agreement: Agreement, names: Sequence[str], model: str, key: str) -> None:
     """The images of one outcome under which both differ, a page at a time."""
     counts = {kind: count for kind, count in agreement.counts().items() if kind in DIFFER and count}
     if not counts:
-        st.markdown("There is no image that the two answer differently.")
+        st.markdown(f"There is no {noun(agreement.split)} that the two answer differently.")
         return
     with st.container(horizontal=True):
         kind = st.segmented_control(
-            "Images where they differ", list(counts), default=next(iter(counts)), required=True, key=f"{key}.kind",
+            f"{noun(agreement.split).capitalize()}s where they differ", list(counts), default=next(iter(counts)),
+            required=True, key=f"{key}.kind",
             format_func=lambda kind: f"{OUTCOMES[kind]} · {counts[kind]:,}",
         )  # fmt: skip
         images = draw_class(agreement.images(kind), agreement.split, names, f"{key}.class.{kind}")
-    is_small = agreement.split.pixels.shape[-1] <= SMALL_IMAGE
-    columns, width = CARDS[is_small]
+    columns, width = card_columns(agreement.split)
     pages = -(-len(images) // PER_PAGE)
     place = f"{key}.page.{kind}.{len(images)}"
     page = int(st.session_state.get(place, 1)) if pages > 1 else 1
     with st.grid(columns, min_column_width=width):
-        for image in images[(page - 1) * PER_PAGE : page * PER_PAGE]:
-            draw_card(int(image), agreement, names, is_small=is_small)
+        rows = [int(image) for image in images[(page - 1) * PER_PAGE : page * PER_PAGE]]
+        words = words_of(model, agreement.split, rows)
+        for row in rows:
+            draw_card(row, agreement, names, words)
     if pages > 1:
         with st.container(horizontal=True):
             st.space("stretch")
@@ -111,7 +118,7 @@ def draw_class(images: Classes, split: Split, names: Sequence[str], key: str) ->
     return images if wanted == ANY else images[[names[target] == wanted for target in split.targets[images]]]
 
 
-def draw_card(image: int, agreement: Agreement, names: Sequence[str], *, is_small: bool) -> None:
+def draw_card(image: int, agreement: Agreement, names: Sequence[str], words: Mapping[int, str]) -> None:
     """One image: its label and both answers."""
     split = agreement.split
     label = " or ".join(names[each] for each in split.labels[image] if each >= 0)
@@ -120,8 +127,5 @@ def draw_card(image: int, agreement: Agreement, names: Sequence[str], *, is_smal
         colour, icon = ("green", "check") if said in split.labels[image] else ("red", "close")
         lines.append(f":small[:gray[{who}] :{colour}[:material/{icon}:] {text.escape(names[said])}]")
     with st.container(border=True, gap="xsmall", height="stretch"):
-        st.image(
-            picture(split.pixels[image], side=SIDE), width="stretch", alt=f"Test image {image}, {label}",
-            output_format="PNG" if is_small else "JPEG",
-        )  # fmt: skip
+        draw_example(split, image, words, alt=f"Test image {image}, {label}")
         st.markdown("  \n".join(lines))

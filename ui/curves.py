@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from core.judging import Judging
 from core.progress import Telemetry
 
 MOST_POINTS = 240
@@ -79,6 +80,14 @@ class Band:
     end: float
     timed: bool
     """Whether latency was timed, so that telemetry rested."""
+
+
+def curve_kind(key: str, judging: Judging) -> CurveKind:
+    """The chart of that key as it is called where examples are judged so: `Agreement` where they have no labels."""
+    kind = CURVES[key]
+    if key == "accuracy":
+        return replace(kind, title=judging.title)
+    return replace(kind, unit=f"{judging.unit}/s") if kind.unit == "images/s" else kind
 
 
 def stretches(points: Sequence[Point], bands: Sequence[Band]) -> list[list[Point]]:

@@ -104,7 +104,8 @@ def draw_sweep(result: RunResult, *, colour: str) -> None:
         )
         for point in sweep.points
     ]
-    table = pd.DataFrame(rows, columns=["Batch", "Images/s", "p50", "Memory growth"])
+    pace = f"{result.accuracy.judging.unit.capitalize()}/s"
+    table = pd.DataFrame(rows, columns=["Batch", pace, "p50", "Memory growth"])
     st.table(table, border="horizontal", hide_index=True, alt="Batch sizes")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from experiments.teaching import Agreement, Answers, agreement_of, entropy_bits,
 from profiling.statistics import mcnemar_p
 from ui import text
 from ui.agreement_view import draw_agreement
+from ui.examples import in_short, noun, words_of
 from ui.figures import distillation as figures
 from ui.figures.frame import PLAIN
 from ui.images import picture
@@ -44,6 +45,7 @@ TEMPERATURE_HELP = (
 )
 ANSWER_COLUMNS: dict[str, Any] = {
     "picture": st.column_config.ImageColumn("", width=60),
+    "text": st.column_config.TextColumn("Text", width="medium"),
     "label": st.column_config.TextColumn("Label", width="small"),
     "teacher": st.column_config.TextColumn("Teacher", width="small"),
     "student": st.column_config.TextColumn("Student", width="small"),
@@ -73,6 +75,10 @@ class _Shown:
     def split(self) -> Split:
         """The labelled test images. Raises `StudioError` where the model is not here."""
         return test_split(self.record.recipe.model)
+
+    def words(self, answers: Sequence[Answers]) -> dict[int, str]:
+        """The texts that these are answers to; empty where they are images."""
+        return words_of(self.record.recipe.model, self.split, [each.image for each in answers])
 
     @cached_property
     def agreement(self) -> Agreement:
@@ -181,20 +187,23 @@ def draw_answers(shown: _Shown) -> None:
 
 def draw_list(shown: _Shown, answers: Sequence[Answers]) -> int:
     """The images with what is said of them; the row that is chosen, the first to begin with."""
-    st.caption("Choose an image: those where teacher and student differ come first.")
+    st.caption("Choose one: those where teacher and student differ come first.")
+    table = answer_table(shown.split, answers, shown.names, shown.words(answers))
     picked = st.dataframe(
-        answer_table(shown.split, answers, shown.names), hide_index=True, column_config=ANSWER_COLUMNS,
-        height=LIST_HEIGHT, row_height=THUMBNAIL, on_select="rerun", selection_mode="single-row-required",
-        key=shown.key("images"), alt="Test images with both answers",
+        table, hide_index=True, column_config=ANSWER_COLUMNS, height=LIST_HEIGHT, row_height=THUMBNAIL,
+        on_select="rerun", selection_mode="single-row-required", key=shown.key("images"),
+        alt=f"Test {noun(shown.split)}s with both answers",
     )  # fmt: skip
     return int(picked["selection"]["rows"][0])
 
 
-def answer_table(split: Split, answers: Sequence[Answers], names: Sequence[str]) -> pd.DataFrame:
-    """One row an image: the image itself, its label, and both answers."""
+def answer_table(
+    split: Split, answers: Sequence[Answers], names: Sequence[str], words: Mapping[int, str]
+) -> pd.DataFrame:
+    """One row an image: the image itself, or the text in its words, its label, and both answers."""
     rows = [
         {
-            "picture": _address(picture(split.pixels[each.image], side=THUMBNAIL)),
+            **_itself(split, each.image, words),
             "label": label_in_words(split, each.image, names),
             "teacher": names[int(each.teacher_logits.argmax())],
             "student": names[int(each.student_logits.argmax())],
@@ -202,6 +211,12 @@ def answer_table(split: Split, answers: Sequence[Answers], names: Sequence[str])
         for each in answers
     ]
     return pd.DataFrame(rows)
+
+
+def _itself(split: Split, row: int, words: Mapping[int, str]) -> dict[str, str]:
+    if row in words:
+        return {"text": in_short(words[row])}
+    return {"picture": _address(picture(split.pixels[row], side=THUMBNAIL))}
 
 
 def _address(png: bytes) -> str:
@@ -264,5 +279,6 @@ def answer_in_words(
 def draw_agreed(shown: _Shown) -> None:
     """Where teacher and student agree, and where they do not."""
     draw_agreement(
-        shown.agreement, shown.names, key=shown.key("agreement"), colour=shown.colour, ink=shown.ink, dark=shown.dark
-    )
+        shown.agreement, shown.names, model=shown.record.recipe.model, key=shown.key("agreement"),
+        colour=shown.colour, ink=shown.ink, dark=shown.dark,
+    )  # fmt: skip

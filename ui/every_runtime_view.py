@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.judging import Judging
 from experiments.every_runtime import Place, in_words, missing, places, table
+from experiments.judging import of_record
 from experiments.models import is_here
 from experiments.recipe import Recipe
 from experiments.store import RunRecord
@@ -19,7 +21,7 @@ from ui.queue import enqueue_missing, is_known, live_runs
 from ui.state import colours, ink, open_page, store
 
 HOW = (
-    "Each against the untouched model in the same runtime. **MACs** counts the arithmetic of one image in the network, "
+    "Each against the untouched model in the same runtime. **MACs** counts the arithmetic of one example, "
     "whatever the engine makes of it. The interval of a speed-up is that of two separate runs and so a wide one; an "
     "A/B duel on the Compare page tells closer differences apart. Time follows arithmetic where arithmetic is what "
     "takes the time: small layers, memory traffic and the cost of launching an operation do not shrink with it."
@@ -41,7 +43,7 @@ COLUMNS: dict[str, Any] = {
     "gzip_ratio": st.column_config.NumberColumn(
         "Smaller gzip", format="%.2fx", help="The same with both files compressed by gzip."
     ),
-    "accuracy": st.column_config.NumberColumn("Accuracy", format="%.2f %%"),
+    "accuracy": st.column_config.NumberColumn(format="%.2f %%"),
     "accuracy_low": st.column_config.NumberColumn("95 % from", format="%.2f %%"),
     "accuracy_high": st.column_config.NumberColumn("to", format="%.2f %%"),
     "p50_ms": st.column_config.NumberColumn("p50", format="%.3f ms"),
@@ -65,7 +67,7 @@ def draw_every_runtime(record: RunRecord) -> None:
             st.plotly_chart(
                 figure, key="every-runtime-figure", config=PLAIN, alt="Speed-up and arithmetic saved in every runtime"
             )
-        draw_table(frame)
+        draw_table(frame, of_record(record))
         if disturbed := list(frame.title[frame.is_disturbed.eq(True)]):
             st.markdown(
                 f":orange[:material/warning:] Something else slowed the timing in {text.escape(', '.join(disturbed))}: "
@@ -82,8 +84,9 @@ def newest(recipe: Recipe, record: RunRecord) -> RunRecord | None:
     return record if recipe.digest == record.recipe.digest else store().finished_before(recipe)
 
 
-def draw_table(frame: pd.DataFrame) -> None:
+def draw_table(frame: pd.DataFrame, judging: Judging) -> None:
     """One row a runtime, to take along."""
+    accuracy = {"accuracy": st.column_config.NumberColumn(judging.title, format="%.2f %%", help=judging.help)}
     shares = ("accuracy", "accuracy_low", "accuracy_high")
     words = frame.verdict.where(frame.state == "measured", frame.state)
     shown = frame.assign(verdict=words, **{name: 100 * frame[name] for name in shares})
@@ -91,8 +94,8 @@ def draw_table(frame: pd.DataFrame) -> None:
     if not frame.is_disturbed.eq(True).any():
         shown = shown.drop(columns="is_disturbed", errors="ignore")
     st.dataframe(
-        shown, column_config=COLUMNS, column_order=list(COLUMNS), hide_index=True, placeholder="n/a",
-        key="every-runtime-table", alt="Speed, arithmetic, size and accuracy in every runtime",
+        shown, column_config=COLUMNS | accuracy, column_order=list(COLUMNS), hide_index=True, placeholder="n/a",
+        key="every-runtime-table", alt=f"Speed, arithmetic, size and {judging.noun} in every runtime",
     )  # fmt: skip
     st.download_button(
         "Download CSV", tables.to_csv(shown), "every-runtime.csv", "text/csv", icon=":material/download:",

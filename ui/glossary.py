@@ -5,7 +5,8 @@ TERMS = {
     "Recipe": "What to do, as plain data: a model, techniques in order, a runtime, a device and how to measure.",
     "Run": ("One execution of a recipe. It belongs to the server, not to the browser: closing the tab stops nothing."),
     "Variant": "The network that a run made, with what was measured on it.",
-    "Baseline": "The untouched network in FP32 and eager PyTorch. Every difference on screen is relative to it.",
+    "Baseline": "The untouched network in FP32 and eager PyTorch; of a model that is an ONNX file, in ONNX Runtime. "
+    "Every difference on screen is relative to it.",
     "Reference": (
         "The untouched network in the recipe's own runtime. It tells what the techniques gained, and what the "
         "runtime did."
@@ -23,6 +24,23 @@ TERMS = {
     "Static and dynamic": (
         "Static: ranges of activations are fixed beforehand on a calibration set. Dynamic: they are found "
         "anew for each input."
+    ),
+    "State dict (state_dict)": (
+        "The weights of a PyTorch network by name, without the code that computes with them; the architecture has to "
+        "be named beside it."
+    ),
+    "safetensors": "A file of tensors by name and nothing else, which can be read without running anything.",
+    "Sandbox": (
+        "A process without network, without other files and with little memory and time, in which uploaded files are "
+        "read. What it finds is written anew; the file itself goes no further."
+    ),
+    "Preprocessing": (
+        "How an example becomes the network's input: size, layout, range and colour of an image, or tokens of a text. "
+        "With another one than in training a network answers, and answers wrong."
+    ),
+    "Split": (
+        "The shares of a data set: to train on, to calibrate on, and to test on. None shares an example with another, "
+        "so that what is measured was never seen before."
     ),
     "Calibration set": "A few hundred images, none of them test images, that show which ranges activations take.",
     "Calibration": (
@@ -148,6 +166,10 @@ TERMS = {
         "training with FP32's range."
     ),
     "Test accuracy": "The share of test images whose best class is right, shown with its 95 % interval.",
+    "Agreement": (
+        "The share of test images that get the same class from two networks. Where test images have no labels, that "
+        "with the untouched network takes the place of accuracy: it tells what a change did, not who is right."
+    ),
     "Latency, p50 and p95": (
         "Time of one inference at a stated batch size: the median, and what 95 of 100 stay below."
     ),

@@ -8,8 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from experiments.compare import against_baseline, latency_verdict, variants
+from experiments.judging import of_record, of_row
 from experiments.measures import NO_DIFFERENCE
-from experiments.recipe import baseline_of, reference_of
+from experiments.recipe import baseline_of, baseline_title, reference_of
 from experiments.reproduction import reproduction
 from experiments.result import RunResult
 from experiments.resuming import can_resume
@@ -73,12 +74,12 @@ def draw_metrics(record: RunRecord) -> None:
     records = [each for each in (baseline, record) if each]
     results = store().results([each.id for each in records])
     row, result = against_baseline(variants(records), results).iloc[-1], results[record.id]
-    low, high = result.accuracy.interval
+    judging, (low, high) = result.accuracy.judging, result.accuracy.interval
     differs = baseline is not None
     with st.container(horizontal=True, key="metrics"):
         metric(
-            "Accuracy", text.share(row.accuracy), row.accuracy_verdict, good="+", differs=differs,
-            help=f"{row.correct:,} of {row.total:,} test images right; 95 % interval {100 * low:.2f} to "
+            judging.title, text.share(row.accuracy), row.accuracy_verdict, good="+", differs=differs,
+            help=f"{judging.counted(row.correct, row.total)}; 95 % interval {100 * low:.2f} to "
             f"{text.share(high)}.",
         )  # fmt: skip
         metric(
@@ -105,7 +106,7 @@ def draw_metrics(record: RunRecord) -> None:
         st.warning(f"The timing was disturbed: {why}. Run it again on a quiet machine before you trust it.")
     colour = colours([record])[record.recipe.digest]
     if result.training:
-        draw_training(result.training, colour=colour)
+        draw_training(result.training, judging, colour=colour)
     draw_details(result, colour=colour)
     with st.container(horizontal=True):
         if st.button("Compare", type="primary", icon=":material/bar_chart:", key="compare"):
@@ -128,11 +129,11 @@ def draw_metrics(record: RunRecord) -> None:
 
 
 def draw_throughput(row: pd.Series[Any]) -> None:
-    """Images a second at the batch size compared and, below it, at the best one."""
+    """Images or texts a second at the batch size compared and, below it, at the best one."""
     swept = pd.notna(row.best_throughput_per_s)
     best = f"{row.best_throughput_per_s:,.0f} at batch {row.best_batch_size:.0f}" if swept else "not swept"
     st.metric(
-        "Throughput", f"{row.throughput_per_s:,.0f} images/s", best, delta_color="gray", delta_arrow="off",
+        "Throughput", f"{row.throughput_per_s:,.0f} {of_row(row).unit}/s", best, delta_color="gray", delta_arrow="off",
         border=True, height="stretch",
         help=f"At batch size {row.batch_size}; below it the highest over all batch sizes tried.",
     )  # fmt: skip
@@ -174,9 +175,12 @@ def draw_reference(record: RunRecord, *, differs: bool) -> None:
     """What the differences are relative to, and how the techniques do against the same runtime without them."""
     if not differs:
         if not record.recipe.is_baseline:
-            st.caption("Differences appear once the baseline (FP32 in PyTorch) has finished on this device.")
+            named = baseline_title(record.recipe.model)
+            st.caption(f"Differences appear once the baseline ({named}) has finished on this device.")
         return
-    words = "Differences are to the baseline: FP32 in PyTorch, measured the same way."
+    words = f"Differences are to the baseline: {baseline_title(record.recipe.model)}, measured the same way."
+    if not of_record(record).has_labels:
+        words += " The test examples have no labels, so that it agrees with itself on all of them."
     reference = store().finished_before(reference_of(record.recipe)) if record.recipe.techniques else None
     if reference and not reference.recipe.is_baseline:
         ours, theirs = variants([record]).iloc[0], variants([reference]).iloc[0]

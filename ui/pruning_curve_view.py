@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.judging import Judging
 from core.pruning import PruningReport
+from experiments.judging import of_record
 from experiments.models import is_here
 from experiments.pruning import (
     STEP,
@@ -40,11 +42,19 @@ COLUMNS: dict[str, Any] = {
     "ratio": st.column_config.NumberColumn("Ratio", format="%.2f"),
     "macs": st.column_config.NumberColumn("MACs", format="%,d"),
     "macs_left": st.column_config.NumberColumn("MACs left", format="%.1f %%"),
-    "accuracy": st.column_config.NumberColumn("Accuracy", format="%.2f %%"),
+    "accuracy": st.column_config.NumberColumn(format="%.2f %%"),
     "low": st.column_config.NumberColumn("95 % from", format="%.2f %%"),
     "high": st.column_config.NumberColumn("to", format="%.2f %%"),
     "images": st.column_config.NumberColumn("Images", format="%,d"),
 }
+
+
+def columns_for(judging: Judging) -> dict[str, Any]:
+    """The columns of the table of points."""
+    return COLUMNS | {
+        "accuracy": st.column_config.NumberColumn(judging.title, format="%.2f %%"),
+        "images": st.column_config.NumberColumn(judging.unit.capitalize(), format="%,d"),
+    }
 
 
 def draw_curve(report: PruningReport, record: RunRecord, *, colour: str, ink: str) -> None:
@@ -55,16 +65,17 @@ def draw_curve(report: PruningReport, record: RunRecord, *, colour: str, ink: st
     of_runs = len(known.runs) >= FEWEST_RUNS
     judged = with_start(known.runs, baseline_summary(record)) if of_runs else known.scan
     bend = bend_of(judged, along)
-    st.markdown(bend_in_words(bend, judged, of_runs=of_runs))
+    st.markdown(bend_in_words(bend, judged, known.judging, of_runs=of_runs))
     figure = curves(known, bend, along=along, zoomed=zoomed, colours=colours(records), colour=colour, ink=ink)
-    st.plotly_chart(figure, key=f"pruning.curve.{record.id}", config=PLAIN, alt="Accuracy against how much was pruned")
+    words = f"{known.judging.title} against how much was pruned"
+    st.plotly_chart(figure, key=f"pruning.curve.{record.id}", config=PLAIN, alt=words)
     st.caption(conditions(report, known))
     draw_missing_ratios(record)
     with st.expander("Points as a table", key=f"pruning.curve-table.{record.id}"):
         table = points(known)
-        st.dataframe(table, hide_index=True, column_config=COLUMNS, alt="Accuracy at every ratio")
+        st.dataframe(table, hide_index=True, column_config=columns_for(known.judging), alt=f"{words}, as a table")
         st.download_button(
-            "Download CSV", tables.to_csv(table), f"accuracy-against-ratio-{record.id}.csv", "text/csv",
+            "Download CSV", tables.to_csv(table), f"{known.judging.noun}-against-ratio-{record.id}.csv", "text/csv",
             icon=":material/download:", key=f"pruning.curve-csv.{record.id}", on_click="ignore",
         )  # fmt: skip
 
@@ -79,7 +90,8 @@ def known_curves(report: PruningReport, record: RunRecord, records: list[RunReco
     digests = {each.id: each.recipe.digest for each in records}
     baseline = baseline_summary(record)
     accuracy = baseline.accuracy if baseline else None
-    return Curves(scan_table(report), runs.assign(digest=runs.run_id.map(digests)), accuracy, record.id)
+    runs = runs.assign(digest=runs.run_id.map(digests))
+    return Curves(scan_table(report), runs, accuracy, record.id, of_record(record))
 
 
 def baseline_summary(record: RunRecord) -> Summary | None:
@@ -97,20 +109,20 @@ def draw_switches(record: RunRecord, *, has_both: bool) -> tuple[str, bool]:
         )  # fmt: skip
         zoomed = has_both and st.toggle(
             "Zoom to the finished runs", key=f"pruning.zoom.{record.id}",
-            help="Accuracy before fine-tuning falls far below; without it small differences show.",
+            help=f"{of_record(record).title} before fine-tuning falls far below; without it small differences show.",
         )  # fmt: skip
     return str(along), bool(zoomed)
 
 
-def bend_in_words(bend: Bend | None, curve: pd.DataFrame, *, of_runs: bool) -> str:
+def bend_in_words(bend: Bend | None, curve: pd.DataFrame, judging: Judging, *, of_runs: bool) -> str:
     """What the knee tells, as markdown."""
     subject = "fine-tuned" if of_runs else "cut at once and not fine-tuned"
     if len(curve) < FEWEST_POINTS:
         return "Too few ratios are known for a curve: run more of them below."
     if bend is None and holds(curve):
-        return f"Over these ratios the network ({subject}) loses no accuracy that could be told from chance."
+        return f"Over these ratios the network ({subject}) loses no {judging.noun} that could be told from chance."
     if bend is None:
-        return f"No knee: the accuracy of the network ({subject}) falls from the first of these ratios on."
+        return f"No knee: the {judging.noun} of the network ({subject}) falls from the first of these ratios on."
     lost = "nothing" if bend.points_before < 0.005 else f"{bend.points_before:.2f} points"
     return (
         f"Up to **{bend.ratio:g}** the network ({subject}) loses {lost}; beyond it every further {STEP:g} of the "
@@ -120,14 +132,15 @@ def bend_in_words(bend: Bend | None, curve: pd.DataFrame, *, of_runs: bool) -> s
 
 def conditions(report: PruningReport, known: Curves) -> str:
     """On what each of the two was judged."""
+    unit = known.judging.unit
     scan = (
-        f"Dotted: cut at once at each ratio, without fine-tuning, on {report.scan[0].images:,} calibration images. "
+        f"Dotted: cut at once at each ratio, without fine-tuning, on {report.scan[0].images:,} calibration {unit}. "
         if report.scan
         else "This run did not try ratios without fine-tuning. "
     )
     return (
         f"{scan}Discs: {len(known.runs)} finished {'run' if len(known.runs) == 1 else 'runs'} of this recipe that "
-        "differ only in how much they prune, measured on the test images; this one has a ring. Whiskers: 95 % "
+        f"differ only in how much they prune, measured on the test {unit}; this one has a ring. Whiskers: 95 % "
         "intervals (Wilson). The knee is the point farthest above the line between both ends, both axes normalised "
         "(Satopää et al. 2011), where that is more than chance steps would give."
     )

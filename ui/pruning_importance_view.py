@@ -8,7 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from core.errors import StudioError
+from core.judging import Judging
 from core.pruning import PruningReport
+from experiments.judging import of_record
 from experiments.models import is_here
 from experiments.pruning import KEY, Prediction, at_ratio, predicted, read_off
 from experiments.recipe import Recipe
@@ -33,7 +35,7 @@ def draw_importance(report: PruningReport, record: RunRecord, *, colour: str, in
     ratio, alike = draw_ratio(report, record)
     shown = predicted(report, ratio, everywhere_alike=alike, round_to=report.round_to)
     own = predicted(report, report.ratio, everywhere_alike=report.everywhere_alike, round_to=report.round_to)
-    draw_prediction(report, shown, ratio, alike)
+    draw_prediction(report, shown, ratio, alike, of_record(record))
     group = pick_group(report, record)
     figure = importances(report, shown, own, None if group == ALL else group, colour=colour, ink=ink)
     st.plotly_chart(figure, key=f"pruning.importance.{record.id}", config=PLAIN, alt="Importance of the channels")
@@ -70,7 +72,7 @@ def draw_ratio(report: PruningReport, record: RunRecord) -> tuple[float, bool]:
     return float(ratio), bool(alike)
 
 
-def draw_prediction(report: PruningReport, shown: Prediction, ratio: float, alike: bool) -> None:
+def draw_prediction(report: PruningReport, shown: Prediction, ratio: float, alike: bool, judging: Judging) -> None:
     """Multiply-accumulates, parameters and the accuracy before fine-tuning, each said to be predicted."""
     if shown.emptied:
         st.warning(f"This ratio would leave no channel in {text.escape(', '.join(shown.emptied))}: it cannot be run.")
@@ -89,9 +91,9 @@ def draw_prediction(report: PruningReport, shown: Prediction, ratio: float, alik
         accuracy = read_off(report.scan, ratio) if alike == report.everywhere_alike else None
         if accuracy is not None:
             _metric(
-                "Accuracy, not fine-tuned", text.share(accuracy), "read off the curve",
-                f"Between two measured ratios, on {report.scan[0].images:,} calibration images. Fine-tuning brings "
-                "most of the loss back.",
+                f"{judging.title}, not fine-tuned", text.share(accuracy), "read off the curve",
+                f"Between two measured ratios, on {report.scan[0].images:,} calibration {judging.unit}. Fine-tuning "
+                "brings most of the loss back.",
             )  # fmt: skip
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.judging import Judging
 from core.pruning import PruningReport, Round, Search
 from experiments.every_runtime import Place, table
+from experiments.judging import of_record
 from experiments.recipe import reference_of
 from experiments.store import RunRecord
 from profiling.statistics import wilson_interval
@@ -36,31 +38,32 @@ SEARCH_COLUMNS: dict[str, Any] = {
 
 def draw_rounds(report: PruningReport, record: RunRecord, *, colour: str, ink: str) -> None:
     """Accuracy around every cut."""
-    st.markdown(text.escape(rounds_in_words(report.rounds)))
-    figure = rounds(report.rounds, colour=colour, ink=ink)
-    st.plotly_chart(figure, key=f"pruning.rounds.{record.id}", config=PLAIN, alt="Accuracy around every cut")
+    judging = of_record(record)
+    st.markdown(text.escape(rounds_in_words(report.rounds, judging)))
+    figure = rounds(report.rounds, judging, colour=colour, ink=ink)
+    st.plotly_chart(figure, key=f"pruning.rounds.{record.id}", config=PLAIN, alt=f"{judging.title} around every cut")
     st.caption(
-        f"On {report.rounds[0].images:,} calibration images, which neither training nor the test saw. Whiskers: 95 % "
-        "intervals (Wilson)."
+        f"On {report.rounds[0].images:,} calibration {judging.unit}, which neither training nor the test saw. "
+        "Whiskers: 95 % intervals (Wilson)."
     )
     with st.expander("Rounds as a table", key=f"pruning.rounds-table.{record.id}"):
         st.dataframe(rounds_table(report.rounds), hide_index=True, column_config=ROUND_COLUMNS, alt="Rounds")
 
 
-def rounds_in_words(done: tuple[Round, ...]) -> str:
+def rounds_in_words(done: tuple[Round, ...], judging: Judging) -> str:
     """What the last round left, beside the first."""
     last = done[-1]
     count = f"{len(done)} rounds" if len(done) > 1 else "One round"
     cut = f"{100 * last.correct_after_cut / last.images:.2f} %"
     if last.correct_after_tuning is None:
-        return f"{count}, without fine-tuning: {cut} right after the last cut."
+        return f"{count}, without fine-tuning: {cut} {judging.right} after the last cut."
     tuned, low, high = (
         100 * value
         for value in (last.correct_after_tuning / last.images, *wilson_interval(last.correct_after_tuning, last.images))
     )
     return (
-        f"{count} of cutting and fine-tuning: {cut} right after the last cut, {tuned:.2f} % after fine-tuning "
-        f"(95 % interval {low:.2f} to {high:.2f})."
+        f"{count} of cutting and fine-tuning: {cut} {judging.right} after the last cut, {tuned:.2f} % after "
+        f"fine-tuning (95 % interval {low:.2f} to {high:.2f})."
     )
 
 

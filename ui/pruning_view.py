@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 import streamlit as st
 
+from core.judging import Judging
 from core.pruning import PruningReport
+from experiments.judging import of_record
 from experiments.pruning import channel_table
 from experiments.store import RunRecord
 from ui import tables, text
@@ -41,7 +43,7 @@ def draw_pruning(report: PruningReport, record: RunRecord) -> None:
     colour = colours([record])[record.recipe.digest]
     with st.container(border=True, key="pruning"):
         st.markdown(f"**Channels removed** · {text.escape(headline(report))}")
-        sections = _sections(report)
+        sections = _sections(report, of_record(record))
         opened = st.tabs(list(sections), key="pruning.tab", on_change="rerun")
         for tab, draw in zip(opened, sections.values(), strict=True):
             if tab.open:
@@ -62,13 +64,13 @@ def headline(report: PruningReport) -> str:
     )
 
 
-def _sections(report: PruningReport) -> dict[str, _Section]:
+def _sections(report: PruningReport, judging: Judging) -> dict[str, _Section]:
     """The tabs that have something to show."""
     has_importance = any(group.prunable and len(group.importance) for group in report.groups)
     return {
         "Channels": draw_channels,
         **({"Importance": draw_importance} if has_importance else {}),
-        "Accuracy against ratio": draw_curve,
+        f"{judging.title} against ratio": draw_curve,
         **({"Rounds": draw_rounds} if report.rounds else {}),
         **({"Search": draw_search} if report.search else {}),
         "All layers": draw_table,

@@ -7,6 +7,7 @@ import streamlit as st
 
 from core.errors import StudioError
 from core.quantization import FLOAT_BITS, Path, PathPoint
+from experiments.judging import of_record
 from experiments.models import is_here
 from experiments.quantization_path import kept_at, point_at, recipe_at
 from experiments.recipe import Recipe
@@ -21,7 +22,9 @@ from ui.state import open_page, store
 def draw_path(path: Path, record: RunRecord, *, colour: str, ink: str) -> None:
     """The points, a slider over them, and the variant that another one would be."""
     steps = steps_in_words(path)
-    what = "accuracy" if path.float_correct is not None else "agreement with the float network"
+    judged = path.float_correct is not None and of_record(record).has_labels
+    kept = "float" if path.float_correct is None else "untouched"
+    what = "accuracy" if judged else f"agreement with the {kept} network"
     st.markdown(
         f"The limit was a loss of **{path.limit_points:g}** percentage points of {what}. It takes **{path.chosen} of "
         f"{len(path.order)}** {steps.lower()}."
@@ -31,10 +34,10 @@ def draw_path(path: Path, record: RunRecord, *, colour: str, ink: str) -> None:
         f"{steps}: measured points", [point.upgrades for point in path.points], path.chosen,
         key=f"quantization.point.{record.id}", help="Moves the filled marker; the ring is the network of this run.",
     )  # fmt: skip
-    figure = path_figure(path, shown, steps=steps, colour=colour, ink=ink)
+    figure = path_figure(path, shown, steps=steps, judged=judged, colour=colour, ink=ink)
     with place:
         st.plotly_chart(figure, key=f"quantization.path.{record.id}", config=PLAIN, alt="Loss and latency on the path")
-    draw_point(path, shown)
+    draw_point(path, shown, judged=judged)
     draw_maker(path, shown, record)
     st.caption(
         f"On {path.points[0].images:,} calibration images, which the test images share nothing with. Whiskers: one "
@@ -64,14 +67,14 @@ def steps_in_words(path: Path) -> str:
     return "Steps to more bits"
 
 
-def draw_point(path: Path, shown: int) -> None:
+def draw_point(path: Path, shown: int, *, judged: bool) -> None:
     """What a point keeps, and its figures beside the chosen one's."""
     point, chosen = point_at(path, shown), point_at(path, path.chosen)
     differs = shown != path.chosen
     with st.container(horizontal=True):
         lost, before = (each.lost_points(path.float_correct) for each in (point, chosen))
         _metric(
-            "Accuracy lost" if path.float_correct is not None else "Agreement lost",
+            "Accuracy lost" if judged else "Agreement lost",
             f"{lost:.2f} ± {point.margin_points:.2f} points", f"{lost - before:+.2f} points" if differs else "",
         )  # fmt: skip
         if point.p50_ms is not None:

@@ -149,6 +149,8 @@ def fall_in_words(fall: Fall | None, layers: tuple[LayerQuantization, ...]) -> s
     """Where the output leaves the float network, and what arrives at the end, as markdown."""
     end = shown_db(layers[-1].output_snr_db)
     arrives = f" What leaves the last layer has {end:.1f} dB ({figures.error_in_words(end)})." if end else ""
+    if all(layer.output_snr_db is None for layer in layers):
+        return "What goes out of the layers is not known: the quantized network shows none of these results."
     if fall is None:
         return "Nowhere does the output fall behind what these bits usually leave." + arrives
     name = f"**{text.escape(fall.layer.name)}** ({text.escape(fall.layer.kind)})"
@@ -236,7 +238,7 @@ def layer_figures(layer: LayerQuantization, precision: str) -> pd.DataFrame:
         *_grid_rows("Input", layer.input_grid),
         ("Weight SNR", _decibels(layer.weight_snr_db)),
         ("Input SNR", _decibels(layer.input_snr_db)),
-        ("Output SNR", _decibels(layer.output_snr_db)),
+        ("Output SNR", "n/a" if layer.output_snr_db is None else _decibels(layer.output_snr_db)),
         ("Sensitivity", "n/a" if layer.sensitivity is None else f"{figures.plain(layer.sensitivity)} nats an image"),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["Figure", "Value"])

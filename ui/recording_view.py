@@ -11,13 +11,14 @@ from core.errors import BadInput
 from experiments.ahead import AheadResult
 from experiments.compare import variants
 from experiments.duel import DuelResult
-from experiments.models import is_here
+from experiments.models import is_here, title_of
 from experiments.recording import FOLDER, LARGEST_BYTES, Recording, shipped, unpacked
 from experiments.result import RunResult, Summary
 from profiling.energy import Energy
 from ui import tables, text
 from ui.details import draw_details
 from ui.duel_view import draw_verdict
+from ui.identity import owner
 from ui.live import duration
 from ui.low_rank_view import draw_low_rank
 from ui.outcome import metric
@@ -82,7 +83,7 @@ def draw_recording(name: str) -> None:
 def what_it_lacks(recording: Recording) -> str:
     """A sentence for each thing that whoever opens it would expect and not find; empty where there is none."""
     found = []
-    if not is_here(recording.recipe.model):
+    if not is_here(recording.recipe.model, owner()):
         found.append(f"Its model, {recording.recipe.model}, is not among those of this studio: it cannot be run here.")
     if not recording.events:
         found.append("The run ended before anything happened in it: there is nothing to play.")
@@ -98,7 +99,7 @@ def tape_of(recording: Recording) -> Tape:
 
 def draw_open(recording: Recording) -> None:
     """The button that takes the recipe to the Optimise page, to be run on this machine."""
-    known = is_here(recording.recipe.model)
+    known = is_here(recording.recipe.model, owner())
     if st.button(
         "Run this recipe here", icon=":material/tune:", key="run-here", disabled=not known,
         help="Opens it on the Optimise page, for a device of this machine."
@@ -117,7 +118,8 @@ def draw_found(recording: Recording) -> None:
     if recording.summary:
         draw_summary(recording, found.summary() if isinstance(found, RunResult) else recording.summary)
     elif recording.simulated:
-        st.metric("Accuracy, simulated", text.share(recording.simulated.accuracy), border=True)
+        simulated = recording.simulated
+        st.metric(f"{simulated.judging.title}, simulated", text.share(simulated.accuracy), border=True)
     if isinstance(found, RunResult):
         draw_result(recording, found)
     elif isinstance(found, DuelResult):
@@ -133,13 +135,13 @@ def draw_summary(recording: Recording, summary: Summary) -> None:
     energy = "n/a" if summary.joules is None else f"{1000 * summary.joules:.3g} mJ"
     with st.container(horizontal=True, key="metrics"):
         _figure(
-            "Accuracy", text.share(summary.accuracy),
-            f"{summary.correct:,} of {summary.total:,} test images right; 95 % interval "
+            summary.judging.title, text.share(summary.accuracy),
+            f"{summary.judging.counted(summary.correct, summary.total)}; 95 % interval "
             f"{100 * row.accuracy_low:.2f} to {text.share(row.accuracy_high)}.",
         )  # fmt: skip
         _figure("Latency p50", text.milliseconds(summary.p50_ms), f"Of one call at batch size {summary.batch_size}.")
         _figure(
-            "Throughput", f"{summary.throughput_per_s:,.0f} images/s",
+            "Throughput", f"{summary.throughput_per_s:,.0f} {summary.unit}/s",
             f"At batch size {summary.batch_size}."
             + (
                 f" The highest was {summary.best_throughput_per_s:,.0f} at batch size {summary.best_batch_size}."
@@ -150,7 +152,7 @@ def draw_summary(recording: Recording, summary: Summary) -> None:
         _figure("File size", text.data_size(summary.size_bytes), f"Compressed {text.data_size(summary.gzip_bytes)}.")
         _figure("Memory", text.data_size(summary.memory_bytes), "What opening and serving the file took.")
         _figure("Energy", energy, _energy_in_words(recording))
-        _figure("MACs", text.count(summary.macs), "Multiply-accumulates of one image.")
+        _figure("MACs", text.count(summary.macs), f"Multiply-accumulates of one {summary.judging.example}.")
 
 
 def _figure(label: str, value: str, help: str) -> None:
@@ -171,7 +173,7 @@ def draw_result(recording: Recording, found: RunResult) -> None:
     if found.disturbances:
         st.warning(f"The timing was disturbed: {text.escape('; '.join(found.disturbances))}.")
     if found.training:
-        draw_training(found.training, colour=colour)
+        draw_training(found.training, found.accuracy.judging, colour=colour)
     draw_details(found, colour=colour)
     with st.expander("Conditions", key="conditions", icon=":material/fact_check:"):
         table = tables.conditions({record.id: found}, {record.id: "Recorded"})
@@ -204,9 +206,10 @@ def _draw_line(name: str, recording: Recording) -> None:
 
 def what_it_shows(recording: Recording) -> str:
     """Model, length, and what was measured there."""
-    words = [tables.model_title(recording.recipe.model), duration(recording.ended_at - recording.started_at)]
+    words = [title_of(recording.recipe.model, owner()), duration(recording.ended_at - recording.started_at)]
     if summary := recording.summary:
-        words += [f"{text.share(summary.accuracy)} right", f"{text.milliseconds(summary.p50_ms)} a call there"]
+        words.append(f"{text.share(summary.accuracy)} {summary.judging.right}")
+        words.append(f"{text.milliseconds(summary.p50_ms)} a call there")
     return " · ".join(words if recording.state == "finished" else [*words, recording.state])
 
 

@@ -8,9 +8,11 @@ from typing import NoReturn
 
 import streamlit as st
 
+from experiments.models import title_of
 from experiments.recording import device_name, result_of, stamp
 from experiments.store import RunRecord
-from ui import tables, text
+from ui import text
+from ui.identity import owner
 from ui.live import duration, expected_curves, look_of
 from ui.replay import SPEEDS, USUAL_SPEED, Player, Replay, Tape
 from ui.run_body import draw_curves, draw_machine, draw_notes, draw_steps
@@ -147,7 +149,7 @@ def _clock(seconds: float) -> str:
 def subtitle(replay: Replay) -> str:
     """Model, device and how long it took."""
     record = replay.tape.record
-    return f"{tables.model_title(record.recipe.model)} · {record.recipe.device} · took {duration(replay.tape.seconds)}"
+    return f"{title_of(record.recipe.model, owner())} · {record.recipe.device} · took {duration(replay.tape.seconds)}"
 
 
 def draw_run_replay(run_id: str) -> None:
@@ -165,7 +167,7 @@ def draw_run_replay(run_id: str) -> None:
         return
     replay = watched_tape(f"run {run_id} {record.ended_at}", lambda: _tape_of(record))
     draw_stamp(replay.tape.stamp, foreign=False)
-    st.markdown(subtitle(replay))
+    st.markdown(text.escape(subtitle(replay)))
     draw_replay(replay, lambda: _draw_way_back(record))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from experiments.judging import of_record
 from experiments.recipe import to_yaml
 from experiments.store import RunRecord
 from ui import text
-from ui.curves import CURVES
+from ui.curves import curve_kind
 from ui.live import LiveView, duration, expected_curves, look_of
 from ui.live_chart import option
 from ui.state import is_dark
@@ -71,16 +72,17 @@ def draw_curves(record: RunRecord, view: LiveView, *, keys: list[str] | None = N
     """
     end = view.elapsed if end is None and not record.is_live else end
     colours, bands = DARK if is_dark() else LIGHT, view.bands()
-    keys = keys or expected_curves(record, view)
-    with st.grid(2 if len(keys) in (2, 4) else 3, min_column_width=300):
-        for key in keys:
+    judging = of_record(record)
+    kinds = [curve_kind(key, judging) for key in keys or expected_curves(record, view)]
+    with st.grid(2 if len(kinds) in (2, 4) else 3, min_column_width=300):
+        for kind in kinds:
             with st.container(border=True):
                 st.echarts_chart(
                     option(
-                        CURVES[key], view.curves(key), seconds=view.elapsed, colours=colours, live=record.is_live,
+                        kind, view.curves(kind.key), seconds=view.elapsed, colours=colours, live=record.is_live,
                         bands=bands, end=end,
                     ),
-                    height=200, key=f"curve-{key}", alt=f"{CURVES[key].title} over time",
+                    height=200, key=f"curve-{kind.key}", alt=f"{kind.title} over time",
                 )  # fmt: skip
     if bands:
         st.caption(SHADES + (TIMED_SHADES if any(band.timed for band in bands) else ""))

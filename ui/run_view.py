@@ -9,10 +9,12 @@ import time
 import streamlit as st
 
 from core.folders import data_folder
+from experiments.models import is_here
 from experiments.recording import ENDING, packed, record_run
 from experiments.resuming import can_resume
 from experiments.store import RunRecord
 from ui import tables, text
+from ui.identity import owner
 from ui.live import LiveView, at_work, duration, family, look_of
 from ui.outcome import draw_outcome
 from ui.queue import enqueue_again
@@ -101,27 +103,34 @@ def watched(record: RunRecord) -> LiveView:
 
 def draw_head(record: RunRecord) -> None:
     """State, place and time, with the button that fits the state."""
+    has_model = is_here(record.recipe.model, owner())
     with st.container(horizontal=True, vertical_alignment="center"):
         word, look = look_of(record)
         st.badge(word, color=look.colour, icon=look.icon)
         st.markdown(
-            f"{tables.model_title(record.recipe.model)} · {record.recipe.device} · {elapsed(record)}", width="content"
+            f"{text.escape(tables.model_title(record.recipe.model))} · {record.recipe.device} · {elapsed(record)}",
+            width="content",
         )
         st.space("stretch")
         if record.is_live:
             draw_cancel(record)
             return
-        if can_resume(record):
+        if has_model and can_resume(record):
             draw_resume(record)
         if record.started_at:
             draw_recorder(record)
         if record.makes_variant and st.button(
-            "Change", icon=":material/tune:", key="change", help="Open this recipe on the Optimise page."
-        ):
+            "Change", icon=":material/tune:", key="change", disabled=not has_model,
+            help="Open this recipe on the Optimise page.",
+        ):  # fmt: skip
             open_page("optimise", run=record.id)
-        if st.button("Run again", icon=":material/replay:", key="again", help="Queue the same once more."):
+        if st.button(
+            "Run again", icon=":material/replay:", key="again", disabled=not has_model, help="Queue the same once more."
+        ):
             open_page("runs", run=enqueue_again(store(), record))
         draw_delete(record)
+    if not has_model:
+        st.caption("Its model was deleted: what the run left is kept, but it cannot be run again.")
 
 
 def elapsed(record: RunRecord) -> str:
@@ -184,8 +193,8 @@ def name_of_device(record: RunRecord) -> str:
     """What the device of a run is called, as far as that is known here."""
     if record.summary:
         return record.summary.device_name
-    is_here = record.host in (None, socket.gethostname())
-    here = {device.id: device.name for device in devices()} if is_here else {}
+    ran_here = record.host in (None, socket.gethostname())
+    here = {device.id: device.name for device in devices()} if ran_here else {}
     return here.get(record.recipe.device, record.recipe.device)
 
 
@@ -227,14 +236,12 @@ def why_queued(record: RunRecord, subject: RunRecord) -> str:
         words = f"**{text.escape(subject.title)}** comes first and is shown here; this run follows by itself."
         return f"{role(subject)} {words}"
     device = record.recipe.device
-    running = [each for each in store().runs(states=("running",)) if each.recipe.device == device]
-    ahead = [each for each in store().queue() if each.recipe.device == device and each.created_at < record.created_at]
-    if not running and not ahead:
+    ahead = store().waits_for(record)
+    if not ahead:
         return "About to start."
-    first = (running or ahead)[0].title
-    others = len(running) + len(ahead) - 1
-    more = f" and {others} more" if others else ""
-    return f"Waits for {device}, busy with **{text.escape(first)}**{more}: two at once would spoil both measurements."
+    first = f"**{text.escape(ahead[0])}**" if ahead[0] else "a run of somebody else"
+    more = f" and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+    return f"Waits for {device}, busy with {first}{more}: two at once would spoil both measurements."
 
 
 def draw_log(record: RunRecord) -> None:

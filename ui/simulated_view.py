@@ -9,7 +9,7 @@ import streamlit as st
 
 from experiments.compare import simulations
 from experiments.measures import NO_DIFFERENCE
-from experiments.recipe import baseline_of
+from experiments.recipe import baseline_of, baseline_title
 from experiments.store import RunRecord
 from profiling.accuracy import Accuracy
 from ui import text
@@ -26,15 +26,16 @@ def draw_simulation(record: RunRecord) -> None:
         return
     base = baseline_accuracy(record)
     row = simulations([record], {record.id: result}, base).iloc[0]
+    judging, baseline = result.accuracy.judging, baseline_title(record.recipe.model)
     st.markdown(
-        ":violet-badge[:material/science: simulated] Computed in float32 with values rounded. The accuracy is real; "
-        "**speed, memory and file size were not measured**, because nothing got faster or smaller."
+        f":violet-badge[:material/science: simulated] Computed in float32 with values rounded. The {judging.noun} is "
+        "real; **speed, memory and file size were not measured**, because nothing got faster or smaller."
     )
     draw_numbers(row, result.accuracy)
     st.caption(
-        "The difference is to the baseline: FP32 in PyTorch, on the same images."
+        f"The difference is to the baseline: {baseline}, on the same {judging.unit}."
         if base
-        else "Differences appear once the baseline (FP32 in PyTorch) has finished on this device."
+        else f"Differences appear once the baseline ({baseline}) has finished on this device."
     )
     draw_quantization(result.quantization, record)
     if st.button("Compare", type="primary", icon=":material/bar_chart:", key="compare"):
@@ -50,22 +51,23 @@ def baseline_accuracy(record: RunRecord) -> Accuracy | None:
 
 def draw_numbers(row: pd.Series[Any], accuracy: Accuracy) -> None:
     """Accuracy and agreement as measured, bits and size as computed."""
-    low, high = accuracy.interval
+    judging, (low, high) = accuracy.judging, accuracy.interval
     neutral = row.accuracy_verdict in ("", NO_DIFFERENCE)
     colour: Literal["gray", "green", "red"] = (
         "gray" if neutral else "green" if row.accuracy_verdict.startswith("+") else "red"
     )
     with st.container(horizontal=True, key="metrics"):
         draw_metric(
-            "Accuracy, simulated", text.share(row.accuracy), row.accuracy_verdict or None, colour=colour,
-            help=f"{accuracy.correct:,} of {accuracy.total:,} test images right; 95 % interval {100 * low:.2f} to "
-            f"{text.share(high)}. The difference is in points, by McNemar's exact test on the same images.",
+            f"{judging.title}, simulated", text.share(row.accuracy), row.accuracy_verdict or None, colour=colour,
+            help=f"{judging.counted(accuracy.correct, accuracy.total)}; 95 % interval {100 * low:.2f} to "
+            f"{text.share(high)}. The difference is in points, by McNemar's exact test on the same {judging.unit}.",
         )  # fmt: skip
-        draw_metric("95 % interval", f"{100 * low:.2f} to {text.share(high)}", f"{accuracy.total:,} test images")
-        if pd.notna(row.agreement):
+        counted = f"{accuracy.total:,} test {judging.unit}"
+        draw_metric("95 % interval", f"{100 * low:.2f} to {text.share(high)}", counted)
+        if judging.has_labels and pd.notna(row.agreement):
             draw_metric(
                 "Agreement", text.share(row.agreement), "with the baseline",
-                help="Share of test images that it and the baseline predict alike.",
+                help=f"Share of test {judging.unit} that it and the baseline predict alike.",
             )  # fmt: skip
         draw_metric(
             "Bits per weight", f"{row.weight_bits:.2f}", NOT_MEASURED,

@@ -12,6 +12,7 @@ import streamlit as st
 from core.devices import Device
 from core.sparsity import SparsityReport
 from experiments.compare import accuracy_verdict, latency_verdict, variants
+from experiments.judging import of_record
 from experiments.recipe import Recipe
 from experiments.sparsity import pays
 from experiments.store import RunRecord
@@ -107,7 +108,7 @@ def draw_truth(shown: _Shown) -> None:
         st.caption("Appears once the untouched model has finished in this runtime on this device.")
     else:
         table = differences(shown.record, dense)
-        st.table(table, border="horizontal", hide_index=True, alt="What the zeros did to bytes, speed and accuracy")
+        st.table(table, border="horizontal", hide_index=True, alt="What the zeros did to bytes, speed and answers")
         st.caption(f"Dense: {text.escape(dense.title)}. {basis(shown.record, is_twin=is_twin)}")
     st.markdown("**Where these zeros can make it faster**")
     table = places(shown.report, devices())
@@ -155,7 +156,7 @@ def differences(record: RunRecord, dense: RunRecord) -> pd.DataFrame:
             _size(theirs, ours, "gzip_bytes"),
         ),
         ("Latency p50", *(text.milliseconds(each.p50_ms) for each in (theirs, ours)), speed),
-        ("Accuracy", *(text.share(each.accuracy) for each in (theirs, ours)), accuracy),
+        (of_record(record).title, *(text.share(each.accuracy) for each in (theirs, ours)), accuracy),
     ]
     return pd.DataFrame(rows, columns=["Measured", "Dense", "Sparse", "Difference"])
 

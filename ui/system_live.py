@@ -16,7 +16,7 @@ from experiments.recorder import Recorder
 from profiling.gpu_listing import GpuListing
 from profiling.telemetry import GpuState, MachineSample, machine_of
 from ui import text
-from ui.state import is_dark, store
+from ui.state import everyones_store, is_dark, store
 from ui.system_charts import SHOWN_SECONDS, cores, history, sparkline
 from ui.system_figures import cpu_figures, gpu_figures, of_total, process_table
 from ui.theme import DARK, LIGHT
@@ -48,7 +48,7 @@ class Look:
 @st.cache_resource(show_spinner=False)
 def recorder() -> Recorder:
     """This server's recorder; whoever starts the server lets it work."""
-    return Recorder(store())
+    return Recorder(everyones_store())
 
 
 def look() -> Look:

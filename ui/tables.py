@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from core.bundle import precision_title
+from experiments.judging import of_frame, of_record
 from experiments.models import title_of
 from experiments.result import RunResult
 from experiments.store import RunRecord
@@ -22,12 +23,13 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def history(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row an ended run with words and numbers for the Runs page, indexed by run id."""
+    """One row an ended run with words and numbers for the Runs page, indexed by run id; agreement where any has it."""
     rows = [_history_row(record) for record in records]
-    return pd.DataFrame(rows, index=[record.id for record in records], columns=HISTORY)
+    table = pd.DataFrame(rows, index=[record.id for record in records], columns=HISTORY)
+    return table if table.agreement.notna().any() else table.drop(columns="agreement")
 
 
-HISTORY = ["state", "title", "accuracy", "p50_ms", "model", "device", "queued", "took"]
+HISTORY = ["state", "title", "accuracy", "agreement", "p50_ms", "model", "device", "queued", "took"]
 
 
 def _history_row(record: RunRecord) -> dict[str, Any]:
@@ -39,13 +41,13 @@ def _history_row(record: RunRecord) -> dict[str, Any]:
         "device": record.recipe.device,
         "queued": pd.Timestamp(record.created_at, unit="s", tz="UTC"),
         "took": duration(record.ended_at - record.started_at) if record.started_at and record.ended_at else "",
-        "accuracy": 100 * known.accuracy if known else None,
+        of_record(record).noun: 100 * known.accuracy if known else None,
         "p50_ms": summary.p50_ms if summary else None,
     }
 
 
 def model_title(key: str) -> str:
-    """How a model is called on screen; its key where it is not one of ours any more."""
+    """How a model is called on screen, also where it was deleted; its key where it is none of ours."""
     return title_of(key)
 
 
@@ -72,7 +74,7 @@ def comparison(frame: pd.DataFrame) -> pd.DataFrame:
             "precision": frame.precision.map(value_title),
             "accuracy": 100 * frame.accuracy,
             "accuracy_change": _changes(frame, frame.accuracy_verdict),
-            **({"agreement": 100 * frame.agreement} if "agreement" in frame else {}),
+            **({"agreement": 100 * frame.agreement} if "agreement" in frame and of_frame(frame).has_labels else {}),
             "p50_ms": frame.p50_ms,
             "p95_ms": frame.p95_ms,
             "speed_change": _changes(frame, frame.latency_verdict),
@@ -137,7 +139,7 @@ def ratio_in_words(share: float) -> str:
 
 def to_csv(frame: pd.DataFrame) -> str:
     """The table as CSV. Text that a spreadsheet would take for a formula gets an apostrophe before it (OWASP)."""
-    return frame.map(_as_text).to_csv(index=False)
+    return frame.map(_as_text).rename(columns=_as_text).to_csv(index=False)
 
 
 def to_json(frame: pd.DataFrame) -> str:
@@ -167,7 +169,7 @@ def _conditions_of(run_id: str, result: RunResult) -> dict[str, str]:
         "Threads": str(found.threads),
         "Precision": precision_title(result.precision),
         "Batch size": str(latency.batch_size),
-        "Test images": f"{result.accuracy.total:,}",
+        f"Test {result.accuracy.judging.unit}": f"{result.accuracy.total:,}",
         "Timed calls": f"{len(latency.samples_ms):,} in {len(latency.blocks_ms)} blocks",
         "Spread (IQR / median)": f"{latency.spread:.1%}",
         "Waited for a core": "not told here" if waited is None else f"{waited:.1%} of the time",

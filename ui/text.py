@@ -6,7 +6,11 @@ import re
 import time
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~$:])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~$:&])")
+_LINK = re.compile(r"(?<=www)(?=\.)|(?<=[a-z])(?=://)|(?<=[\w.+-])(?=@)", re.IGNORECASE)
+"""Where text would become a link although all of markdown's characters are literal: a browser shows no difference."""
+_JOINER = "\u2060"
+"""A character without width, that belongs to no address."""
 
 
 def data_size(size_bytes: float) -> str:
@@ -45,8 +49,11 @@ def ago(at: float) -> str:
 
 
 def escape(text: str) -> str:
-    """The text with markdown's special characters made literal, so that a name can neither format nor load anything."""
-    return _MARKDOWN.sub(r"\\\1", text)
+    """The text with markdown's special characters made literal, so that a name can neither format nor load anything.
+
+    What looks like an address gets a character without width, as it would become a link otherwise.
+    """
+    return _MARKDOWN.sub(r"\\\1", _LINK.sub(_JOINER, text))
 
 
 def _three_digits(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from core.judging import LABELLED, Judging
 from core.quantization import TrainingComparison
 from experiments.training_gain import TrainingGain, gain_of, turn_losses, turn_pace
 from ui import text
@@ -27,7 +28,7 @@ WHEN = (
 )
 
 
-def draw_training(comparison: TrainingComparison, *, colour: str) -> None:
+def draw_training(comparison: TrainingComparison, judging: Judging = LABELLED, *, colour: str) -> None:
     """Speed, memory and accuracy of training against FP32 in words, figures and a table; FP32 is grey."""
     gain, ours = gain_of(comparison), comparison.runs[0]
     with st.container(border=True, key="training"):
@@ -35,9 +36,9 @@ def draw_training(comparison: TrainingComparison, *, colour: str) -> None:
         tint = PACE_COLOURS.get(gain.pace, "gray")
         st.markdown(f":{tint}[**{text.escape(capitalised(gain.pace_in_words))}**]")
         st.dataframe(
-            measures(gain), hide_index=True, key="training-table", alt=f"Training in {gain.first} against FP32"
+            measures(gain, judging), hide_index=True, key="training-table", alt=f"Training in {gain.first} against FP32"
         )
-        st.caption(f"Memory: {comparison.memory_label}. {accuracy_note(comparison)}")
+        st.caption(f"Memory: {comparison.memory_label}. {accuracy_note(comparison, judging)}")
         draw_figures(comparison, colour)
         st.caption(f"{HOW} {why_not(gain, ours.batch_size)}{WHEN}")
         with st.expander("Every turn", key="training-turns", icon=":material/table:"):
@@ -63,13 +64,13 @@ def capitalised(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def accuracy_note(comparison: TrainingComparison) -> str:
+def accuracy_note(comparison: TrainingComparison, judging: Judging) -> str:
     """On what the accuracies rest."""
     ours, theirs = comparison.runs
     return (
-        f"Accuracy: {ours.images:,} calibration images, which no training saw; {comparison.only_first_right} of them "
-        f"only {ours.precision.upper()} gets right, {comparison.only_second_right} only {theirs.precision.upper()} "
-        "(McNemar's exact test)."
+        f"{judging.title}: {ours.images:,} calibration {judging.unit}, which no training saw; of them only "
+        f"{ours.precision.upper()} has {comparison.only_first_right} {judging.right}, only {theirs.precision.upper()} "
+        f"{comparison.only_second_right} (McNemar's exact test)."
     )
 
 
@@ -80,21 +81,21 @@ def why_not(gain: TrainingGain, batch_size: int) -> str:
     return f"With {batch_size} {'image' if batch_size == 1 else 'images'} a step there is little to multiply at once. "
 
 
-def measures(gain: TrainingGain) -> pd.DataFrame:
+def measures(gain: TrainingGain, judging: Judging = LABELLED) -> pd.DataFrame:
     """One row a measure: the chosen precision, FP32 and what may be said of the difference."""
     ratio = gain.ratio
     speed = (
         f"{ratio.value:.2f}x (95 % interval {ratio.low:.2f} to {ratio.high:.2f}), {gain.pace}" if ratio else gain.pace
     )
     rows = [
-        ("Images per second", *(f"{value:,.0f}" for value in gain.samples_per_s), speed),
+        (f"{judging.unit.capitalize()} per second", *(f"{value:,.0f}" for value in gain.samples_per_s), speed),
         ("Memory", *(text.data_size(value) for value in gain.memory_bytes), gain.memory_in_words),
         (
             "Training loss at the end",
             *(f"{value:.3f}" for value in gain.losses),
             f"{gain.losses[0] - gain.losses[1]:+.3f}",
         ),
-        ("Validation accuracy", *(text.share(value) for value in gain.accuracies), gain.accuracy_verdict),
+        (f"Validation {judging.noun}", *(text.share(value) for value in gain.accuracies), gain.accuracy_verdict),
     ]
     return pd.DataFrame(rows, columns=["Measure", gain.first, "FP32", "Difference"])
 

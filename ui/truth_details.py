@@ -98,7 +98,11 @@ def draw_metrics(shown: Matrix, cell: Cell) -> None:
         if given:
             draw_fidelity(given)
         accuracy, interval = truth_texts.accuracy(cell, shown)
-        draw_metric("Accuracy", accuracy, interval, help=f"Of {summary.total:,} test images, with its 95 % interval.")
+        judging = summary.judging
+        draw_metric(
+            truth_texts.answers_title(judging), accuracy, interval,
+            help=f"Of {summary.total:,} test {judging.unit}, with its 95 % interval.",
+        )  # fmt: skip
     with st.grid(5, min_column_width=110, key="truth-cost"):
         p50, p95, *_ = truth_texts.latency(cell, shown)
         draw_metric("Latency p50", p50.removesuffix(" !"), p95, help=f"At batch size {summary.batch_size}.")

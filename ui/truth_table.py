@@ -13,12 +13,14 @@ from ui import tables, truth_texts
 
 def draw_table(shown: Matrix) -> None:
     """All that is known of all cells."""
-    frame = table(shown)
+    frame, judging = table(shown), truth_texts.judging_in(shown)
+    accuracy = _share(truth_texts.answers_title(judging), judging.help)
     with st.expander("Everything as a table", key="truth.table", icon=":material/table:"):
         filled = frame.dropna(axis=1, how="all")
         filled = filled[[name for name in filled if not (filled[name].astype(str) == "").all()]]
         st.dataframe(
-            filled, hide_index=True, placeholder="n/a", column_config=TABLE, alt="Every cell of the matrix",
+            filled, hide_index=True, placeholder="n/a", column_config=TABLE | {"accuracy": accuracy},
+            alt="Every cell of the matrix",
         )  # fmt: skip
     st.download_button(
         "Download CSV", tables.to_csv(frame), "truth.csv", "text/csv", icon=":material/download:", key="truth-csv",
@@ -47,7 +49,7 @@ TABLE: dict[str, Any] = {
     "mean_difference": _number("Mean difference", "%.3g", "Mean absolute difference of all logits."),
     "largest_logit": _number("Largest logit", "%.3g"),
     "first_diverging_tensor": "First diverging tensor", "first_diverging_layers": "First diverging layers",
-    "accuracy": _share("Accuracy"), "accuracy_low": _share("95 % from"), "accuracy_high": _share("to"),
+    "accuracy_low": _share("95 % from"), "accuracy_high": _share("to"),
     "batch_size": _number("Batch size", "%d images"),
     "p50_ms": _number("p50", "%.3f ms"), "p50_low_ms": _number("p50, 95 % from", "%.3f ms"),
     "p50_high_ms": _number("to", "%.3f ms"), "p95_ms": _number("p95", "%.3f ms"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from core.judging import Judging
 from experiments.every_runtime import TOO_FEW
 from experiments.measures import NO_DIFFERENCE
+from experiments.models import baseline_runtime, judging_of
 from experiments.truth import COMPARED, Cell, Matrix, State
 from experiments.truth_words import fastest_in_words, headline, speed
 from profiling.statistics import wilson_interval
@@ -114,8 +116,8 @@ def _time(value_ms: float) -> str:
 
 AGREEMENT_HELP = (
     "Share of test images that get the same top class from the opened export as from the network it was made from, "
-    "in eager PyTorch and FP32; a 95 % Wilson interval goes with it. Of a quantized network that is the one just "
-    "before it was quantized."
+    "in eager PyTorch and FP32 (of an ONNX file in ONNX Runtime, nothing in it rewritten); a 95 % Wilson interval goes "
+    "with it. Of a quantized network that is the one just before it was quantized."
 )
 RELATIVE_HELP = (
     "Root mean square of the difference of all logits, over that of the source's logits. The tolerance is what "
@@ -139,8 +141,9 @@ ASPECTS: dict[str, Aspect] = {
     ),
     "latency": Aspect(
         "Latency", "Median time of one inference, and what 95 of 100 stay below; then how it compares with the same "
-        "variant in eager PyTorch or, where that cannot run it, with the untouched model there. `!`: something else "
-        "slowed the timing.", latency, lambda cell: cell.summary.p50_ms if cell.summary else None,
+        "variant in eager PyTorch or, where that cannot run it, with the untouched model there; of a model that is an "
+        "ONNX file in ONNX Runtime. `!`: something else slowed the timing.", latency,
+        lambda cell: cell.summary.p50_ms if cell.summary else None,
     ),
     "size": Aspect(
         "Size", "Bytes of all files that ship.", size, lambda cell: cell.summary.size_bytes if cell.summary else None
@@ -173,11 +176,31 @@ def hover(cell: Cell) -> str:
     return cell.why or f"{STATE_WORDS[cell.state]}."
 
 
+def judging_in(found: Matrix) -> Judging:
+    """What is counted of the examples of the matrix, in words."""
+    known = next((cell.summary for cell in found.cells if cell.summary), None)
+    return known.judging if known else judging_of(found.rows[0].cells[0].recipe.model)
+
+
+def aspects(judging: Judging) -> dict[str, Aspect]:
+    """What all cells can show; without labels no accuracy, but how often the untouched model is agreed with."""
+    accuracy = ASPECTS["accuracy"]
+    named = replace(accuracy, title=answers_title(judging), help=f"{judging.help} With its 95 % interval.")
+    return ASPECTS | {"accuracy": named}
+
+
+def answers_title(judging: Judging) -> str:
+    """How the share of good answers is called beside the agreement of an export with its source."""
+    return judging.title if judging.has_labels else "Agreement with the untouched model"
+
+
 def against(found: Matrix) -> str:
     """What speeds are set beside, as a sentence."""
     references = [(cell, found.reference(cell)) for cell in found.cells if cell.summary]
     others = {cell.variant for cell, reference in references if reference and reference.variant != cell.variant}
-    words = "Faster or slower: than the same variant in eager PyTorch"
+    model = found.rows[0].cells[0].recipe.model
+    eager = "eager PyTorch" if baseline_runtime(model) == "pytorch" else "ONNX Runtime"
+    words = f"Faster or slower: than the same variant in {eager}"
     return f"{words}; {', '.join(sorted(others))}: than the untouched model there." if others else f"{words}."
 
 

@@ -30,6 +30,7 @@ from ui.figures.frame import PLAIN, shorten
 from ui.live import duration
 from ui.queue import enqueue_missing, live_runs
 from ui.state import is_dark, open_page, store
+from ui.titles import distinct, of_models
 from ui.truth_details import draw_details
 from ui.truth_table import draw_table
 from ui.truth_texts import ASPECTS, Aspect
@@ -71,10 +72,10 @@ def fidelity_of(run_id: str) -> Fidelity | None:
 def choose(offered: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """A model, and the settings under which its variants were measured."""
     model_column, settings_column = st.columns(2)
-    models = list(dict.fromkeys(model for model, _ in offered))
+    models = of_models(model for model, _ in offered)
     wanted = st.query_params.get("model")
-    index = models.index(wanted) if wanted in models else 0
-    model = model_column.selectbox("Model", models, index, format_func=tables.model_title, key="truth.model")
+    index = list(models).index(wanted) if wanted in models else 0
+    model = model_column.selectbox("Model", list(models), index, format_func=models.__getitem__, key="truth.model")
     st.query_params["model"] = model
     settings = settings_column.selectbox(
         "Measured on", [settings for each, settings in offered if each == model],
@@ -86,7 +87,7 @@ def choose(offered: Sequence[tuple[str, str]]) -> tuple[str, str]:
 
 def pick(variants: Mapping[str, Variant], *, key: str) -> list[str]:
     """Keys of those of the variants that the person wants to see, the untouched model left out."""
-    titles = {each: variant.title for each, variant in list(variants.items())[1:]}
+    titles = distinct({each: variant.title for each, variant in list(variants.items())[1:]})
     if not titles:
         return []
     return st.multiselect(
@@ -164,11 +165,12 @@ def at_work(records: Sequence[RunRecord]) -> str:
 
 def draw_matrix(shown: Matrix, subject: str) -> None:
     """One aspect of every cell, the details of the chosen one, and all figures as a table."""
+    offered = truth_texts.aspects(truth_texts.judging_in(shown))
     key = st.segmented_control(
-        "What to show", list(ASPECTS), default="agreement", required=True, format_func=lambda each: ASPECTS[each].title,
+        "What to show", list(offered), default="agreement", required=True, format_func=lambda each: offered[each].title,
         key="truth.aspect", persist_state="session", label_visibility="collapsed",
     )  # fmt: skip
-    aspect = ASPECTS[key]
+    aspect = offered[key]
     st.caption(aspect.help)
     cell = chosen_cell(shown, subject)
     draw_chart(shown, aspect, cell, subject)
@@ -260,7 +262,7 @@ def _broken(words: str, longest: int = 60) -> str:
 def draw_choice(shown: Matrix, subject: str) -> None:
     """The chosen cell, for the keyboard."""
     left, right = st.columns(2)
-    titles = {row.key: row.title for row in shown.rows}
+    titles = distinct({row.key: row.title for row in shown.rows})
     left.selectbox("Variant", list(titles), format_func=titles.__getitem__, key=f"truth.row.{subject}")
     right.selectbox(
         "Runtime", list(RUNTIMES), format_func=lambda key: RUNTIMES[key].title, key=f"truth.runtime.{subject}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from core.errors import BadInput
+from ui.titles import distinct
 
 T = TypeVar("T", bound=BaseModel)
 SHORT = 40
@@ -20,21 +21,35 @@ TRAINING = "Training"
 """The group that techniques share, below what is their own."""
 TITLES = {TRAINING: "Training in detail"}
 """Of groups that are called otherwise on screen; settings with the same word stand beside them."""
+Offered = Mapping[str, Mapping[str, str]]
+"""What can be chosen that settings do not know themselves, by the kind of control: titles by what is stored."""
+Fitting = Mapping[str, Sequence[str]]
+"""The only values of a choice that fit, by the field's name."""
 COLUMN_PIXELS = 220
 """Two controls stand side by side where both can be this wide."""
 
 
-def controls(start: T, *, key: str, variants: Mapping[str, str] | None = None) -> T:
+def controls(
+    start: T,
+    *,
+    key: str,
+    variants: Mapping[str, str] | None = None,
+    models: Mapping[str, str] | None = None,
+    fitting: Fitting | None = None,
+) -> T:
     """The settings as they are set on screen, beginning with `start`. Raises `BadInput` on values that do not fit.
 
     `key` tells one set of controls from another; a new key begins anew from `start`. `variants` are the titles, by
-    digest, of the finished variants that can be chosen. What does nothing under the other settings is hidden and stays
-    as it is in `start`.
+    digest, of the finished variants that can be chosen, `models` those of other models by their keys. `fitting` are, by
+    the field's name, the only values of a choice that fit; where `start` has another, the first of them stands for it.
+    What does nothing under the other settings is hidden and stays as it is in `start`.
     """
-    values = start.model_dump()
+    values, offered = start.model_dump(), {"variants": variants or {}, "model": models or {}}
+    fitting = fitting or {}
+    values |= {name: fits[0] for name, fits in fitting.items() if values[name] not in fits}
     for group, fields in grouped(type(start)).items():
         with st.expander(TITLES.get(group, group), key=f"{key}.group.{group.lower()}") if group else nullcontext():
-            _draw(fields, values, key, variants or {})
+            _draw(fields, values, key, offered, fitting)
     return _validated(type(start), values)
 
 
@@ -51,18 +66,25 @@ def takes_variants(model: type[BaseModel]) -> bool:
     return any(_extra(field)["widget"] == "variants" for field in model.model_fields.values())
 
 
+def takes_models(model: type[BaseModel]) -> bool:
+    """Whether any of its settings is a choice of another model."""
+    return any(_extra(field)["widget"] == "model" for field in model.model_fields.values())
+
+
 def applies(field: FieldInfo, values: Mapping[str, Any]) -> bool:
     """Whether the field does anything when the others have these values."""
     name, wanted = _extra(field).get("only_if") or ("", ())
     return not name or values[name] in wanted
 
 
-def _draw(fields: dict[str, FieldInfo], values: dict[str, Any], key: str, variants: Mapping[str, str]) -> None:
+def _draw(fields: dict[str, FieldInfo], values: dict[str, Any], key: str, offered: Offered, fitting: Fitting) -> None:
     """Draw the fields that do something and put what is chosen into `values`."""
     with st.grid(2, min_column_width=COLUMN_PIXELS, gap=("small", "medium")):
         for name, field in fields.items():
             if applies(field, values):
-                values[name] = _control(field, values[name], f"{key}.{name}", variants)
+                fits = fitting.get(name, ())
+                own = ".".join([key, name, *fits])  # another key, as the control forgets what it offers no more
+                values[name] = _control(field, values[name], own, offered, fits)
 
 
 def _validated(model: type[T], values: dict[str, Any]) -> T:
@@ -75,7 +97,7 @@ def _validated(model: type[T], values: dict[str, Any]) -> T:
         raise BadInput(f"These settings do not fit: {reasons}", action="Change them until they do") from None
 
 
-def _control(field: FieldInfo, value: Any, key: str, variants: Mapping[str, str]) -> Any:
+def _control(field: FieldInfo, value: Any, key: str, offered: Offered, fits: Sequence[str]) -> Any:
     match _extra(field)["widget"]:
         case "slider":
             return _slider(field, value, key)
@@ -84,8 +106,10 @@ def _control(field: FieldInfo, value: Any, key: str, variants: Mapping[str, str]
         case "text":
             return _text(field, value, key)
         case "variants":
-            return _variants(field, value, key, variants)
-    return _toggle(field, value, key) if field.annotation is bool else _choice(field, value, key)
+            return _variants(field, value, key, offered["variants"])
+        case "model":
+            return _model(field, value, key, offered["model"])
+    return _toggle(field, value, key) if field.annotation is bool else _choice(field, value, key, fits)
 
 
 def _slider(field: FieldInfo, value: float, key: str) -> Any:
@@ -122,8 +146,8 @@ def _toggle(field: FieldInfo, value: bool, key: str) -> bool:
     return st.toggle(str(field.title), value, help=field.description, key=key, persist_state="session")
 
 
-def _choice(field: FieldInfo, value: Any, key: str) -> Any:
-    options = options_of(field)
+def _choice(field: FieldInfo, value: Any, key: str, fits: Sequence[str]) -> Any:
+    options = [each for each in options_of(field) if not fits or each in fits]
     labels = [str(_extra(field)["labels"].get(str(option), option)) for option in options]
     shown = dict(zip(options, labels, strict=True)).__getitem__
     title, help = str(field.title), field.description
@@ -160,13 +184,22 @@ def split_names(typed: str) -> tuple[str, ...]:
 def _variants(field: FieldInfo, value: tuple[str, ...], key: str, titles: Mapping[str, str]) -> tuple[str, ...]:
     chosen = (*value, *st.session_state.get(key, ()))
     most = next(each.max_length for each in field.metadata if isinstance(each, MaxLen))
+    shown = distinct({digest: variant_title(digest, titles) for digest in (*titles, *chosen)})
     picked = st.multiselect(
-        str(field.title), list(dict.fromkeys([*titles, *chosen])), list(value), max_selections=most,
-        format_func=lambda digest: variant_title(digest, titles), key=key, help=field.description,
+        str(field.title), list(shown), list(value), max_selections=most, format_func=shown.__getitem__, key=key,
+        help=field.description,
         placeholder="none chosen" if titles or chosen else "no finished variant of this model yet",
         persist_state="session",
     )  # fmt: skip
     return tuple(picked)
+
+
+def _model(field: FieldInfo, value: str, key: str, titles: Mapping[str, str]) -> str:
+    shown = distinct({"": "none"} | {each: titles.get(each, f"not here: {each}") for each in (*titles, value) if each})
+    return st.selectbox(
+        str(field.title), list(shown), list(shown).index(value), format_func=shown.__getitem__, key=key,
+        help=field.description, persist_state="session",
+    )  # fmt: skip
 
 
 def variant_title(digest: str, titles: Mapping[str, str]) -> str:
@@ -188,5 +221,5 @@ def options_of(field: FieldInfo) -> list[Any]:
 def _extra(field: FieldInfo) -> dict[str, Any]:
     extra = field.json_schema_extra
     if not isinstance(extra, dict):
-        raise TypeError(f"{field.title} was not made by slider(), choice(), names(), text() or variants()")
+        raise TypeError(f"{field.title} was not made by a function of core.settings")
     return extra

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from core.errors import Refused
 from intake.limits import LIMITS, MIB, Limits
+from intake.parsing.untrusted import shown
 
 HARMLESS_BYTES = 16 * MIB
 """Up to here an entry may grow as much as it likes."""
 READ_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, struct.error, NotImplementedError)
 """What `zipfile` raises for an entry that is damaged."""
 _END, _FAR_LOCATOR, _FAR_END = struct.Struct("<4s4H2LH"), struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
-_LONGEST_NAME, _LONGEST_SHOWN = 1000, 120
+_LONGEST_NAME = 1000
 
 
 def opened(file: Path, name: str, limits: Limits = LIMITS) -> zipfile.ZipFile:
@@ -41,12 +42,6 @@ def opened(file: Path, name: str, limits: Limits = LIMITS) -> zipfile.ZipFile:
         archive.close()
         raise
     return archive
-
-
-def shown(text: str) -> str:
-    """A name as it may stand in a sentence: no control characters, and not too long."""
-    printable = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text[: _LONGEST_SHOWN + 1])
-    return printable if len(printable) <= _LONGEST_SHOWN else printable[:_LONGEST_SHOWN] + "…"
 
 
 def size_text(count: float) -> str:

@@ -140,7 +140,7 @@ def _stored(root: str, entries: Mapping[str, Entry], begins: Mapping[str, int]) 
         _, kind, key, _, count = identity
         if not isinstance(kind, Global) or type(count) is not int or count < 0 or type(key) is not str:
             raise Refused("The pickle in it names a storage in a way that torch does not")
-        name = f"{root}/data/{key}"
+        name = f"{root}/data/{key[:21]}"
         if not re.fullmatch(r"\d{1,20}", key) or name not in entries:
             raise Refused(f"The pickle in it asks for the storage {shown(key)}, which is not in the file")
         if kind.name[1] in _QUANTIZED:

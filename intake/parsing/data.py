@@ -11,7 +11,7 @@ from typing import Any
 from core.errors import Refused
 from core.progress import Steps
 from intake.items import ImageSet
-from intake.parsing.archives import READ_ERRORS, opened, shown
+from intake.parsing.archives import READ_ERRORS, opened
 from intake.parsing.images import Picture, check_size, decoded, without_transparency
 from intake.parsing.images_arrays import Arrays, arrays_of, images_of, is_npz, labels_of, scale_of
 from intake.parsing.images_foreign import HEAD_BYTES, check_is_zip
@@ -19,6 +19,7 @@ from intake.parsing.images_layout import Contents, Layout, by_folders, contents,
 from intake.parsing.images_survey import Survey
 from intake.parsing.images_table import MOST_TABLE_BYTES, SNIPPET, by_table
 from intake.parsing.pace import Pace
+from intake.parsing.untrusted import shown
 
 _DRAFT = 192
 """Pixels a side that are enough for a thumbnail."""

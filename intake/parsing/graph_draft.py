@@ -15,10 +15,12 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from core.data import Floats
 from core.errors import Refused
+from intake.limits import LIMITS
 from intake.parsing import graph_form as form
 from intake.parsing.graph_batch import for_any_batch
 from intake.parsing.graph_checks import check, opset_of
 from intake.parsing.graph_ends import answers, fits_only, image_input, input_shape, metadata_of, trial_shapes
+from intake.parsing.graph_indices import keep_within
 from intake.parsing.graph_order import put_in_order
 from intake.parsing.graph_scan import no_onnx
 from intake.parsing.graph_shapes import shapes_of
@@ -32,6 +34,7 @@ _QUANTIZED = frozenset((
 ))  # fmt: skip
 _INTEGERS = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4)
 _PROBABILITIES = {"Softmax": "probabilities", "Sigmoid": "a probability for each class on its own"}
+_BOUNDED = "Where it picks numbers by places that it works out itself, these are held within bounds ({})"
 _ARITHMETIC = frozenset(("Sub", "Add", "Mul", "Div", "BatchNormalization"))
 
 
@@ -57,6 +60,8 @@ class Draft:
         self._choose_size()
         self._outputs = answers(model, self._shapes, self._batch, logits)
         self._classes = prod(self._shapes.known(self._outputs[0]) or ()) // self._batch
+        if self._classes > LIMITS.classes:
+            raise Refused(f"It tells {self._classes:,} classes apart", expected=f"at most {LIMITS.classes:,}")
         form.cut_to(model, self._outputs[0])
         if not model.graph.input:
             raise Refused(
@@ -123,6 +128,8 @@ class Draft:
         if changed and not (self._taken.height and self._taken.width):
             self._keep_size()
         form.cut_to(model, "logits")
+        if bounds := keep_within(model, self._shape(self._batch)):
+            self._notes.append(_BOUNDED.format(f"{bounds} index{'' if bounds == 1 else 'es'}"))
         form.without_notes(model)
 
     def _keep_size(self) -> None:

@@ -11,6 +11,9 @@ from typing import Any, TypeAlias
 
 from onnx import NodeProto, helper
 
+COPYING = 128
+"""Multiply-accumulates in the time that it takes to copy a number to somewhere else and to read it there."""
+_CONVOLUTIONS = frozenset(("Conv", "ConvInteger", "QLinearConv", "ConvTranspose", "DeformConv"))
 Known: TypeAlias = Callable[[str], "tuple[int, ...] | None"]
 """Tells the shape of a tensor, or None."""
 
@@ -58,8 +61,22 @@ def _einsum_macs(node: NodeProto, taken: Sequence[tuple[int, ...] | None]) -> in
     return prod(sides.values()) if len(taken) > 1 else 0
 
 
-def pooled_by(node: NodeProto, known: Known) -> int:
-    """Numbers that a pooling looks at."""
-    made = known(node.output[0])
-    window = attribute_of(node, "kernel_shape", ()) if "Pool" in node.op_type else ()
-    return prod(made) * prod(window) if made and window else 0
+def other_work(node: NodeProto, known: Known) -> int:
+    """What takes about as long as so many multiply-accumulates, beside those that are counted.
+
+    Numbers that a pooling looks at; steps of a recurrent layer; and the copies that a convolution makes of its input,
+    one for each place of its kernel, which wait for the memory.
+    """
+    made, taken = known(node.output[0]), [known(name) or () for name in node.input]
+    if "Pool" in node.op_type:
+        return prod(made or ()) * prod(attribute_of(node, "kernel_shape", ())) if made else 0
+    if node.op_type in ("LSTM", "GRU", "RNN") and len(taken) > 2:
+        return prod(taken[0][:2]) * (prod(taken[1]) + prod(taken[2]))
+    weight = taken[3 if node.op_type == "QLinearConv" else 1] if len(taken) > 1 else ()
+    if node.op_type not in _CONVOLUTIONS or not made or len(made) < 3 or len(weight) != len(made):
+        return 0
+    if (window := prod(weight[2:])) == 1:
+        return 0
+    if node.op_type == "ConvTranspose":
+        return COPYING * window * made[1] * prod(taken[0][2:]) * made[0]
+    return COPYING * window * taken[0][1] * prod(made[2:]) * made[0]

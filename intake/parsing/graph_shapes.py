@@ -9,6 +9,7 @@ Imports onnx: import it inside functions only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any, TypeAlias
 
@@ -19,7 +20,7 @@ from onnx import ModelProto, NodeProto, TensorProto, TypeProto, helper, numpy_he
 
 from core.errors import Refused
 from intake.parsing.graph_checks import named, opset_of
-from intake.parsing.graph_macs import attribute_of, macs_of, pooled_by
+from intake.parsing.graph_macs import attribute_of, macs_of, other_work
 from intake.parsing.graph_order import read_by
 
 Shape: TypeAlias = tuple[int | None, ...]
@@ -73,13 +74,13 @@ class Shapes:
     `macs` counts the multiply-accumulates so far in convolutions and matrix products, as torch's counter does.
     """
 
-    def __init__(self, model: ModelProto, inputs: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, model: ModelProto, inputs: Mapping[str, Sequence[int | None]]) -> None:
         self._types: dict[str, TypeProto] = {}
         self.values: dict[str, NDArray[Any]] = {}
         self._constants: dict[str, TensorProto] = {}
         self._opset = opset_of(model)
         self._imports = [helper.make_opsetid("", self._opset)]
-        self._images = max(1, next(iter(inputs.values()))[0])
+        self._images = max(1, next(iter(inputs.values()))[0] or 1)
         self._varying = set(inputs)
         """Names of what depends on the images."""
         self.macs = self._work = self._results = self._grown = 0
@@ -123,6 +124,12 @@ class Shapes:
             self._check_size(node, name)
         self._count(node)
         self._fold(node)
+
+    def follow(self, node: NodeProto) -> None:
+        """Add what can be told of what a node makes, where sides of the input are open: nothing is too large here."""
+        with suppress(Mismatch):
+            self._types.update(self.results(node))
+            self._fold(node)
 
     def results(self, node: NodeProto) -> dict[str, TypeProto]:
         """The types of what a node makes, as far as they can be told. Raises `Mismatch`."""
@@ -176,10 +183,11 @@ class Shapes:
     def _count(self, node: NodeProto) -> None:
         macs = macs_of(node, self.known)
         self.macs += macs
-        self._work += macs + pooled_by(node, self.known)
+        self._work += macs + other_work(node, self.known)
         if self._work > MOST_MACS * self._images:
             raise Refused(
-                f"{named(node)} brings the graph to {self._work // self._images:,} multiplications for one image",
+                f"{named(node)} brings the graph to {self._work // self._images:,} multiplications for one image, "
+                "or what takes as long",
                 expected=f"at most {MOST_MACS:,}",
             )
 

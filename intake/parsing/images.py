@@ -13,7 +13,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from core.errors import Refused
 from intake.limits import LIMITS, MIB
-from intake.parsing.archives import shown, size_text
+from intake.parsing.archives import size_text
+from intake.parsing.untrusted import shown
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """The only ones that PIL may try, whatever a file calls itself."""

@@ -17,8 +17,9 @@ from core.errors import Refused
 from core.progress import Steps
 from intake.index import SplitName
 from intake.limits import LIMITS, MIB
-from intake.parsing.archives import READ_ERRORS, shown
+from intake.parsing.archives import READ_ERRORS
 from intake.parsing.pace import Pace
+from intake.parsing.untrusted import shown
 
 SNIPPET = """import numpy as np
 # images: uint8 [N, H, W, C], labels: int64 [N] with classes from 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from core.errors import Refused
-from intake.parsing.archives import shown, size_text
+from intake.parsing.archives import size_text
 from intake.parsing.images import SUFFIXES
 from intake.parsing.images_arrays import SNIPPET
 from intake.parsing.images_layout import TABLE_SUFFIXES, TREE
+from intake.parsing.untrusted import shown
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 HEAD_BYTES = 4096

@@ -11,8 +11,8 @@ from typing import Literal
 from core.errors import Refused
 from intake.index import SplitName
 from intake.limits import LIMITS
-from intake.parsing.archives import shown
 from intake.parsing.images import SUFFIXES
+from intake.parsing.untrusted import shown
 
 TREE = """photos.zip
 ├── cats/  1.jpg  2.jpg

@@ -14,15 +14,14 @@ from PIL import Image, ImageOps
 from core.data import Pixels
 from core.errors import Refused
 from intake.index import INDEX_FILE, Entry, Line, SplitName
-from intake.items import MOST_THUMBNAILS, THUMBNAIL, THUMBNAILS_FILE, SkippedImage
+from intake.items import LISTED, MOST_THUMBNAILS, THUMBNAIL, THUMBNAILS_FILE, SkippedImage
 from intake.limits import LIMITS
-from intake.parsing.archives import shown
 from intake.parsing.geometry import channels_first
 from intake.parsing.images import WORDS, Picture
+from intake.parsing.untrusted import shown
 
 SAMPLED = 1000
 """Images of which mean and deviation are taken, spread evenly over the set."""
-LISTED = 100
 _SAMPLE_SIDE = 128
 
 

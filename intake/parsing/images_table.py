@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 from core.errors import Refused
 from intake.index import SplitName
 from intake.limits import LIMITS, MIB
-from intake.parsing.archives import shown
 from intake.parsing.images import SUFFIXES
 from intake.parsing.images_layout import SPLITS, Layout, Row, settled
+from intake.parsing.untrusted import shown
 
 MOST_TABLE_BYTES, MOST_TABLES = 64 * MIB, 20
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "img", "filepath", "name", "id")

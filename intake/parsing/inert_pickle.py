@@ -18,8 +18,10 @@ from core.errors import Refused
 from intake.parsing.snippets import SAVE_WEIGHTS
 from intake.parsing.untrusted import shown
 
-MOST_BYTES, MOST_INSTRUCTIONS = 32 * 2**20, 1_500_000
-"""Of a pickle that is read at all: 30,000 tensors, or 8,000 with the state of an optimizer beside them."""
+MOST_BYTES, MOST_INSTRUCTIONS = 32 * 2**20, 1_000_000
+"""Of a pickle that is read at all: 20,000 tensors, or 5,000 with the state of an optimizer beside them."""
+MOST_MARKS, MOST_GATHERED = 1_000, 2_000_000
+"""Gatherings that are open at once, and values that all calls and dicts together are given."""
 MOST_SEARCHED = 200_000
 """Instructions among which names are looked for once it is clear that the pickle is not taken."""
 HARMFUL = sys.stdlib_module_names - {
@@ -118,6 +120,8 @@ class _Machine:
     below: list[list[Any]] = field(default_factory=list)
     """Stacks that wait for the current one to be gathered, one for each open mark."""
     memo: dict[int, Any] = field(default_factory=dict)
+    handled: int = 0
+    """Values that calls and dicts were given so far: a list can be given to any number of them."""
     unknown: list[Name] = field(default_factory=list)
     """The class or function at which it stopped, if it did."""
 
@@ -148,6 +152,8 @@ class _Machine:
             raise OverflowError
 
     def mark(self, _: object) -> None:
+        if len(self.below) >= MOST_MARKS:
+            raise Refused(f"The pickle in it is nested more than {MOST_MARKS:,} deep")
         self.below.append(self.stack)
         self.stack = []
 
@@ -182,6 +188,7 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(arguments, tuple) or not isinstance(function, Global):
             raise TypeError
+        self._take_in(1 + sum(len(each) for each in arguments if isinstance(each, list | tuple | dict)))
         self.push(self.known[function.name](arguments))
 
     def put_in(self, _: object) -> None:
@@ -193,11 +200,17 @@ class _Machine:
 
     def _fill(self, values: list[Any]) -> None:
         """Keys and values in turn. Only texts are kept as keys: nothing else names a weight."""
+        self._take_in(len(values))
         target = self.stack[-1]
         if isinstance(target, dict):
             target.update(
                 (key, value) for key, value in zip(values[::2], values[1::2], strict=True) if type(key) is str
             )
+
+    def _take_in(self, count: int) -> None:
+        self.handled += count
+        if self.handled > MOST_GATHERED:
+            raise Refused(f"The pickle in it fills more than {MOST_GATHERED:,} places")
 
     def append(self, _: object) -> None:
         self._extend([self.stack.pop()])

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from core.errors import Refused
 from intake.parsing import snippets
 from intake.parsing.inert_pickle import MOST_BYTES, names_in, strange
-from intake.parsing.safetensors_file import MOST_HEADER_BYTES
+from intake.parsing.safetensors_file import FORMAT_HEADER_BYTES
 from intake.parsing.untrusted import Untrusted, cut_short, shown
 from intake.parsing.zip_index import EMPTY, START
 
@@ -117,7 +117,7 @@ def kind_of(source: Untrusted, name: str) -> Kind:
     head = source.read(0, min(source.size, HEAD_BYTES))
     if source.size < 8:
         raise cut_short(source.size, "a network")
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= MOST_HEADER_BYTES:
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= FORMAT_HEADER_BYTES:
         return "safetensors"
     if head.startswith((START, EMPTY)):
         return "zip"
@@ -184,7 +184,7 @@ def _is_onnx(head: bytes) -> bool:
 
 def _unknown(source: Untrusted, head: bytes) -> Refused:
     (length,) = struct.unpack("<Q", head[:8])
-    if 2 <= length <= MOST_HEADER_BYTES and not any(head[8:]) and length + 8 > source.size:
+    if 2 <= length <= FORMAT_HEADER_BYTES and not any(head[8:]) and length + 8 > source.size:
         return cut_short(source.size, f"{length + 8:,} for the header alone")
     if not any(head):
         return Foreign(

@@ -13,10 +13,13 @@ from math import prod
 from typing import Any, NoReturn
 
 from core.errors import Refused
+from intake.limits import LIMITS, MIB
 from intake.parsing.tensors import ITEM_BYTES, LARGEST_DIMENSION, MOST_DIMENSIONS, Tensor, Unfit, c_order
 from intake.parsing.untrusted import Untrusted, cut_short, shown
 
-MOST_HEADER_BYTES = 100_000_000
+MOST_HEADER_BYTES = 16 * MIB
+"""The format allows 100 MB; 20,000 tensors with long names take a fifth of this."""
+FORMAT_HEADER_BYTES = 100_000_000
 LONGEST_TEXT, MOST_TEXTS = 500, 50
 _METADATA = "__metadata__"
 
@@ -28,6 +31,8 @@ def read(source: Untrusted) -> tuple[dict[str, Tensor | Unfit], dict[str, str]]:
     """
     header, start = _header(source)
     texts = _texts(header.pop(_METADATA, {}))
+    if len(header) > LIMITS.tensors:
+        raise _wrong(f"lists {len(header):,} tensors", f"at most {LIMITS.tensors:,}")
     places = {name: _place(name, entry) for name, entry in header.items()}
     _check_gapless(places, source.size - start, source.size)
     return {name: _tensor(name, entry, start) for name, entry in header.items()}, texts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from core.errors import Refused
@@ -54,7 +55,9 @@ def chosen(root: Any) -> StateDict:
 
 def _way_down(root: Mapping[str, Any]) -> str | None:
     """Under which key the weights lie; None where they lie right here, or nowhere."""
-    holding = [key for key, value in root.items() if _tensors(value)]
+    values = {id(value): value for value in root.values()}  # one dict may stand under any number of keys
+    filled = {place for place, value in values.items() if _tensors(value)}
+    holding = [key for key, value in root.items() if id(value) in filled]
     usual = sorted((key for key in holding if key in USUAL), key=USUAL.index)
     if usual or _tensors(root):
         return usual[0] if usual else None
@@ -71,24 +74,29 @@ def _tensors(value: Any) -> dict[str, Tensor | Unfit]:
 def without_prefix(found: StateDict) -> StateDict:
     """With what wrappers put before every name taken off, and said."""
     tensors, notes = found.tensors, list(found.notes)
-    while prefix := next((each for each in PREFIXES if all(name.startswith(each) for name in tensors)), None):
+    for _ in range(DEEPEST):
+        prefix = next((each for each in PREFIXES if all(name.startswith(each) for name in tensors)), None)
+        if prefix is None:
+            break
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
         notes.append(f"The prefix {prefix} was taken off every name: {PREFIXES[prefix]} puts it there.")
     return StateDict(tensors, tuple(notes), found.metadata)
 
 
 def _left_out(beside: Mapping[str, Any]) -> tuple[str, ...]:
-    names = [shown(name) for name in beside]
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return (f"Left out, as no part of the network: {', '.join(names[:8])}{more}.",) if names else ()
+    names = ", ".join(shown(name) for name in islice(beside, 8))
+    more = f" and {len(beside) - 8} more" if len(beside) > 8 else ""
+    return (f"Left out, as no part of the network: {names}{more}.",) if beside else ()
 
 
 def _texts(beside: Mapping[str, Any]) -> dict[str, str]:
-    texts = {name: str(value) for name, value in beside.items() if type(value) in (str, int, float)}
-    fit = {
-        name: text for name, text in texts.items() if len(name + text) < LONGEST_TEXT and (name + text).isprintable()
-    }
-    return dict(list(fit.items())[:MOST_TEXTS])
+    texts = ((name, str(value)) for name, value in beside.items() if type(value) in (str, int, float))
+    fit = (
+        (name, text)
+        for name, text in texts
+        if len(name) + len(text) < LONGEST_TEXT and name.isprintable() and text.isprintable()
+    )
+    return dict(islice(fit, MOST_TEXTS))
 
 
 def type_notes(tensors: Mapping[str, TensorFacts], doubles: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from core.errors import Refused
 
-LONGEST_SHOWN = 100
+LONGEST_SHOWN = 120
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,6 @@ def cut_short(size: int, expected: str = "") -> Refused:
 
 
 def shown(text: str) -> str:
-    """Text out of a file as a sentence may hold it: in one line, without control characters, not too long."""
-    line = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[: LONGEST_SHOWN + 1]
-    )
-    return line if len(line) <= LONGEST_SHOWN else f"{line[:LONGEST_SHOWN]}..."
+    """Text out of a file as a sentence may hold it: in one line, control characters by their number, not too long."""
+    line = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text[: LONGEST_SHOWN + 1])
+    return line if len(line) <= LONGEST_SHOWN else f"{line[:LONGEST_SHOWN]}…"

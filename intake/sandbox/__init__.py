@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import Refused
 from core.progress import Steps
-from intake.limits import GIB, LIMITS, MIB
+from intake.limits import KEPT_FREE_BYTES, LIMITS, MIB
+from intake.sandbox import verdicts
 from intake.sandbox.checking import SelfTest, self_test
 from intake.sandbox.running import run
 from intake.sandbox.task import Task
@@ -25,8 +25,6 @@ PARSERS = {
 
 They import nothing of torch, and raise `core.errors.Refused`.
 """
-SPARE_BYTES = GIB
-"""Of the disk, that no file may take."""
 
 
 def parse(parser: str, file: Path, out: Path, options: Mapping[str, Any] | None = None) -> Steps[dict[str, Any]]:
@@ -45,6 +43,7 @@ def parse(parser: str, file: Path, out: Path, options: Mapping[str, Any] | None 
         seconds=seconds,
         memory_bytes=LIMITS.memory_bytes,
         out_bytes=_room(parser, file, out),
+        kept_free_bytes=KEPT_FREE_BYTES,
     )
     return (yield from run(task))
 
@@ -56,8 +55,8 @@ def why_unavailable() -> str | None:
 
 def _room(parser: str, file: Path, out: Path) -> int:
     """How many bytes a parser may write. Raises `Refused` where the disk is all but full."""
-    free = shutil.disk_usage(out).free - SPARE_BYTES
+    free = shutil.disk_usage(out).free - KEPT_FREE_BYTES
     if free < file.stat().st_size:
-        raise Refused("The disk has no room for it", action="Delete models, files or runs that are not needed any more")
+        raise verdicts.no_room()
     wanted = 4 * file.stat().st_size + 64 * MIB if parser == "model" else LIMITS.unpacked_bytes
     return min(wanted, free)

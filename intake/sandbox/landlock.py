@@ -19,13 +19,13 @@ CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 ENOUGH_ALONE = 3
 """From this version on (Linux 6.2) no file elsewhere can be cut short either."""
 
-_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_DIR, _REMOVE_FILE = (1 << bit for bit in range(6))
-_MAKE_DIR, _MAKE_REGULAR, _TRUNCATE = 1 << 7, 1 << 8, 1 << 14
+_WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
+_MAKE_REGULAR, _TRUNCATE = 1 << 8, 1 << 14
 _RIGHTS_OF_VERSION = {1: 13, 2: 14, 3: 15, 5: 16}
 """How many rights on files there are from a version on."""
 _TCP, _SCOPES = 0b11, 0b11
 _READ = _READ_FILE | _READ_DIR
-_WRITE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REGULAR | _TRUNCATE
+_WRITE = _READ | _WRITE_FILE | _MAKE_REGULAR | _TRUNCATE
 _OF_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE
 _VERSION_FLAG, _PATH_BENEATH = 1, 1
 
@@ -40,9 +40,9 @@ def version() -> int:
 def restrict(readable: Iterable[Path], writable: Iterable[Path]) -> int:
     """Leave this thread nothing but these files and folders; the version that does it.
 
-    Nothing may be started, no link or device made, and, where the kernel can, no TCP port reached, no abstract socket
-    and no process outside signalled. Paths that do not exist are passed over. "No new privileges" has to be set before.
-    Raises `Unavailable` where the kernel has none of it.
+    Nothing may be started, deleted or renamed, no folder, link or device made, and, where the kernel can, no TCP port
+    reached, no abstract socket and no process outside signalled. Paths that do not exist are passed over. "No new
+    privileges" has to be set before. Raises `Unavailable` where the kernel has none of it.
     """
     available = version()
     if not available:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import sys
@@ -50,9 +51,9 @@ def run(task: Task) -> Steps[dict[str, Any]]:
 
 def written(folder: Path) -> int | None:
     """Bytes of the files in a folder; None where anything in it is no plain file, or there are too many."""
-    entries = [(path, path.lstat()) for path in folder.iterdir()]
-    plain = all(stat.S_ISREG(found.st_mode) and found.st_nlink == 1 for _, found in entries)
-    return sum(found.st_size for _, found in entries) if plain and len(entries) <= MOST_FILES else None
+    entries = [path.lstat() for path in folder.iterdir()]
+    plain = all(stat.S_ISREG(found.st_mode) and found.st_nlink == 1 for found in entries)
+    return sum(map(_taken, entries)) if plain and len(entries) <= MOST_FILES else None
 
 
 def _listen(child: Child, task: Task) -> Steps[dict[str, Any]]:
@@ -88,12 +89,20 @@ def _last_words(child: Child, task: Task) -> Refused:
 
 
 def _look_at_disk(task: Task) -> None:
+    """Raises `Refused` where it wrote too much, in whatever folders, or the disk runs full."""
     try:
-        size = sum(path.lstat().st_size for path in task.out.iterdir())
+        size = sum(_taken(path.lstat()) for path in task.out.rglob("*"))
     except OSError:
-        return
+        size = 0
     if size > task.out_bytes:
         raise verdicts.too_large(task.out_bytes)
+    if shutil.disk_usage(task.out).free < task.kept_free_bytes:
+        raise verdicts.no_room()
+
+
+def _taken(found: os.stat_result) -> int:
+    """Bytes on disk: a file can be longer than what is stored of it, and more can be set aside than its length."""
+    return max(found.st_size, 512 * getattr(found, "st_blocks", 0))
 
 
 def _message(line: bytes) -> dict[str, Any]:

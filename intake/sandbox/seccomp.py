@@ -2,6 +2,7 @@
 
 It allows what reading a file, computing and threads need. Whatever reaches beyond the process answers "not permitted":
 sockets, programs, other processes, file modes and links, mounts, and parts of the kernel that no parser has use for.
+Nor can it delete or rename files or make folders, so that all it writes can be seen.
 https://www.kernel.org/doc/html/latest/userspace-api/seccomp_filter.html
 """
 
@@ -83,6 +84,14 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "linkat": (265, 37),
     "symlink": (88, None),
     "symlinkat": (266, 36),
+    "mkdir": (83, None),
+    "mkdirat": (258, 34),
+    "rmdir": (84, None),
+    "unlink": (87, None),
+    "unlinkat": (263, 35),
+    "rename": (82, None),
+    "renameat": (264, 38),
+    "renameat2": (316, 276),
     "mknod": (133, None),
     "mknodat": (259, 33),
     "setrlimit": (160, 164),
@@ -117,14 +126,17 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "vhangup": (153, 58),
 }
 """Numbers on x86_64 and on aarch64; None where there is none."""
-WATCHED: dict[str, tuple[int, int]] = {
+WATCHED: dict[str, tuple[int | None, int | None]] = {
     "clone": (56, 220),
     "clone3": (435, 435),
     "kill": (62, 129),
     "tgkill": (234, 131),
     "prlimit64": (302, 261),
+    "openat2": (437, 437),
+    "open": (2, None),
+    "openat": (257, 56),
 }
-"""Allowed with some arguments only: threads, signals to the process itself, reading a limit."""
+"""Allowed with some arguments only: threads, signals to the process itself, reading a limit, files that have a name."""
 NEWEST = 451
 """The newest call that was looked at. Later ones answer that they do not exist, and libraries do without."""
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -134,6 +146,8 @@ _LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_SET, _RETURN = 0x20, 0x15, 0x25, 0x45, 
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _NUMBER, _MACHINE = 0, 4
 _CLONE_THREAD = 0x00010000
+_O_TMPFILE = 0x00400000
+"""A file without a name, which nobody sees grow."""
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 
 
@@ -160,17 +174,22 @@ def install() -> None:
 def program(machine: str, pid: int) -> bytes:
     """The filter for a process of that id, 8 bytes an instruction of the classic Berkeley packet filter."""
     column, name = MACHINES[machine]
-    clone, clone3, kill, tgkill, prlimit = (numbers[column] for numbers in WATCHED.values())
+    calls = {name: call for name, numbers in WATCHED.items() if (call := numbers[column]) is not None}
     return b"".join(
         (
             _load(_MACHINE) + _if(_JUMP_EQUAL, name, 1, 0) + _answer(_KILL),
             _load(_NUMBER) + _if(_JUMP_GREATER, NEWEST, 0, 1) + _fail(errno.ENOSYS),
             *(_if(_JUMP_EQUAL, number, 0, 1) + _fail(errno.EPERM) for number in _denied(column)),
-            # Its arguments lie in memory, where a filter cannot look; C libraries then fall back to clone.
-            _if(_JUMP_EQUAL, clone3, 0, 1) + _fail(errno.ENOSYS),
-            _when(clone, _load(_argument(0)) + _if(_JUMP_SET, _CLONE_THREAD, 1, 0) + _fail(errno.EPERM)),
-            *(_when(call, _only(_argument(0), pid)) for call in (kill, tgkill)),
-            _when(prlimit, _only(_argument(2), 0) + _only(_argument(2) + 4, 0)),
+            # Their arguments lie in memory, where a filter cannot look; C libraries then fall back to older ones.
+            *(_if(_JUMP_EQUAL, calls[name], 0, 1) + _fail(errno.ENOSYS) for name in ("clone3", "openat2")),
+            _when(calls["clone"], _load(_argument(0)) + _if(_JUMP_SET, _CLONE_THREAD, 1, 0) + _fail(errno.EPERM)),
+            *(_when(calls[name], _only(_argument(0), pid)) for name in ("kill", "tgkill")),
+            _when(calls["prlimit64"], _only(_argument(2), 0) + _only(_argument(2) + 4, 0)),
+            *(
+                _when(calls[name], _load(_argument(place)) + _if(_JUMP_SET, _O_TMPFILE, 0, 1) + _fail(errno.EPERM))
+                for name, place in (("open", 1), ("openat", 2))
+                if name in calls
+            ),
             _answer(_ALLOW),
         )
     )

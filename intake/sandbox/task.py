@@ -49,6 +49,8 @@ class Task(BaseModel):
     memory_bytes: int
     out_bytes: int
     """Of all that it writes."""
+    kept_free_bytes: int = 0
+    """Of the disk: with less of it left, the process is ended."""
     sources: tuple[Path, ...] = SOURCES
     """Folders of modules that may be imported beside the libraries."""
 

@@ -33,6 +33,11 @@ def too_large(out_bytes: int) -> Refused:
     )
 
 
+def no_room() -> Refused:
+    """The disk is all but full, whoever filled it."""
+    return Refused("The disk has no room for it", action="Delete models, files or runs that are not needed any more")
+
+
 def nonsense() -> Refused:
     """The process said or wrote what no parser does."""
     return Refused("Reading it led to an answer that makes no sense", action=_MAYBE)

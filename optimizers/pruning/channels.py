@@ -176,16 +176,9 @@ class _Graph:
         for lead, group in self.groups.items():
             indices = [int(index) for index in gone.get(lead, ())]
             if indices:
-                self._tell_heads(lead, group, len(indices))
                 root = group[0].dep
                 self.graph.get_pruning_group(root.target.module, root.handler, indices).prune()
         self.structure.refresh(self.network)
-
-    def _tell_heads(self, lead: str, group: Any, channels: int) -> None:
-        """Let an attention block that loses whole heads know how many it has left."""
-        if self.cut.attention == "heads" and self._projection(group) is not None:
-            attention: Any = self.network.get_submodule(lead)
-            attention.num_heads -= channels * attention.num_heads // len(group[0].idxs)
 
     def _led(self, group: Any) -> tuple[str, Any]:
         """The name that a group goes by, and the group as seen from the layer by which its channels are counted."""

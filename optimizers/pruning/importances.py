@@ -20,7 +20,8 @@ from torch_pruning.pruner import function
 from core.bundle import ModelBundle
 from core.data import Split
 from core.errors import BadInput
-from optimizers.training.images import TrainingImages
+from optimizers.training.batches import Examples
+from optimizers.training.examples import examples_of
 
 Importance = Literal["l2", "l1", "lamp", "bn_scale", "taylor", "hessian", "random"]
 WeightScore = Callable[[nn.Parameter], Tensor]
@@ -111,34 +112,34 @@ def _weight_score(network: nn.Module, bundle: ModelBundle, importance: Importanc
 
 def _gradients(network: nn.Module, bundle: ModelBundle) -> dict[nn.Parameter, Tensor]:
     """Of the mean loss on the first labelled training images, by parameter; zeros where it has none."""
-    images = _images(bundle)
+    examples = _examples(bundle)
     sums = {weight: torch.zeros_like(weight) for weight in network.parameters()}
-    for start in range(0, len(images), _BATCH):
+    for start in range(0, len(examples), _BATCH):
         with torch.enable_grad():
-            loss = _loss(network, images, slice(start, start + _BATCH))
+            loss = _loss(network, examples, slice(start, start + _BATCH))
         for weight, gradient in _of_all(network, loss).items():
             sums[weight] += gradient
-    return {weight: total / len(images) for weight, total in sums.items()}
+    return {weight: total / len(examples) for weight, total in sums.items()}
 
 
 def _squared_gradients(network: nn.Module, bundle: ModelBundle) -> dict[nn.Parameter, Tensor]:
     """The mean over images of each image's own squared gradient, by parameter."""
-    images = _images(bundle)
+    examples = _examples(bundle)
     sums = {weight: torch.zeros_like(weight) for weight in network.parameters()}
-    for row in range(len(images)):
+    for row in range(len(examples)):
         with torch.enable_grad():
-            loss = _loss(network, images, slice(row, row + 1))
+            loss = _loss(network, examples, slice(row, row + 1))
         for weight, gradient in _of_all(network, loss).items():
             sums[weight].addcmul_(gradient, gradient)
-    return {weight: total / len(images) for weight, total in sums.items()}
+    return {weight: total / len(examples) for weight, total in sums.items()}
 
 
-def _loss(network: nn.Module, images: TrainingImages, rows: slice) -> Tensor:
-    """The sum over these images."""
-    return cross_entropy(network(images.normalised(images.pixels[rows])), images.targets[rows], reduction="sum")
+def _loss(network: nn.Module, examples: Examples, rows: slice) -> Tensor:
+    """The sum over these examples."""
+    return cross_entropy(network(examples.seen(rows)), examples.targets[rows], reduction="sum")
 
 
-def _images(bundle: ModelBundle) -> TrainingImages:
+def _examples(bundle: ModelBundle) -> Examples:
     split = bundle.data.train
     labelled = np.flatnonzero(split.targets >= 0)[:GRADIENT_IMAGES]
     if not len(labelled):
@@ -147,7 +148,7 @@ def _images(bundle: ModelBundle) -> TrainingImages:
             expected="at least one with its class",
             action="Rank by magnitude, which needs no labels, or label the training images",
         )
-    return TrainingImages(Split(split.pixels[labelled], split.labels[labelled]), bundle.contract, torch.device("cpu"))
+    return examples_of(Split(split.pixels[labelled], split.labels[labelled]), bundle.contract, torch.device("cpu"))
 
 
 def _of_all(network: nn.Module, loss: Tensor) -> dict[nn.Parameter, Tensor]:

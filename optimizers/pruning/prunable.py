@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch_pruning import ops
 from torch_pruning.dependency.group import Group
 
+from optimizers.pruning.attention import heads_by_layer, refreshing
 from optimizers.pruning.channel_graph import LAYERS, ChannelGraph
 from optimizers.pruning.trial import Trial
 
@@ -19,7 +20,6 @@ CLASSES = "It gives the classes"
 TOKENS = "Every block reads its outputs and adds to them"
 NOT_CALLED = "The network uses its weights without calling it as a layer"
 UNEVEN = "Its channels meet dimensions of another number"
-_PROJECTIONS = (("qkv",), ("q", "kv"), ("q", "k", "v"), ("q_proj", "k_proj", "v_proj"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +46,8 @@ def structure_of(network: nn.Module, x: Tensor, *, whole_heads: bool = False) ->
     gives with the same channels silenced, is kept.
     """
     with _nothing_put_aside(network):
-        graph, heads = ChannelGraph.of(network, x), _heads(network)
-        refresh = _refreshing(network, whole_heads)
+        graph, heads = ChannelGraph.of(network, x), heads_by_layer(network)
+        refresh = refreshing(network, whole_heads=whole_heads)
         layers = (layer for layer in network.modules() if isinstance(layer, LAYERS))
         kept = {layer: NOT_CALLED for layer in layers if layer not in graph.module2node}
         candidates, halves = [], []
@@ -57,12 +57,21 @@ def structure_of(network: nn.Module, x: Tensor, *, whole_heads: bool = False) ->
             elif half := _half(graph, heads, group, whole_heads):
                 candidates.append(group)
                 halves.append(half)
-        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
-        trial = Trial(network, graph, heads, refresh, noise)
+        trial = Trial(network, graph, heads, refresh, _noise(x))
         while found := dict(_failing(trial, halves)):
             kept |= {layer: why for half, why in found.items() for layer, _ in graph.layers(half, is_input=False)}
             halves = [half for half in halves if half not in found]
     return Structure(graph, kept, heads, tuple(_mlps(graph, heads, candidates)), refresh)
+
+
+def _noise(x: Tensor) -> Tensor:
+    """As many values like x[N, C, H, W]; for x[N, 2, length] tokens that every vocabulary has, all of which count."""
+    generator = torch.Generator().manual_seed(0)
+    if x.is_floating_point():
+        return torch.randn(x.shape, generator=generator).to(x)
+    tokens = torch.randint(0, 2, x.shape, generator=generator).to(x)
+    tokens[:, 1] = 1
+    return tokens
 
 
 @contextmanager
@@ -79,52 +88,6 @@ def _nothing_put_aside(network: nn.Module) -> Iterator[None]:
         for known, names in zip(dicts, before, strict=True):
             for name in set(known) - names:
                 del known[name]
-
-
-def _refreshing(network: nn.Module, whole_heads: bool) -> Callable[[nn.Module], None]:
-    """What puts right, after a cut, what attention blocks remember of their widths, and keeps their scores the same."""
-    widths = {
-        attention: _width(attention, layers[0]) // attention.num_heads for attention, layers in _attentions(network)
-    }
-
-    def refresh(network: nn.Module) -> None:
-        for attention, (queries, *_) in _attentions(network):
-            width = _width(attention, queries)
-            if whole_heads:
-                attention.num_heads = width // widths[attention]
-            if hasattr(attention, "attn_dim"):
-                attention.attn_dim = width
-            if hasattr(attention, "head_dim"):
-                _narrow_heads(attention, queries, width)
-
-    return refresh
-
-
-def _width(attention: Any, queries: nn.Linear) -> int:
-    """Dimensions of all heads together."""
-    return len(queries.weight) // (3 if queries is getattr(attention, "qkv", None) else 1)
-
-
-def _narrow_heads(attention: Any, queries: nn.Linear, width: int) -> None:
-    before, attention.head_dim = attention.head_dim, width // attention.num_heads
-    scales_itself = hasattr(attention, "scale") and not getattr(attention, "fused_attn", False)
-    if attention.head_dim != before and not scales_itself:
-        # Scores are divided by the root of the head width: the queries make up for the change.
-        for parameter in queries.parameters():
-            parameter.data[:width] *= (attention.head_dim / before) ** 0.5
-
-
-def _attentions(network: nn.Module) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Attention blocks with `num_heads`, and their projections to queries, keys and values; queries come first."""
-    for module in network.modules():
-        for names in _PROJECTIONS:
-            found = tuple(getattr(module, name, None) for name in names)
-            if hasattr(module, "num_heads") and all(isinstance(layer, nn.Linear) for layer in found):
-                yield module, found
-
-
-def _heads(network: nn.Module) -> dict[nn.Module, int]:
-    return {layer: attention.num_heads for attention, layers in _attentions(network) for layer in layers}
 
 
 def _why_kept(graph: ChannelGraph, heads: dict[nn.Module, int], group: Group) -> str | None:

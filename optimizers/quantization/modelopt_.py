@@ -51,13 +51,12 @@ class ModelOpt:
 
     def observe(self, source: Source) -> Steps[ModelOptObserved]:
         """Look at the calibration images, with progress; its first call in a process imports for many seconds."""
-        from core.onnx_export import export_onnx
         from optimizers.quantization.modelopt_graph import Rounding
 
         total = len(source.x)
         yield Progress(done=0, total=total, unit="images", doing="exporting")
         path = source.folder / "exported.onnx"
-        path.write_bytes(export_onnx(source.module, source.contract, name_layers=True))
+        path.write_bytes(source.onnx())
         yield Progress(done=0, total=total, unit="images", doing="observing ranges")
         rounding = Rounding(path, source, self.number_format, METHODS[self.grid.method], self.rest)
         scales = rounding.observed(_batches(source.x), dict.fromkeys(source.layers, 8))

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.onnx_export import export_onnx
 from core.progress import Progress, Steps
 from optimizers.quantization.nncf_quiet import quiet
 from optimizers.quantization.quantizer import Bits, LayerGrid, Method, Observed, Quantized, Source, StaticGrid
@@ -101,7 +100,7 @@ class _Observation:
         from optimizers.quantization.openvino_graph import graph_of
 
         self._x = source.x
-        self.model = graph_of(export_onnx(source.module, source.contract, name_layers=True))
+        self.model = graph_of(source.onnx())
         self._graph = build_graph(self.model)
         self._points = _algorithm(grid, source).get_statistic_points(self.model, self._graph)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.bundle import Precision
-from core.onnx_export import export_onnx
 from core.progress import Progress, Steps
 from optimizers.quantization.nncf_quiet import quiet
 from optimizers.quantization.quantizer import Bits, LayerGrid, Observed, Quantized, Source, WeightGrid
@@ -36,7 +35,7 @@ class NncfWeights:
         with quiet():
             from optimizers.quantization.openvino_graph import graph_of
 
-            model = graph_of(export_onnx(source.module, source.contract, name_layers=True))
+            model = graph_of(source.onnx())
         yield Progress(done=1, total=1, unit="networks", doing="converting for OpenVINO")
         return _Observed(self.grid, model)
 

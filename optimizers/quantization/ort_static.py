@@ -21,7 +21,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from core.bundle import Family, OnnxGraph
 from core.data import Inputs
-from core.onnx_export import LAYERS, LAYERS_IN_FLOAT, export_onnx
+from core.onnx_export import LAYERS, LAYERS_IN_FLOAT
 from core.progress import Progress, Steps
 from optimizers.quantization.clipping import least_error_range
 from optimizers.quantization.quantizer import (
@@ -59,7 +59,7 @@ class OrtStatic:
     def observe(self, source: Source) -> Steps[Observed]:
         """The exported network with the range of every tensor that may be quantized."""
         yield Progress(done=0, total=len(source.x), unit="images", doing="observing ranges")
-        prepared = _prepared(export_onnx(source.module, source.contract, name_layers=True), source.folder)
+        prepared = _prepared(source.onnx(), source.folder)
         operators = _operators(source.family)
         ranges = yield from _ranges(prepared, source.x, self.grid, operators)
         return _Ranges(prepared.read_bytes(), ranges, self.grid, operators, source.layers)
@@ -70,7 +70,7 @@ def _prepared(graph: bytes, folder: Path) -> Path:
     source, target = folder / "exported.onnx", folder / "prepared.onnx"
     source.write_bytes(graph)
     with _quiet():
-        quant_pre_process(source, target)
+        _preprocess(source, target)
     named = {node.name for node in onnx.load_from_string(graph).graph.node if node.op_type in LAYERS}
     model = onnx.load(target)
     for place, node in enumerate(model.graph.node):
@@ -80,6 +80,14 @@ def _prepared(graph: bytes, folder: Path) -> Path:
         node.name = node.name or f"{node.op_type}_{place}"
     onnx.save(model, target)
     return target
+
+
+def _preprocess(source: Path, target: Path) -> None:
+    """Fold constants and note shapes, by ONNX's own rules alone where those of ONNX Runtime do not know an operator."""
+    try:
+        quant_pre_process(source, target)
+    except Exception:  # it raises plain `Exception` for shapes that it does not find, and anything for its own errors
+        quant_pre_process(source, target, skip_symbolic_shape=True)
 
 
 def _operators(family: Family) -> tuple[str, ...]:

@@ -55,10 +55,8 @@ class OrtWeights:
 
     def observe(self, source: Source) -> Steps[Observed]:
         """The exported network: weights need no calibration images."""
-        from core.onnx_export import export_onnx
-
         yield Progress(done=0, total=1, unit="networks", doing="exporting")
-        graph = export_onnx(source.module, source.contract, name_layers=True)
+        graph = source.onnx()
         yield Progress(done=1, total=1, unit="networks", doing="exporting")
         return _Exported(graph, self.grid)
 

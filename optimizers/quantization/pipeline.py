@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from core.bundle import ModelBundle
 from core.data import Split
 from core.errors import BadInput, NothingDone
+from core.judging import Judging
 from core.progress import Note, Progress, Steps
 from core.quantization import Path, QuantizationReport
 from optimizers.quantization.corrections import corrected, smoothed
@@ -24,7 +25,7 @@ from optimizers.quantization.folding import folded
 from optimizers.quantization.inspection import counts, inspect
 from optimizers.quantization.quantizer import Bits, LayerGrid, Observed, Quantized, Quantizer, Source
 from optimizers.quantization.search import Judge, bits_after, served_answers, walk
-from optimizers.quantization.selection import kept_layers, layers_of
+from optimizers.quantization.selection import kept_by_kind, kind_of, layers_of
 from optimizers.quantization.sensitivity import sensitivities, upgrades
 from optimizers.state import torch_state
 from optimizers.technique import Context
@@ -35,12 +36,15 @@ Train = Callable[[nn.Module, Grids], Steps[nn.Module]]
 _INSPECTED = 64
 _CORRECTED = 256
 _CHECKED = 500
-_FAITHFUL = 0.9
+FAITHFUL = 0.9
 """Below this agreement with the float network something went wrong, and it is worth saying where."""
 _NAMED = 3
 _MOST_PIXELS = 3_000_000
 """Of all images that pass at once: 20 of 224 x 224 in colour."""
-_LEFT = "The quantizer left it in float."
+_A_TOKEN = 1500
+"""Pixels that take a network about as long as a token: 15 texts of 128 tokens pass at once."""
+LEFT_BY_QUANTIZER = "The quantizer left it in float."
+ONLY_LINEAR = "Only linear layers are quantized here."
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,12 @@ def quantized_bundle(bundle: ModelBundle, context: Context, quantizer: Quantizer
     """The bundle with its network in few bits. Raises `BadInput` without images, and `NothingDone`."""
     with torch_state(context):
         prepared = yield from _prepare(bundle, context, wishes)
-        kept = _kept(prepared, wishes)
-        start = _start(prepared, wishes, kept)
+        kinds = {name: kind_of(prepared.source.module.get_submodule(name)) for name in prepared.source.layers}
+        kept = kept_by_kind(kinds, wishes.keep)
+        start = wanted_bits(kinds, kept, wishes)
         prepared, observed = yield from _observe(prepared, bundle, context, quantizer, wishes, start)
         first = observed.quantize(start)
-        _require_some(first, prepared.source.layers, wishes)
+        require_some(first, prepared.source.layers, wishes)
         hurts = yield from sensitivities(prepared.source.module, first.grids, _few(prepared.x, _INSPECTED))
         start = {name: bits for name, bits in start.items() if name in first.grids}
         path = None
@@ -93,8 +98,8 @@ def quantized_bundle(bundle: ModelBundle, context: Context, quantizer: Quantizer
         bits = bits_after(path.order, path.chosen, start=start) if path else start
         _require_left(bits, wishes)
         done = observed.quantize(bits)
-        reasons = dict.fromkeys(prepared.layers, "Only linear layers are quantized here.") if wishes.linear_only else {}
-        reasons |= dict.fromkeys(prepared.source.layers, _LEFT)
+        reasons = dict.fromkeys(prepared.layers, ONLY_LINEAR) if wishes.linear_only else {}
+        reasons |= dict.fromkeys(prepared.source.layers, LEFT_BY_QUANTIZER)
         reasons |= {name: f"Kept by the pattern {pattern}." for name, pattern in kept.items()}
         if path:
             reasons |= {name: "Kept to stay within the accuracy limit." for name in start if name not in bits}
@@ -124,7 +129,7 @@ def quantized_bundle(bundle: ModelBundle, context: Context, quantizer: Quantizer
         applied=(*bundle.applied, wishes.key),
         quantization=report,
     )
-    yield from _tell(report)
+    yield from tell(report)
     yield from _check(result, prepared, bundle, context, hurts)
     return result
 
@@ -153,26 +158,29 @@ def _prepare(bundle: ModelBundle, context: Context, wishes: Wishes) -> Steps[_Pr
 
 
 def _few(x: Tensor, most: int) -> Tensor:
-    """As many of x[N, C, H, W] as a network can be asked about at once, at most `most`."""
-    return x[: max(1, min(most, _MOST_PIXELS // x[0].numel()))]
+    """As many of x[N, C, H, W], or x[N, 2, length], as a network can be asked about at once, at most `most`."""
+    values = x[0].numel() if x.is_floating_point() else _A_TOKEN * x.shape[-1]
+    return x[: max(1, min(most, _MOST_PIXELS // values))]
 
 
-def _kept(prepared: _Prepared, wishes: Wishes) -> dict[str, str]:
-    layers = {name: prepared.source.module.get_submodule(name) for name in prepared.source.layers}
-    return kept_layers(layers, wishes.keep)
-
-
-def _start(prepared: _Prepared, wishes: Wishes, kept: Mapping[str, str]) -> dict[str, int]:
-    """The bits of every layer that is to be quantized."""
-    layers = {name: prepared.source.module.get_submodule(name) for name in prepared.source.layers}
-    in_8_bits = kept_layers(layers, wishes.keep_8bit)
-    bits = {name: 8 if name in in_8_bits else wishes.bits for name in layers if name not in kept}
+def wanted_bits(kinds: Mapping[str, str], kept: Mapping[str, str], wishes: Wishes) -> dict[str, int]:
+    """The bits of every layer that is to be quantized, of layers by name with their kinds. Raises `NothingDone`."""
+    in_8_bits = kept_by_kind(kinds, wishes.keep_8bit)
+    bits = {name: 8 if name in in_8_bits else wishes.bits for name in kinds if name not in kept}
     if not bits:
         raise NothingDone(
-            f"0 of {len(layers)} layers are left for {wishes.title}",
-            action=f"Keep fewer layers, or leave {wishes.title} out" if layers else f"Leave {wishes.title} out",
+            f"0 of {len(kinds)} layers quantized: none is left for {wishes.title}",
+            action=f"Keep fewer layers, or leave {wishes.title} out" if kinds else f"Leave {wishes.title} out",
         )
     return bits
+
+
+def require_some(quantized: Quantized, layers: tuple[str, ...], wishes: Wishes) -> None:
+    """Raises `NothingDone` where not one of the layers could be quantized."""
+    if not quantized.grids:
+        raise NothingDone(
+            f"0 of {len(layers)} layers quantized: {wishes.title} fits none of them", action=f"Leave out {wishes.title}"
+        )
 
 
 def _observe(
@@ -182,7 +190,7 @@ def _observe(
     observed = yield from quantizer.observe(prepared.source)
     if wishes.train:
         trained = yield from wishes.train(prepared.source.module, observed.quantize(start).grids)
-        prepared = replace(prepared, source=replace(prepared.source, module=trained))
+        prepared = replace(prepared, source=replace(prepared.source, network=trained))
         observed = yield from quantizer.observe(prepared.source)
     if wishes.correct_biases or wishes.renormalise:
         yield Progress(done=0, total=1, unit="passes", doing="correcting what rounding shifts")
@@ -193,14 +201,9 @@ def _observe(
             biases=wishes.correct_biases,
             renormalised=prepared.renormalisable if wishes.renormalise else (),
         )
-        prepared = replace(prepared, source=replace(prepared.source, module=network))
+        prepared = replace(prepared, source=replace(prepared.source, network=network))
         observed = yield from quantizer.observe(prepared.source)
     return prepared, observed
-
-
-def _require_some(quantized: Quantized, layers: tuple[str, ...], wishes: Wishes) -> None:
-    if not quantized.grids:
-        raise NothingDone(f"0 of {len(layers)} layers could be quantized", action=f"Leave out {wishes.title}")
 
 
 def _require_left(bits: Bits, wishes: Wishes) -> None:
@@ -248,17 +251,17 @@ def _search(
         limit_points=wishes.max_loss_points,
         serve=context.serve,
     )
-    yield _chosen(path)
+    yield _chosen(path, bundle.judging)
     return path
 
 
-def _chosen(path: Path) -> Note:
+def _chosen(path: Path, judging: Judging) -> Note:
     point = next(point for point in path.points if point.upgrades == path.chosen)
     lost = point.lost_points(path.float_correct)
-    what = "accuracy" if path.float_correct is not None else "agreement with the float network"
+    what = judging.noun if path.float_correct is not None else "agreement with the float network"
     return Note(
         text=f"{path.chosen} steps to more bits keep within {path.limit_points:g} points: on {point.images:,} "
-        f"calibration images {lost:.2f} points of {what} are lost, give or take {point.margin_points:.2f}."
+        f"calibration {judging.unit} {lost:.2f} points of {what} are lost, give or take {point.margin_points:.2f}."
     )
 
 
@@ -270,7 +273,8 @@ def _judge(prepared: _Prepared, bundle: ModelBundle, count: int) -> Judge:
     return Judge(x, Split(split.pixels, split.labels), torch.cat(parts).numpy().astype(np.int64))
 
 
-def _tell(report: QuantizationReport) -> Steps[None]:
+def tell(report: QuantizationReport) -> Steps[None]:
+    """A note on how many layers were quantized; a warning where not all were."""
     quantized, layers = len(report.quantized), len(report.layers)
     widths = sorted({layer.bits for layer in report.quantized})
     parts = [f"{sum(layer.bits == bits for layer in report.quantized)} in {bits} bits" for bits in widths]
@@ -290,7 +294,7 @@ def _check(
     with context.serve(result) as served:
         agreed = judge.agreed(served_answers(served, judge.x))
     share = agreed / len(judge.x)
-    if share < _FAITHFUL:
+    if share < FAITHFUL:
         worst = sorted(hurts, key=lambda name: -hurts[name])[:_NAMED]
         yield Note(
             text=f"Quantization broke this network: it answers like the float one on {100 * share:.1f} % of "

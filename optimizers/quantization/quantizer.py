@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle import Family, Network, Precision
+from core.bundle import Family, Network, OnnxGraph, OpenVinoModel, Precision
 from core.data import Contract, Inputs
 from core.progress import Steps
 
@@ -30,10 +30,11 @@ Bits = Mapping[str, int]
 class Source:
     """A float network, ready to be quantized."""
 
-    module: nn.Module
-    """On the CPU, in eval mode, BatchNorm folded into convolutions where it could be."""
+    network: Network
+    """A torch module on the CPU in eval mode, or an ONNX graph whose layers are named; BatchNorm is merged into
+    convolutions where it could be."""
     layers: tuple[str, ...]
-    """Names of the modules with weights to quantize (convolutions and linear layers), in the order of execution."""
+    """Names of what has weights to quantize (convolutions and linear layers), in the order of execution."""
     contract: Contract
     x: Inputs
     """Calibration images [N, C, H, W], normalised."""
@@ -41,6 +42,21 @@ class Source:
     folder: Path
     """An existing folder for intermediate files."""
     threads: int
+
+    @property
+    def module(self) -> nn.Module:
+        """The torch module. Raises `TypeError` where there is none: techniques check the form beforehand."""
+        if isinstance(self.network, OnnxGraph | OpenVinoModel):
+            raise TypeError(f"the network is an {type(self.network).__name__}, not a torch module")
+        return self.network
+
+    def onnx(self) -> bytes:
+        """The network as an ONNX graph whose layers have the names of `layers`."""
+        if isinstance(self.network, OnnxGraph):
+            return self.network.content
+        from core.onnx_export import export_onnx
+
+        return export_onnx(self.module, self.contract, name_layers=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import torch
@@ -17,7 +17,10 @@ _SHOWN = 12
 
 
 def layers_of(network: nn.Module, x: Tensor) -> dict[str, nn.Module]:
-    """The layers by name, in the order in which x[N, C, H, W] passes through them first."""
+    """The layers by name, in the order in which x[N, C, H, W] passes through them first.
+
+    The network is asked in eval mode, so that no BatchNorm learns from it, and left in the mode it was in.
+    """
     names = {id(module): name for name, module in network.named_modules()}
     seen: dict[str, nn.Module] = {}
 
@@ -25,10 +28,17 @@ def layers_of(network: nn.Module, x: Tensor) -> dict[str, nn.Module]:
         seen.setdefault(names[id(module)], module)
 
     handles = [each.register_forward_pre_hook(note) for each in network.modules() if isinstance(each, KINDS)]
-    with torch.inference_mode():
-        network(x)
-    for handle in handles:
-        handle.remove()
+    training = [each for each in network.modules() if each.training]
+    for each in training:
+        each.training = False
+    try:
+        with torch.inference_mode():
+            network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for each in training:
+            each.training = True
     return seen
 
 
@@ -45,20 +55,25 @@ def kept_layers(layers: dict[str, nn.Module], patterns: Sequence[str]) -> dict[s
     A pattern is a module name with `*` and `?` (`head`, `blocks.0.*`), the name of a module that contains layers
     (`blocks.0`), or a kind of layer (`Linear`, `depthwise Conv2d`). Raises `BadInput` for one that fits no layer.
     """
+    return kept_by_kind({name: kind_of(layer) for name, layer in layers.items()}, patterns)
+
+
+def kept_by_kind(kinds: Mapping[str, str], patterns: Sequence[str]) -> dict[str, str]:
+    """The same for layers of which the names and the kinds are known."""
     kept: dict[str, str] = {}
     for pattern in patterns:
-        found = [name for name, layer in layers.items() if _fits(name, layer, pattern)]
+        found = [name for name, kind in kinds.items() if _fits(name, kind, pattern)]
         if not found:
-            names = ", ".join(list(layers)[:_SHOWN]) + (", ..." if len(layers) > _SHOWN else "")
-            kinds = sorted({kind_of(layer) for layer in layers.values()})
+            names = ", ".join(list(kinds)[:_SHOWN]) + (", ..." if len(kinds) > _SHOWN else "")
             raise BadInput(
                 f"No layer is called {pattern!r}",
-                expected=f"one of {names}, with * for any letters, or a kind of layer: {', '.join(kinds)}",
+                expected=f"one of {names}, with * for any letters, or a kind of layer: "
+                f"{', '.join(sorted(set(kinds.values())))}",
                 action="Correct the pattern or remove it",
             )
         kept |= {name: kept.get(name, pattern) for name in found}
     return kept
 
 
-def _fits(name: str, layer: nn.Module, pattern: str) -> bool:
-    return fnmatchcase(name, pattern) or name.startswith(f"{pattern}.") or kind_of(layer) == pattern
+def _fits(name: str, kind: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or name.startswith(f"{pattern}.") or kind == pattern

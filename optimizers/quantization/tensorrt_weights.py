@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper, version_converter
 
 from core.bundle import OnnxGraph, Precision
-from core.onnx_export import export_onnx
 from core.progress import Progress, Steps
 from optimizers.quantization.quantizer import Bits, LayerGrid, Quantized, Source, TensorGrid, WeightGrid
 
@@ -46,7 +45,7 @@ class TensorRtWeights:
     def observe(self, source: Source) -> Steps[TensorRtWeightsObserved]:
         """Nothing to look at: weights are known."""
         yield Progress(done=0, total=1, unit="networks", doing="exporting")
-        graph = onnx.load_from_string(export_onnx(source.module, source.contract, name_layers=True))
+        graph = onnx.load_from_string(source.onnx())
         return TensorRtWeightsObserved(version_converter.convert_version(graph, _OPSET), source, self.grid)
 
 

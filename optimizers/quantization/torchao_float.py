@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from core.progress import Progress, Steps
+from core.reduced import cast
 from core.torchao_import import quiet
 from optimizers.quantization.minifloat import e2m1, e4m3
 from optimizers.quantization.quantizer import Bits, LayerGrid, Quantized, Source
@@ -30,7 +31,7 @@ class InBfloat16(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """float32 logits[N, classes]."""
-        logits: Tensor = self.network(input.to(torch.bfloat16))
+        logits: Tensor = self.network(cast(input, torch.bfloat16))
         return logits.float()
 
 

@@ -16,6 +16,8 @@ from core.errors import CannotCompose
 
 Layout = Literal["channels first", "channels last", "tokens"]
 OnOutput = Callable[[str, Tensor], None]
+_IMAGE_AXES = 4
+"""Of x[N, C, H, W]; texts have no feature maps."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def pairs_of(student: nn.Module, teacher: nn.Module, x: Tensor) -> tuple[Pair, .
     ours, theirs = ([_row(name, each) for name, each in _block_outputs(one.network, one.last)] for one in seen)
     if ours and theirs:
         return tuple(Pair(ours[at], theirs[to]) for at, to in _equal_depths(len(ours), len(theirs)))
-    first, second = (_maps(one, x) for one in seen)
+    first, second = (_maps(one, x) if x.ndim == _IMAGE_AXES else {} for one in seen)
     if not first or not second:
         raise CannotCompose(
             f"Hints between a {type(student).__name__} and a {type(teacher).__name__}",

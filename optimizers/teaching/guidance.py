@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from core.bundle import ModelBundle
 from core.progress import Steps
 from optimizers.teaching.losses import Objective, from_labels
-from optimizers.teaching.teachers import BOTH_VIEWS, Teacher, answers, network_teacher
+from optimizers.teaching.teachers import AS_STORED, BOTH_VIEWS, Teacher, answers, network_teacher
 from optimizers.technique import Context
-from optimizers.training.images import Batch
+from optimizers.training.batches import Batch
 from optimizers.training.settings import Augmentation
 
 KNOWN_VIEWS: tuple[Augmentation, ...] = ("none", "mirror")
@@ -75,7 +75,7 @@ class Guidance(_Unchanging):
     teacher: Teacher
     objective: Objective
     logits: Tensor | None
-    """float32 [2, N, classes]: for each image as stored, and for its mirror image; None to ask about every batch."""
+    """float32 [views, N, classes]: for each example as stored, then mirrored; None to ask about every batch."""
 
     def fingerprint(self) -> str:
         """A hash of the teacher, or the answers that are known, and the settings."""
@@ -106,10 +106,12 @@ def ask_teacher(
 def guide(
     teacher: Teacher, bundle: ModelBundle, context: Context, objective: Objective, *, augmentation: Augmentation
 ) -> Steps[Guidance]:
-    """The teacher with its answers to all training images and their mirror images, where training shows no others."""
-    if augmentation not in KNOWN_VIEWS:
+    """The teacher with its answers to all training images and their mirror images, where training shows no others.
+
+    Texts have no mirror images, and are trained on as they are.
+    """
+    if bundle.task == "images" and augmentation not in KNOWN_VIEWS:
         return Guidance(teacher, objective, None)
-    logits = yield from answers(
-        teacher, bundle.data.train, bundle, context, views=BOTH_VIEWS, doing="asking the teacher"
-    )
+    views = BOTH_VIEWS if bundle.task == "images" else AS_STORED
+    logits = yield from answers(teacher, bundle.data.train, bundle, context, views=views, doing="asking the teacher")
     return Guidance(teacher, objective, logits)

@@ -18,7 +18,7 @@ from optimizers.teaching.feature_maps import FeatureMap, Pair, listen, listening
 from optimizers.teaching.losses import Objective, attention_hint, feature_hint
 from optimizers.teaching.teachers import Teacher
 from optimizers.technique import Context
-from optimizers.training.images import Batch
+from optimizers.training.batches import Batch
 
 _EXAMPLES = 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -19,7 +20,7 @@ from optimizers.teaching.hints import Hints, hints, in_words
 from optimizers.teaching.lessons import Part, labelled, logits_of, outcome, worth_showing
 from optimizers.teaching.losses import Objective
 from optimizers.teaching.students import built, narrower
-from optimizers.teaching.teachers import Teacher, answers, ensemble, network_teacher
+from optimizers.teaching.teachers import Teacher, another_model, answers, ensemble, network_teacher, parameters_in
 from optimizers.technique import Context
 from optimizers.training.loop import train
 
@@ -100,7 +101,18 @@ class School:
             )
         return self.context.original().module
 
+    @cached_property
+    def _other(self) -> tuple[str, ModelBundle]:
+        """Title and bundle of the other model that teaches. Raises `Unavailable` where no other is known."""
+        if self.context.others is None:
+            raise Unavailable(
+                "Another model as the teacher", expected="a run that knows all models", action="Choose no other model"
+            )
+        return self.context.others(self.settings.teacher_model)
+
     def _teacher(self) -> AbstractContextManager[Teacher]:
+        if self.settings.teacher_model:
+            return nullcontext(another_model(*self._other, self.bundle, self.context))
         if self.settings.teachers:
             return ensemble(self.settings.teachers, self.bundle, self.context)
         return nullcontext(network_teacher(self._original, self.context, title="The network as loaded"))
@@ -114,6 +126,8 @@ class School:
 
     @property
     def _teacher_parameters(self) -> int | None:
+        if self.settings.teacher_model:
+            return parameters_in(self._other[1].network)
         return None if self.settings.teachers else _parameters(self._original)
 
     @property

@@ -17,14 +17,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.bundle import ModelBundle
-from core.data import Floats, Split
+from core.bundle import ModelBundle, Network, OnnxGraph, OpenVinoModel
+from core.data import Contract, Floats, InputContract, Split
 from core.errors import CannotCompose, RunFailed, Unavailable
+from core.onnx_macs import parameters_of_graph
+from core.onnx_reference import reference
 from core.progress import Note, Progress, Steps
 from optimizers.state import on_device, torch_state
 from optimizers.technique import Context, Served
-from optimizers.training.images import TrainingImages, mirror
+from optimizers.training.examples import examples_of
 
+AS_STORED = (0,)
 BOTH_VIEWS = (0, 1)
 """As stored, and mirrored."""
 
@@ -58,6 +61,57 @@ def network_teacher(network: nn.Module, context: Context, *, title: str) -> Teac
         return logits
 
     return Teacher(title, ask, hash_of(network), moved)
+
+
+def another_model(title: str, other: ModelBundle, bundle: ModelBundle, context: Context) -> Teacher:
+    """Another model as a teacher of images that are normalised for the bundle's network: it sees them as it wants them.
+
+    A torch module answers on the context's device, an ONNX graph in ONNX Runtime on the CPU. Raises `CannotCompose` for
+    images of another size or other classes.
+    """
+    ours, theirs = bundle.contract, other.contract
+    if ours.shape != theirs.shape or ours.labels != theirs.labels:
+        raise CannotCompose(
+            f"{title} as a teacher, for inputs of {theirs.shape} and {len(theirs.labels)} classes",
+            expected=f"inputs of {ours.shape} and the {len(ours.labels)} classes of the model that is taught",
+            action="Choose another teacher",
+        )
+    if isinstance(other.network, OnnxGraph):
+        answer, identity = _in_onnxruntime(other.network, context), _hash(other.network.content)
+    else:
+        asked = network_teacher(other.module, context, title=title)
+        answer, identity = asked.ask, asked.identity
+    turned = _between(ours, theirs, context)
+    return Teacher(title, lambda x: answer(turned(x)), _hash(identity.encode(), str(theirs).encode()))
+
+
+def _in_onnxruntime(graph: OnnxGraph, context: Context) -> Callable[[Tensor], Tensor]:
+    logits = reference(graph.content, threads=context.threads)
+
+    def ask(x: Tensor) -> Tensor:
+        return torch.from_numpy(logits(np.ascontiguousarray(x.cpu().numpy()))).to(x.device)
+
+    return ask
+
+
+def _between(ours: Contract, theirs: Contract, context: Context) -> Callable[[Tensor], Tensor]:
+    """From x[N, C, H, W] normalised as the one contract says to the same images as the other says."""
+    if not isinstance(ours, InputContract) or not isinstance(theirs, InputContract):
+        return lambda x: x
+    mean, std, their_mean, their_std = (
+        torch.tensor(each, device=context.device.id)[None, :, None, None]
+        for each in (ours.mean, ours.std, theirs.mean, theirs.std)
+    )
+    if (ours.mean, ours.std) == (theirs.mean, theirs.std):
+        return lambda x: x
+    return lambda x: (x * std + mean - their_mean) / their_std
+
+
+def parameters_in(network: Network) -> int | None:
+    """What is learned in a torch module or an ONNX graph; None for another form."""
+    if isinstance(network, OnnxGraph):
+        return parameters_of_graph(network.content)[0]
+    return None if isinstance(network, OpenVinoModel) else sum(each.numel() for each in network.parameters())
 
 
 @contextmanager
@@ -111,7 +165,9 @@ def answers(
     expected = (len(views), len(split), len(bundle.contract.labels))
     kept = _read(path, expected) if path else None
     if kept is not None:
-        yield Note(text=f"The teacher's answers to {len(split):,} images were kept from an earlier run.")
+        yield Note(
+            text=f"The teacher's answers to {len(split):,} {bundle.contract.unit} were kept from an earlier run."
+        )
         return kept.to(context.device.id)
     found = yield from _ask(teacher, split, bundle, context, views, doing)
     if not found.isfinite().all():
@@ -125,14 +181,14 @@ def _ask(
     teacher: Teacher, split: Split, bundle: ModelBundle, context: Context, views: Sequence[int], doing: str
 ) -> Steps[Tensor]:
     with torch_state(context):
-        images = TrainingImages(split, bundle.contract, torch.device(context.device.id))
+        examples = examples_of(split, bundle.contract, torch.device(context.device.id))
         found: list[list[Tensor]] = [[] for _ in views]
-        for start in range(0, len(images), _BATCH):
-            pixels = images.pixels[start : start + _BATCH]
+        for start in range(0, len(examples), _BATCH):
+            rows = slice(start, start + _BATCH)
             for place, view in enumerate(views):
-                flips = torch.full((len(pixels),), view, device=pixels.device)
-                found[place].append(teacher.ask(images.normalised(mirror(pixels, flips))))
-            yield Progress(done=min(start + _BATCH, len(images)), total=len(images), unit="images", doing=doing)
+                found[place].append(teacher.ask(examples.seen(rows, mirrored=bool(view))))
+            done, unit = min(start + _BATCH, len(examples)), bundle.contract.unit
+            yield Progress(done=done, total=len(examples), unit=unit, doing=doing)
     return torch.stack([torch.cat(each) for each in found])
 
 

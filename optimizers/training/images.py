@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from core.data import Contract, InputContract, Split
+from core.data import InputContract, Split
+from optimizers.training.batches import Batch
 from optimizers.training.settings import Augmentation
 
 PAD = 2
@@ -22,25 +22,10 @@ _LONGEST = 1 / 0.3
 """Height over width of the tallest rectangle, and width over height of the widest."""
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """What one training step sees."""
-
-    x: Tensor
-    """float32 [N, C, H, W], changed as the augmentation says, and normalised."""
-    targets: Tensor
-    """int64 [N]."""
-    rows: Tensor
-    """int64 [N]: which images of the split these are."""
-    mirrored: Tensor | None
-    """int64 [N]: 1 where the image is mirrored, else 0; None where images were changed in other ways too."""
-
-
 class TrainingImages:
-    """A split held on a device as it is stored."""
+    """A split held on a device as it is stored. Fulfils `Examples`."""
 
-    def __init__(self, split: Split, contract: Contract, device: torch.device) -> None:
-        assert isinstance(contract, InputContract), "texts are no images"
+    def __init__(self, split: Split, contract: InputContract, device: torch.device) -> None:
         self.pixels = torch.tensor(split.pixels, device=device)
         self.targets = torch.tensor(split.targets, device=device)
         self.mean, self.std = (
@@ -68,6 +53,11 @@ class TrainingImages:
         if augmentation == "erase":
             x = erase(x)
         return Batch(x, self.targets[rows], rows, mirrored if is_known else None)
+
+    def seen(self, rows: slice, *, mirrored: bool = False) -> Tensor:
+        """float32 x[N, C, H, W] of these images, as stored or mirrored."""
+        pixels = self.pixels[rows]
+        return self.normalised(pixels.flip(3) if mirrored else pixels)
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """float32 x[N, C, H, W] as the network expects it."""

@@ -11,13 +11,15 @@ import torch
 from torch import nn
 
 from core.bundle import ModelBundle
+from core.judging import Judging
 from core.progress import Note, Progress, Steps
 from core.quantization import TrainingPrecision
 from optimizers.state import on_device, torch_state
 from optimizers.teaching.guidance import Teaching
 from optimizers.technique import Context
+from optimizers.training.batches import Examples
 from optimizers.training.checkpoints import UNUSABLE, Checkpoint, fingerprint_of
-from optimizers.training.images import TrainingImages
+from optimizers.training.examples import examples_of
 from optimizers.training.judging import right_answers
 from optimizers.training.masks import Masks
 from optimizers.training.settings import Augmentation, OptimizerName, ScheduleName
@@ -73,7 +75,7 @@ def train(
     masks: Masks | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Steps[nn.Module]:
-    """A trained copy of `network` on the CPU, in float32 and eval mode; the bundle gives images and contract.
+    """A trained copy of `network` on the CPU, in float32 and eval mode; the bundle gives examples and contract.
 
     Reduced precision is autocast, with scaled gradients for fp16 (Micikevicius et al. 2017,
     https://arxiv.org/abs/1710.03740). Same seed, device, threads and library versions, same weights (on a GPU only as
@@ -84,8 +86,10 @@ def train(
     are neither labels nor guidance.
     """
     with torch_state(context):
-        images = _images(bundle, context)
-        trainer = Trainer(on_device(network, context), images, plan, guidance=guidance, masks=masks, on_epoch=on_epoch)
+        examples = _examples(bundle, context)
+        trainer = Trainer(
+            on_device(network, context), examples, plan, guidance=guidance, masks=masks, on_epoch=on_epoch
+        )
         done = yield from _carried_out([trainer], bundle, _checkpoint(network, bundle, context, [trainer]))
     return done.each[0].network
 
@@ -100,8 +104,8 @@ def train_together(
     when to stop early.
     """
     with torch_state(context):
-        images = _images(bundle, context)
-        trainers = [Trainer(on_device(network, context), images, plan, is_alone=len(plans) == 1) for plan in plans]
+        examples = _examples(bundle, context)
+        trainers = [Trainer(on_device(network, context), examples, plan, is_alone=len(plans) == 1) for plan in plans]
         return (yield from _carried_out(trainers, bundle, _checkpoint(network, bundle, context, trainers)))
 
 
@@ -110,8 +114,8 @@ def evaluate(network: nn.Module, bundle: ModelBundle, precision: TrainingPrecisi
     return float(right_answers(network, bundle, precision).mean())
 
 
-def _images(bundle: ModelBundle, context: Context) -> TrainingImages:
-    return TrainingImages(bundle.data.train, bundle.contract, torch.device(context.device.id))
+def _examples(bundle: ModelBundle, context: Context) -> Examples:
+    return examples_of(bundle.data.train, bundle.contract, torch.device(context.device.id))
 
 
 def _checkpoint(network: nn.Module, bundle: ModelBundle, context: Context, trainers: Sequence[Trainer]) -> Checkpoint:
@@ -141,7 +145,7 @@ def _carried_out(trainers: Sequence[Trainer], bundle: ModelBundle, checkpoint: C
         for trainer in trainers:
             trainer.settle()
         yield from _kept(trainers, checkpoint)
-    yield from _ending(trainers)
+    yield from _ending(trainers, bundle.judging)
     return TrainedTogether(tuple(trainer.finished() for trainer in trainers), turns * first.epoch)
 
 
@@ -198,7 +202,7 @@ def _judgement_missing(plan: Plan, bundle: ModelBundle) -> Iterator[Note]:
         yield Note(text=text, warning=True)
 
 
-def _ending(trainers: Sequence[Trainer]) -> Steps[None]:
+def _ending(trainers: Sequence[Trainer], judging: Judging) -> Steps[None]:
     """Which epoch was kept and why it ended early, where either is not what is usual."""
     first = trainers[0]
     plan, best = first.plan, first.best
@@ -207,12 +211,12 @@ def _ending(trainers: Sequence[Trainer]) -> Steps[None]:
         yield Progress(done=done, total=done, unit="steps", doing=f"ended after epoch {first.epoch} of {plan.epochs}")
         yield Note(
             text=f"Training ended after epoch {first.epoch} of {plan.epochs}: since epoch {best.epoch}, with "
-            f"{_share(best.right.mean())} of the calibration images right, none was better."
+            f"{_share(best.right.mean())} of the calibration {judging.unit} {judging.right}, none was better."
         )
     if plan.keep == "best" and best and best.epoch != first.epoch:
         yield Note(
             text=f"The weights of epoch {best.epoch} were kept ({_share(best.right.mean())} of the calibration "
-            "images right), not those of the last."
+            f"{judging.unit} {judging.right}), not those of the last."
         )
 
 

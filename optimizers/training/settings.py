@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from core.bundle import Situation
+from core.errors import CannotCompose
 from core.quantization import TrainingPrecision
 from core.settings import choice, slider
 
@@ -65,7 +67,7 @@ class TrainingSettings(BaseModel):
         title="Augmentation",
         help="What is done to training images so that none is seen twice alike. Mirrored images have cached teacher "
         "answers; shifted or erased ones ask the teacher anew each time, which takes longer per epoch and pays in "
-        "long trainings.",
+        "long trainings. Texts are always taken as they are.",
         labels={"none": "None", "mirror": "Mirror", "shift": "Mirror and shift", "erase": "Mirror, shift and erase"},
         group="Training",
     )
@@ -98,6 +100,15 @@ class TrainingSettings(BaseModel):
         "early, which suits schedules that only fall at the end.",
         group="Training",
     )
+
+    def refuse_changing_texts(self, situation: Situation) -> None:
+        """Raises `CannotCompose` where images are to be shifted or erased and there are texts instead."""
+        if situation.task == "text" and self.augmentation not in ("none", "mirror"):
+            raise CannotCompose(
+                "Shifted or erased texts",
+                expected="texts as they are, because only images stay what they are when a part is moved or missing",
+                action="Choose no augmentation",
+            )
 
     def plan(self, epochs: int, learning_rate: float, **more: Any) -> Plan:
         """These settings as a plan for so many epochs; `more` are further fields of `Plan`."""

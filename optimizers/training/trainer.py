@@ -24,8 +24,8 @@ from core.quantization import TrainingRun
 from optimizers.teaching.guidance import LabelsAlone, Teaching
 from optimizers.teaching.losses import UNLABELLED
 from optimizers.training.arithmetic import arithmetic
+from optimizers.training.batches import Batch, Examples
 from optimizers.training.footprint import StepMemory, Stopwatch
-from optimizers.training.images import Batch, TrainingImages
 from optimizers.training.judging import right_answers
 from optimizers.training.masks import HeldZeros, Masks
 from optimizers.training.schedules import optimizer_of, schedule_of
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 OnEpoch = Callable[[nn.Module, float], None]
 
 _REPORT_EVERY_S = 0.25
+_IMAGE_AXES = 4
+"""Of x[N, C, H, W]."""
 _LARGEST_LOSS = 42_949.0
 """That is stored; divergences that round to just below 0 are stored as 0."""
 
@@ -68,7 +70,7 @@ class Trainer:
     def __init__(
         self,
         network: nn.Module,
-        images: TrainingImages,
+        examples: Examples,
         plan: Plan,
         *,
         guidance: Teaching | None = None,
@@ -76,12 +78,12 @@ class Trainer:
         on_epoch: OnEpoch | None = None,
         is_alone: bool = True,
     ) -> None:
-        self.network, self.images, self.plan = network.train(), images, plan
+        self.network, self.examples, self.plan = network.train(), examples, plan
         self.guidance: Teaching = guidance or LabelsAlone()
-        _require_targets(images, self.guidance)
+        _require_targets(examples, self.guidance)
         self.on_epoch, self.is_alone, self.done, self.skipped, self.is_over = on_epoch, is_alone, 0, 0, False
-        self.batch_size = min(plan.batch_size, len(images))
-        batches = len(images) // self.batch_size
+        self.batch_size = min(plan.batch_size, len(examples))
+        batches = len(examples) // self.batch_size
         self.accumulate = min(plan.accumulate, batches)
         self.epoch_steps = batches // self.accumulate
         self.steps = plan.epochs * self.epoch_steps
@@ -129,7 +131,7 @@ class Trainer:
         for epoch in range(self.epoch, self.plan.epochs):
             if self.on_epoch:
                 self.on_epoch(self.network, epoch / self.plan.epochs)
-            batches = self.images.batches(self.batch_size, self.plan.augmentation)
+            batches = self.examples.batches(self.batch_size, self.plan.augmentation)
             for _ in range(self.epoch_steps):
                 yield islice(batches, self.accumulate)
 
@@ -168,7 +170,7 @@ class Trainer:
     def _loss(self, batch: Batch, *, is_first: bool) -> Tensor:
         with self.memory.counted() if is_first and not self.is_alone else nullcontext():
             with arithmetic(self.device, self.plan.precision):
-                logits = self.network(batch.x.contiguous(memory_format=torch.channels_last)).float()
+                logits = self.network(_laid_out(batch.x)).float()
             return self.guidance.loss(logits, batch)
 
     def _show_gradients(self) -> None:
@@ -303,13 +305,18 @@ class Trainer:
         self.guidance.load_state_dict(state["guidance"])
 
 
-def _require_targets(images: TrainingImages, guidance: Teaching) -> None:
-    """Raises `BadInput` where there is nothing to learn: labels alone teach, and no image has one."""
-    if isinstance(guidance, LabelsAlone) and not (images.targets != UNLABELLED).any():
+def _laid_out(x: Tensor) -> Tensor:
+    """Images in the memory layout that convolutions run fastest in; texts as they are."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == _IMAGE_AXES else x
+
+
+def _require_targets(examples: Examples, guidance: Teaching) -> None:
+    """Raises `BadInput` where there is nothing to learn: labels alone teach, and no example has one."""
+    if isinstance(guidance, LabelsAlone) and not (examples.targets != UNLABELLED).any():
         raise BadInput(
-            f"{len(images)} training images, none of them with a label",
+            f"{len(examples)} training examples, none of them with a label",
             expected="labels, or a teacher whose answers take their place",
-            action="Give the training images labels, or give the teacher a weight above 0",
+            action="Give the training examples labels, or give the teacher a weight above 0",
         )
 
 

@@ -12,10 +12,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -85,15 +87,27 @@ def start_server(data: Path, port: int) -> Server:
     raise AssertionError("the server did not answer within 60 s")
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A fresh server over an empty data folder. Runs it left behind are ended."""
-    running = start_server(tmp_path / "data", free_port())
+@contextmanager
+def serving(data: Path) -> Iterator[Server]:
+    """A fresh server over an empty data folder. Runs and spare workers that it left behind are ended."""
+    running = start_server(data, free_port())
     yield running
     if running.process.poll() is None:
+        left = psutil.Process(running.process.pid).children(recursive=True)
         running.kill()
+        for each in left:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
     for record in running.store().runs(states=("running",)):
-        os.killpg(record.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(record.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """For one test alone; files whose tests change nothing have one for all of them."""
+    with serving(tmp_path / "data") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

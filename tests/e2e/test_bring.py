@@ -72,7 +72,7 @@ def test_an_efficientnet_and_real_photographs_go_all_the_way(
     tab.get_by_role("button", name="Add this model").click()
     expect(tab.get_by_text("Lite 0 was added")).to_be_visible(timeout=RUN_MS)
     tab.get_by_role("button", name="Optimise this model").first.click()
-    expect(tab).to_have_url(re.compile(r"/optimise\?model=own-lite-0-"))
+    expect(tab).to_have_url(re.compile(r"/optimise\?model=onnx-lite-0-"))
     key = tab.url.rpartition("=")[2]
     recipe = Recipe(
         model=key,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import urllib.request
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Server
+from tests.e2e.conftest import Server, serving
 
 pytestmark = pytest.mark.browser
 TITLES = {
@@ -20,6 +21,13 @@ TITLES = {
     "learn": "Learn",
     "system": "System",
 }
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for all, asked for a page by the first of them."""
+    with serving(tmp_path_factory.mktemp("frame") / "data") as running:
+        yield running
 
 
 def test_a_deep_link_as_the_very_first_request_shows_the_framed_page(server: Server, tab: Page) -> None:

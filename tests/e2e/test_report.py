@@ -13,7 +13,7 @@ from experiments.cost import Price
 from experiments.recipe import Recipe
 from experiments.report import Wishes
 from experiments.store import Store
-from tests.e2e.conftest import Server
+from tests.e2e.conftest import Server, serving
 from tests.ui.report.reading import BASELINE, INT8, leave, report_on
 from ui.report import html_of
 
@@ -36,6 +36,15 @@ def reader(browser: Browser) -> Iterator[Page]:
     yield page
     assert wrong == []
     context.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for both tests that look at the tab, with a baseline and a variant."""
+    with serving(tmp_path_factory.mktemp("report") / "data") as running:
+        leave(running.store(), BASELINE, p50_ms=2.0)
+        leave(running.store(), INT8, p50_ms=0.5)
+        yield running
 
 
 @pytest.fixture
@@ -107,8 +116,6 @@ def test_print_opens_what_is_folded_and_fits_charts_to_the_paper(reader: Page, f
 def test_what_the_tab_offers_to_download_is_such_a_file(
     server: Server, tab: Page, reader: Page, tmp_path: Path
 ) -> None:
-    leave(server.store(), BASELINE, p50_ms=2.0)
-    leave(server.store(), INT8, p50_ms=0.5)
     tab.goto(f"{server.address}/compare?model=resnet_fmnist&tab=Report")
     tab.get_by_label("Title", exact=True).fill("For the board")
     tab.get_by_label("$ per hour of the machine").fill("1.20")
@@ -127,8 +134,6 @@ def test_what_the_tab_offers_to_download_is_such_a_file(
 
 
 def test_the_tab_shows_it_under_the_apps_own_policy(server: Server, tab: Page) -> None:
-    leave(server.store(), BASELINE, p50_ms=2.0)
-    leave(server.store(), INT8, p50_ms=0.5)
     tab.goto(f"{server.address}/compare?model=resnet_fmnist&tab=Report")
     tab.get_by_text("Show it here").click()
     expect(tab.frame_locator("iframe").locator(".js-plotly-plot")).to_have_count(CHARTS)

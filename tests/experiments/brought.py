@@ -43,11 +43,18 @@ def onnx_file(
     return path
 
 
-def image_zip(folder: Path, *, each: int = 6, labelled: bool = True, name: str = "images.zip") -> Path:
+def image_zip(
+    folder: Path,
+    *,
+    each: int = 6,
+    labelled: bool = True,
+    name: str = "images.zip",
+    colours: tuple[str, ...] = ("0-red", "1-green", "2-blue"),
+) -> Path:
     """Images that are red, green or blue, in class folders of these names, so that `onnx_file` is always right."""
     path, draw = folder / name, np.random.default_rng(0)
     with zipfile.ZipFile(path, "w") as archive:
-        for channel, colour in enumerate(("0-red", "1-green", "2-blue")):
+        for channel, colour in enumerate(colours):
             for number in range(each):
                 pixels = draw.integers(0, 100, (12, 10, 3), np.uint8)
                 pixels[..., channel] += 120

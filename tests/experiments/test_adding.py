@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 
 from core.bundle import OnnxGraph
-from core.errors import BadInput
+from core.errors import BadInput, Refused
 from core.progress import result_of
 from experiments import models
 from experiments.adding import add
@@ -17,8 +19,10 @@ from experiments.bringing import keep_checked
 from experiments.jobs import AddOrder, DataChoice
 from intake import sandbox
 from intake.library import own_model, own_models
+from intake.limits import GIB, KEPT_FREE_BYTES
 from intake.preprocessing import Preprocessing
 from intake.sources import OnnxFile
+from intake.uploads import kept_bytes
 from tests.experiments.brought import SIDE, image_zip, onnx_file
 
 pytestmark = pytest.mark.skipif(sandbox.why_unavailable() is not None, reason="no sandbox on this machine")
@@ -102,9 +106,37 @@ def test_an_input_that_the_graph_does_not_take_is_refused_and_leaves_no_model(tm
     assert own_models() == []
 
 
+def test_what_would_be_over_the_quota_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, images = onnx_file(tmp_path), image_zip(tmp_path, each=8)
+    data, source = DataChoice(item=kept(images, "data")), OnnxFile(item=kept(model, "model"))
+    order = AddOrder(title="Means", source=source, input=INPUT, data=data)
+    (draft := tmp_path / "draft").mkdir()
+    room = 24 * (3 * SIDE * SIDE + 8)  # the arrays alone: the network is what is too much
+    monkeypatch.setenv("STUDIO_QUOTA_GB", str((kept_bytes("") + room) / GIB))
+    with pytest.raises(Refused, match=r"With its 24 images of 3 x 8 x 8 the model takes .* are [0-9,]+ bytes left"):
+        result_of(add("", order, draft))
+    assert list(draft.iterdir()) == []
+    monkeypatch.setenv("STUDIO_QUOTA_GB", "1")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=KEPT_FREE_BYTES + room))
+    with pytest.raises(Refused, match="disk of this machine is nearly full"):
+        result_of(add("", order, draft))
+
+
 def test_a_graph_for_any_size_is_fixed_to_the_one_that_was_set(tmp_path: Path) -> None:
     key = added(onnx_file(tmp_path, size=("h", "w")), image_zip(tmp_path), tmp_path)
     network = models.load(key).network
     assert isinstance(network, OnnxGraph)
     dims = onnx.load_from_string(network.content).graph.input[0].type.tensor_type.shape.dim
     assert [dim.dim_value for dim in dims][1:] == [3, SIDE, SIDE]
+
+
+def test_two_models_never_share_a_title_and_the_same_one_is_added_once(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    keys = [added(onnx_file(folder), image_zip(folder), folder) for folder in folders[:2]]
+    keys.append(added(onnx_file(folders[2]), image_zip(folders[2], each=8), folders[2]))
+    assert keys[0] == keys[1] != keys[2]
+    assert sorted(model.title for model in own_models()) == ["Means", "Means (2)"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,22 +23,24 @@ from tests.runtimes.conftest import make_bundle
 CPU = find_device("cpu")
 IMAGES = 256
 EVERYWHERE = ("pytorch", "onnxruntime", "openvino")
-COMPILED = ("torch_compile", "aotinductor")
-"""Compiling takes long, so that one sample stands for all."""
+ONCE = ("student_cnn_fmnist", "aotinductor")
+"""Compiling takes long, so that one sample stands for all; `test_divergence` has two networks in torch.compile."""
+
+
+@cache
+def sample(model: str) -> ModelBundle:
+    """A bundled sample with few images, loaded once for all engines."""
+    bundle = sample_models.load(model)
+    return replace(bundle, data=replace(bundle.data, test=bundle.data.test.take(IMAGES)))
 
 
 @pytest.mark.parametrize(
-    ("model", "runtime"),
-    [
-        *((model, runtime) for model in MODELS for runtime in EVERYWHERE),
-        *(("student_cnn_fmnist", key) for key in COMPILED),
-    ],
+    ("model", "runtime"), [*((model, runtime) for model in MODELS for runtime in EVERYWHERE), ONCE]
 )
 def test_in_fp32_every_sample_agrees_on_all_images_in_every_engine(model: str, runtime: str, tmp_path: Path) -> None:
     if reason := RUNTIMES[runtime].why_unavailable(CPU):
         pytest.skip(reason)
-    bundle = sample_models.load(model)
-    bundle = replace(bundle, data=replace(bundle.data, test=bundle.data.test.take(IMAGES)))
+    bundle = sample(model)
     notes, found = fidelity(bundle, RUNTIMES[runtime].export(bundle, tmp_path))
     assert found.agreement == 1
     assert found.largest_difference < 1e-3

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
+from core.errors import BadInput
 from core.folders import data_folder
+from core.processes import kill_family
+from core.progress import Finished
 from experiments import jobs
-from experiments.jobs import CheckOrder, Job
+from experiments.jobs import CheckOrder, DescribeOrder, Job
+from experiments.turns import turn
 from intake import sandbox, shelf, uploads
 from intake.items import Weights
+from intake.sources import Architecture
 from tests.experiments.brought import safetensors_file
 
 pytestmark = pytest.mark.skipif(sandbox.why_unavailable() is not None, reason="no sandbox on this machine")
@@ -76,6 +82,36 @@ def test_a_cancelled_job_ends_and_takes_its_upload_along(tmp_path: Path) -> None
     assert found
     assert found.state in ("cancelled", "finished")
     assert uploads.waiting("") == []
+
+
+def test_a_job_waits_its_turn_and_leaves_nothing_when_it_dies_there(tmp_path: Path) -> None:
+    upload = uploaded(safetensors_file(tmp_path))
+    with turn("", "work", tmp_path / "sign"):
+        key = jobs.start("", CheckOrder(upload=upload, wanted="model"))
+        give_up = time.monotonic() + 30
+        while (found := jobs.job("", key)) and not found.waits and time.monotonic() < give_up:
+            time.sleep(0.02)
+        assert found
+        assert (found.waits, found.state, found.events) == (True, "running", ())
+        process = json.loads((data_folder() / "own" / "everyone" / "jobs" / key / jobs.PROCESS_FILE).read_text())
+        kill_family(process["pid"])
+        assert ended(key).sentence == jobs.DIED
+    jobs.forget("", key)
+    assert jobs.jobs("") == []
+    assert uploads.waiting("") == []
+
+
+def test_too_many_are_not_begun_and_answers_that_nobody_took_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = data_folder() / "own" / "everyone" / "jobs" / f"{1:019d}-{'0' * 8}"
+    old.mkdir(parents=True)
+    asked = DescribeOrder(source=Architecture(library="timm", name="resnet18"))
+    (old / jobs.ORDER_FILE).write_text(asked.model_dump_json())
+    (old / jobs.EVENTS_FILE).write_text(Finished(result={}).model_dump_json() + "\n")
+    assert len(jobs.jobs("")) == 1
+    monkeypatch.setattr(jobs, "MOST_LIVE", 0)
+    with pytest.raises(BadInput, match="wait for their turn already"):
+        jobs.start("", asked)
+    assert jobs.jobs("") == []
 
 
 def test_a_job_whose_process_is_gone_has_failed(tmp_path: Path) -> None:

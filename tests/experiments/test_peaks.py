@@ -18,6 +18,11 @@ PEAKS = Peaks(
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def probes() -> None:
+    """Here they are what is tested."""
+
+
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STUDIO_DATA", str(tmp_path))

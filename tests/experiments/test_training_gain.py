@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from core.judging import LABELLED
 from core.quantization import TrainingComparison
 from experiments.training_gain import gain_of, smoothed, turn_losses, turn_pace
 from profiling.statistics import mcnemar_p
@@ -67,7 +68,7 @@ def test_accuracy_differs_only_where_mcnemar_says_so() -> None:
 
 
 def test_the_sentence_holds_every_figure() -> None:
-    sentence = gain_of(comparison(ratio=1.3)).sentence
+    sentence = gain_of(comparison(ratio=1.3)).sentence(LABELLED)
     for part in ("Training in BF16: 1.30 times", "42 % less memory", "89.90 against 90.00 %", "McNemar"):
         assert part in sentence
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,21 +18,18 @@ def parse(folder: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str
     """By case, what was said of its file and after how many seconds; `marked` names those that ran something.
 
     `options["files"]` has the kind and the path of each case. Here a payload could leave its marker: the folder `out`
-    may be written to.
+    may be written to, where nothing can be deleted again.
     """
     yield from ()
-    marker, draft = out / "marker", out / "draft"
-    os.environ["STUDIO_MARKER"] = str(marker)
     said, marked = {}, []
     for case, (wanted, path) in options["files"].items():
-        draft.mkdir()
+        marker = out / f"marker-{case}"
+        os.environ["STUDIO_MARKER"] = str(marker)
         began = time.monotonic()
-        sentence = _read(wanted, Path(path), draft)
+        sentence = _read(wanted, Path(path), out)
         said[case] = (sentence, time.monotonic() - began)
-        shutil.rmtree(draft)
         if marker.exists():
             marked.append(case)
-            marker.unlink()
     return {"said": said, "marked": marked}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -425,7 +426,105 @@ def equations() -> ModelProto:
     return model_of(nodes, CONV | {"up": random(8, 8, 2, 2), "fc.weight": HEAD["fc.weight"]})
 
 
+_BRIGHT = (
+    node("ReduceMax", ["input", "places"], ["brightest"], "brightest", keepdims=0),
+    node("Greater", ["brightest", "limit"], ["bright"], "bright"),
+    node("Cast", ["bright"], ["one"], "one", to=TensorProto.INT64),
+    node("Mul", ["one", "far"], ["away"], "away"),
+)
+"""Zero for each image that is tried, and far beyond every tensor for one with a pixel above 1,000."""
+_FAR: Weights = {"places": np.array([1, 2, 3]), "limit": np.float32(1000), "far": np.array(2**26)}
+
+
+def far_away(op: str) -> ModelProto:
+    """Picks from the pooled channels, or writes to them, by places that lie outside for a bright image."""
+    row = [node("Reshape", ["away", "column"], ["aside"]), node("Add", ["aside", "row"], ["index"], "index")]
+    steps = {
+        "Gather": [
+            node("ReduceMax", ["away"], ["farthest"], keepdims=0),
+            node("Add", ["farthest", "line"], ["index"], "index"),
+            node("Gather", ["g", "index"], ["f"], "picked", axis=1),
+        ],
+        "GatherElements": [*row, node("GatherElements", ["g", "index"], ["f"], "picked", axis=1)],
+        "GatherND": [
+            *row,
+            node("Unsqueeze", ["index", "last"], ["places_nd"]),
+            node("GatherND", ["g", "places_nd"], ["f"], "picked", batch_dims=1),
+        ],
+        "ScatterElements": [*row, node("ScatterElements", ["g", "index", "g"], ["f"], "written", axis=1)],
+        "ScatterND": [
+            node("ReduceMax", ["away"], ["farthest"], keepdims=0),
+            node("Add", ["farthest", "line"], ["index"], "index"),
+            node("Unsqueeze", ["index", "last"], ["places_nd"]),
+            node("Transpose", ["g"], ["turned"], perm=[1, 0]),
+            node("ScatterND", ["turned", "places_nd", "turned"], ["back"], "written"),
+            node("Transpose", ["back"], ["f"], perm=[1, 0]),
+        ],
+    }[op]
+    shapes = {"column": np.array([-1, 1]), "row": np.arange(8)[None], "line": np.arange(8), "last": np.array([-1])}
+    return with_steps(*_BRIGHT, FLATTEN0, *steps, more=_FAR | shapes)
+
+
+def strongest_first() -> ModelProto:
+    """Channels in the order of their strength, multiplied with a factor that the strongest of them chooses."""
+    steps = [
+        node("TopK", ["g", "eight"], ["strength", "order"], "order", axis=1),
+        node("GatherElements", ["g", "order"], ["sorted"], "sorted", axis=1),
+        node("ArgMax", ["g"], ["strongest"], "strongest", axis=1, keepdims=1),
+        node("Gather", ["factors", "strongest"], ["factor"], "factor", axis=0),
+        node("Mul", ["sorted", "factor"], ["f"], "scaled"),
+    ]
+    return with_steps(FLATTEN0, *steps, more={"eight": np.array([8]), "factors": random(8, seed=7)})
+
+
+def by_image(op: str, places: Sequence[str], **attributes: Any) -> ModelProto:
+    """An operator that is told by the image where to read."""
+    steps = [
+        *_BRIGHT,
+        node("ReduceMax", ["away"], ["whole"], keepdims=0),
+        node("Unsqueeze", ["whole", "first"], ["index"]),
+        node("Add", ["away", "one_of"], ["lengths"]),
+        node(op, ["r", *places], ["read"], op, **attributes),
+        node("ReduceMean", ["read"], ["m"], keepdims=0),
+        node("Add", ["p", "m"], ["q"]),
+    ]
+    region = np.array([[0, 0, 1, 1]], np.float32)
+    return with_steps(*steps, LAST, more=_FAR | {"first": np.array([0]), "one_of": np.array(1), "region": region})
+
+
+def wide(times: int) -> ModelProto:
+    """Convolutions with a kernel as large as they may get, on a small image."""
+    names = ["input", *(f"w{each}" for each in range(times))]
+    nodes = [node("Conv", [a, "kernel"], [b], b, pads=[511] * 4) for a, b in pairwise(names)]
+    last = [node("GlobalAveragePool", [names[-1]], ["p"]), FLATTEN, FC]
+    weights = {"kernel": np.zeros((3, 3, 1023, 1023), np.float32), "fc.weight": random(4, 3), "fc.bias": random(4)}
+    return model_of([*nodes, *last], weights, inputs=[("input", F, ["n", 3, 8, 8])])
+
+
+def endless() -> ModelProto:
+    """A recurrent layer that goes through every pixel of a large image."""
+    steps = [
+        node("Reshape", ["input", "line"], ["steps"]),
+        node("ConstantOfShape", ["lstm.inputs"], ["lstm.w"]),
+        node("ConstantOfShape", ["lstm.states"], ["lstm.r"]),
+        node("LSTM", ["steps", "lstm.w", "lstm.r"], ["y"], "lstm", hidden_size=4096),
+        node("ReduceMean", ["y"], ["m"], keepdims=0),
+        node("Add", ["p", "m"], ["q"]),
+    ]
+    sides = {
+        "line": np.array([-1, 1, 768]),
+        "lstm.inputs": np.array([1, 4 * 4096, 768]),
+        "lstm.states": np.array([1, 4 * 4096, 4096]),
+    }
+    return with_steps(*steps, LAST, more=sides, inputs=[("input", F, [1, 3, 1024, 1024])])
+
+
 HONEST: Mapping[str, Callable[[], ModelProto]] = {
+    **{
+        f"far-away-{op.lower()}": partial(far_away, op)
+        for op in ("Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND")
+    },
+    "strongest-first": strongest_first,
     "plain": plain,
     "opset-11": lambda: plain(opset=11, ir=6),
     "opset-22": lambda: plain(opset=22, ir=10),
@@ -712,6 +811,16 @@ HOSTILE: Mapping[str, tuple[Callable[[], ModelProto | bytes], str]] = {
     "bomb-swarm": (swarm, "brings the graph to"),
     "bomb-by-content": (by_content, "depends on the image"),
     "bomb-of-work": (busy, "multiplications for one image"),
+    "bomb-of-copies": (lambda: wide(50), "multiplications for one image, or what takes as long"),
+    "bomb-of-steps": (endless, "or what takes as long"),
+    "region-by-image": (
+        lambda: by_image("RoiAlign", ["region", "index"], output_height=2, output_width=2),
+        "RoiAlign RoiAlign works out from the image where it reads",
+    ),
+    "length-by-image": (
+        lambda: by_image("ReverseSequence", ["lengths"], batch_axis=0, time_axis=1),
+        "ReverseSequence ReverseSequence works out from the image where it reads",
+    ),
     "setting-overflows": (
         lambda: with_steps(node("MaxPool", ["p"], ["q"], "big", kernel_shape=[2**62, 1]), LAST),
         "kernel_shape = 4,611,686,018,427,387,904",
@@ -800,7 +909,7 @@ HOSTILE: Mapping[str, tuple[Callable[[], ModelProto | bytes], str]] = {
         "no text (UTF-8)",
     ),
     "float64-too-large": (lambda: with_steps(FLATTEN, more={"far": np.array([1e300])}), "too large for float32"),
-    "crowded": (lambda: crowded(50_001), "more than 50,000 operators"),
+    "crowded": (lambda: crowded(20_001), "more than 20,000 operators"),
     "names-without-end": (lambda: names_without_end(500_001), "more than 500,000 names"),
     "empty": (lambda: b"", "Cut short: 0 bytes"),
     "truncated": (lambda: plain().SerializeToString()[:700], "Cut short: 700 bytes"),

@@ -233,9 +233,23 @@ LIES = [
     ("memo-unknown", pickled(b"h\x07"), "damaged"),
     ("frame-lies", b"\x80\x04\x95" + struct.pack("<Q", 1 << 60) + b"}.", "damaged"),
     ("stack-empty", pickled(b"R"), "damaged"),
-    ("nested-20000-deep", deep(b"(", b"t"), "no tensors"),
-    ("lists-20000-deep", deep(b"](", b"e"), "no tensors"),
+    ("nested-20000-deep", deep(b"(", b"t"), "nested more than 1,000 deep"),
+    ("lists-20000-deep", deep(b"](", b"e"), "nested more than 1,000 deep"),
     ("doubled-60-times", pickled(b")" + b"q\0h\0\x86" * 60), "no tensors"),
+    ("marks-without-end", pickled(b"(" * 10_000), "nested more than 1,000 deep"),
+    (
+        "one-list-in-many-calls",
+        pickled(b"]q\0(" + (b"K\1K\2\x86" * 50_000) + b"e" + name("collections", "OrderedDict") + b"q\1h\0\x85q\2"
+                + b"h\1h\2R" * 10_000),
+        "fills more than",
+    ),
+    (
+        "one-dict-under-many-keys",
+        pickled(b"}(" + text("all") + b"}q\0(" + b"".join(text(f"{each:06}") + b"N" for each in range(20_000)) + b"u"
+                + b"".join(text(f"{each:06}") + b"h\0" for each in range(20_000)) + b"u"),
+        "no tensors",
+    ),
+    ("prefix-without-end", state(**{"module." * 20_000 + "w": tensor()}), "named"),
     ("no-end", HONEST[:-1], "damaged"),
     ("no-pickle", b"hello", "damaged"),
 ]  # fmt: skip
@@ -313,9 +327,10 @@ FOREIGN: list[tuple[str, Callable[[Path], Path], str]] = [
 
 HEADERS: list[tuple[str, object, str]] = [
     ("longer-than-the-file", b"", "Cut short"),
-    ("of-2-TiB", b"", "at most 100,000,000"),
+    ("of-2-TiB", b"", "at most 16,777,216"),
     ("not-json", b'{"a": ', "not JSON"),
     ("not-utf-8", b'{"\xff": 1}', "UTF-8"),
+    ("of-keys", b"{" + b",".join(b'"%07x":1' % each for each in range(30_000)) + b"}", "lists 30,000 tensors"),
     ("twice", b'{"a": {"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}, "a": 1}', "two entries named a"),
     ("nested", b'{"a":' * 90_000, "nested too deep"),
     ("number-of-5000-digits", b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
@@ -355,7 +370,7 @@ def header_case(kind: str, header: object) -> Callable[[Path], Path]:
         "bf16-not-finite": struct.pack("<12H", *[0x7FC0] * 12),
         "f64-too-large": np.array([1e300, -1e300, 1e40]).tobytes(),
     }
-    lengths = {"longer-than-the-file": 99_999_999, "of-2-TiB": 1 << 41}
+    lengths = {"longer-than-the-file": 9_999_999, "of-2-TiB": 1 << 41}
     if kind in lengths:
         return plain(struct.pack("<Q", lengths[kind]) + b'{"a": 1}' * 9, "weights.safetensors")
     return headed(header, values.get(kind, FLOATS))

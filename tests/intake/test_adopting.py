@@ -14,6 +14,7 @@ from core.errors import BadInput, Refused, Unavailable
 from core.progress import result_of
 from intake.adopting import adopted, fitted
 from intake.building import shapes_of, untrained
+from intake.factories import made_by
 from intake.items import WEIGHTS_FILE, TensorFacts
 from intake.networks import adopt, described, network_of
 from intake.preprocessing import Preprocessing
@@ -22,7 +23,7 @@ from intake.sources import Architecture, Factory
 pytestmark = pytest.mark.usefixtures("listed")
 
 
-SMALL = Architecture(library="torchvision", name="mnasnet0_5", classes=10, weights="x")
+SMALL = Architecture(library="torchvision", name="mnasnet0_5", classes=10, weights="0123456789ab")
 AT_32 = Preprocessing(height=32, width=32)
 X = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
@@ -170,6 +171,15 @@ def good():
     wanted = {"height": 8, "width": 8, "colour": "BGR", "mean": [10, 20, 30], "std": [1, 1, 1]}
     return Wrapped().double(), wanted
 
+kept = Wrapped().double()
+def good_again():
+    return kept, {"height": 8, "width": 8}
+class Ahead(Wrapped):
+    def __init__(self):
+        super().__init__()
+        self.ahead = self.layers[1].weight * 2
+def uncopied(): return Ahead()
+
 def plain(): return nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1))
 def noisy(): return nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), Noise())
 def beside():
@@ -213,6 +223,15 @@ def test_a_factory_is_adopted_with_what_it_says_of_its_input(nets: Path, tmp_pat
         assert network(torch.from_numpy(x)).numpy() == pytest.approx(by_hand, abs=1e-5)
 
 
+def test_a_network_that_a_module_keeps_stays_as_it_is(nets: Path, tmp_path: Path) -> None:
+    source = factory(nets, "good_again")
+    wanted = described(source, tmp_path).input
+    adopted(source, wanted, tmp_path)
+    kept = made_by(source)[0]
+    assert kept.training
+    assert {each.dtype for each in kept.parameters()} == {torch.float64}
+
+
 def test_an_answer_with_sides_of_one_pixel_is_flattened(nets: Path, tmp_path: Path) -> None:
     done = adopted(factory(nets, "plain"), AT_32, tmp_path)
     assert done.classes == 4
@@ -226,6 +245,7 @@ def test_an_answer_with_sides_of_one_pixel_is_flattened(nets: Path, tmp_path: Pa
         ("noisy", "other answers each time"),
         ("beside", "otherwise when another one is beside it"),
         ("fails", "failed: ZeroDivisionError"),
+        ("uncopied", r"cannot be copied \(RuntimeError\)"),
         ("wants", "failed: TypeError.*missing 1 required"),
         ("wrong", "preprocessing that .* cannot be used.*height"),
         ("not_one", "has no function not_one"),

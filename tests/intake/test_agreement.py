@@ -45,6 +45,28 @@ def test_numbers_from_0_to_255_where_normalised_ones_are_usual() -> None:
     assert "124, 116, 104" in sentence
 
 
+PHOTOGRAPHS = images(mean=(140.7, 144.4, 132.7), std=(74.8, 69.9, 77.4))
+FASHION = images(channels=1, mean=(74.0,), std=(90.4,), sides=(28, 28, 28, 28))
+DARK = images(mean=(20.0,) * 3, std=(40.0,) * 3)
+UNSHIFTED = Preprocessing(mean=(0.0,) * 3)
+
+
+@pytest.mark.parametrize("data", [PHOTOGRAPHS, images(), DARK])
+def test_a_mean_that_was_left_at_0_beside_a_usual_deviation(data: ImageSet) -> None:
+    assert len(warnings(UNSHIFTED, data)) == 1
+    assert warnings(Preprocessing(), data) == ()
+
+
+def test_the_same_for_grayscale_and_for_a_deviation_that_was_left_at_1() -> None:
+    alike = {"colour": "gray", "height": 28, "width": 28}
+    (sentence,) = warnings(Preprocessing(**alike, mean=(0.0,), std=(90.0,)), FASHION)
+    assert "Pixels from 0 to 255 become numbers from 0 to 2.83" in sentence
+    (sentence,) = warnings(Preprocessing(**alike, mean=(73.0,), std=(1.0,)), FASHION)
+    assert "a spread of 90.4" in sentence
+    for mean, std in ((73.0, 90.0), (0.0, 255.0), (127.5, 127.5)):
+        assert warnings(Preprocessing(**alike, mean=(mean,), std=(std,)), FASHION) == ()
+
+
 def test_pixels_that_were_divided_by_255_before() -> None:
     (sentence,) = warnings(Preprocessing(), images(mean=(0.5,) * 3, std=(0.2,) * 3))
     assert "a spread of 0.00347" in sentence

@@ -126,3 +126,17 @@ def test_a_network_without_names_takes_those_of_the_data_where_there_are_as_many
     assert labels_for(("ant", "bee"), (), 2) == ("ant", "bee")
     assert labels_for(("0", "3"), (), 4) == ("0", "1", "2", "3")
     assert labels_for(("ant", "bee"), ("A", "B"), 2) == ("A", "B")
+
+
+def test_classes_are_what_a_person_says_they_are() -> None:
+    assert match(["amber", "red"], (), (2, 0), classes=3) == {0: 2, 1: 0}
+    for chosen in ((3,), (-1,), (0, 1)):
+        with pytest.raises(BadInput, match="one from 0 to 2 for each of the data's 1 class"):
+            match(["amber"], (), chosen, classes=3)
+
+
+def test_names_are_advised_only_where_the_network_has_some() -> None:
+    with pytest.raises(BadInput, match=r"have 1 class \(amber\), and the network 3.* order\. Call each by its number"):
+        match(["amber"], (), "order", classes=3)
+    with pytest.raises(BadInput, match=r"order\. Match them by name, call each"):
+        match(["amber"], ("a", "b", "c"), "order")

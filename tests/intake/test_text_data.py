@@ -40,6 +40,31 @@ def test_without_labels(tmp_path: Path) -> None:
     assert (found.texts, found.labels, found.is_labelled, found.empty) == (("fine", "awful"), (-1, -1), False, 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", b"PK\x03\x04" + bytes(40), "a.csv is a ZIP archive.*save the table as CSV"),
+        ("a.csv", "text,label\nfine,good\n".encode("utf-16"), "a.csv is binary and no text.*in UTF-8"),
+        ("a.jsonl", b'{"text": "fi\0ne"}', "a.jsonl is binary and no text"),
+    ],
+)
+def test_what_is_no_text_is_refused_before_anything_of_it_is_quoted(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=says):
+        read_texts(tmp_path / name, CLASSES)
+
+
+def test_what_is_quoted_is_short_and_can_be_printed(tmp_path: Path) -> None:
+    long = "\x1b[31m" + 5000 * "w"
+    for content in (f"text,label\nfine,{long}\n", f"label,{long}\n", f"label{100 * ',column'}\n"):
+        with pytest.raises(BadInput) as refused:
+            read_texts(written(tmp_path, "a.csv", content), CLASSES)
+        assert len(str(refused.value)) < 400
+        assert str(refused.value).isprintable()
+
+
 def test_an_old_encoding_is_read(tmp_path: Path) -> None:
     assert read_texts(written(tmp_path, "a.csv", "text\ncafé\n", "latin-1"), CLASSES).texts == ("café",)
 

@@ -13,7 +13,8 @@ import pytest
 from core.errors import BadInput, Refused
 from intake import uploads
 from intake.library import own_folder
-from intake.uploads import KEPT_FREE_BYTES, Part, Upload, begin
+from intake.limits import KEPT_FREE_BYTES
+from intake.uploads import Part, Upload, begin
 
 GIB = 2**30
 Usage = namedtuple("Usage", "total used free")

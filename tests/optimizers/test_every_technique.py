@@ -66,13 +66,14 @@ def quick(kind: type[Technique]) -> Technique:
 
 
 @every_technique
-def test_the_given_bundle_and_global_state_stay_as_they_were(
-    kind: type[Technique], bundle: ModelBundle, context: Context
+def test_apply_does_what_check_foretells_and_leaves_all_else_as_it_was(
+    kind: type[Technique], bundle: ModelBundle, context: Context, situation: Situation
 ) -> None:
     bundle = wide_enough(kind, bundle)
     before, fields = copy.deepcopy(bundle.module.state_dict()), dict(vars(bundle))
     state = torch.get_num_threads(), torch.get_rng_state(), torch.is_grad_enabled()
-    events_and_result(quick(kind).apply(bundle, replace(context, **place(kind))))
+    foretold = quick(kind).check(replace(situation, **place(kind)))
+    events, result = events_and_result(quick(kind).apply(bundle, replace(context, **place(kind))))
     after = bundle.module.state_dict()
     assert dict(vars(bundle)) == fields
     assert bundle.module.training
@@ -80,15 +81,6 @@ def test_the_given_bundle_and_global_state_stay_as_they_were(
     assert all(parameter.grad is None for parameter in bundle.module.parameters())
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == (state[0], state[2])
     assert torch.equal(torch.get_rng_state(), state[1])
-
-
-@every_technique
-def test_what_check_foretells_is_what_apply_does(
-    kind: type[Technique], bundle: ModelBundle, context: Context, situation: Situation
-) -> None:
-    bundle = wide_enough(kind, bundle)
-    foretold = quick(kind).check(replace(situation, **place(kind)))
-    events, result = events_and_result(quick(kind).apply(bundle, replace(context, **place(kind))))
     assert foretold.applied == result.applied == (kind.key,)
     assert (foretold.form, foretold.precision, foretold.family) == (result.form, result.precision, result.family)
     assert result.network is not bundle.network
@@ -240,6 +232,8 @@ def test_without_training_images_nothing_is_trained(
     else:
         with pytest.raises(CannotCompose, match="without training images"):
             technique.check(empty)
+        with pytest.raises(CannotCompose, match=r"Add it again with a share to train on, or [a-z]"):
+            technique.check(replace(empty, is_own=True))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from core.macs import count_macs
 from core.progress import Note, result_of
 from optimizers import TECHNIQUES
 from optimizers.decomposing import decompose, pair_of, shrunk
-from optimizers.factorising import second_moments
+from optimizers.factorising import factorisable, second_moments
 from optimizers.low_rank import LowRank
 from optimizers.technique import Context
 from optimizers.training.loop import Plan, train
@@ -301,3 +301,28 @@ def test_zeros_come_after_and_slow_arithmetic_is_refused(situation: Situation) -
     with pytest.raises(CannotCompose, match="fp16 on a CPU"):
         LowRank(train_in="fp16").check(replace(situation, device=BF16_CPU))
     assert LowRank().check(replace(situation, applied=("structured_pruning",))).applied[-1] == "low_rank"
+
+
+class Asking(nn.Module):
+    """Wants to know where one of its layers lies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.LazyLinear(64), nn.Linear(64, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.second(self.first(x.flatten(1).to(self.first.weight.device)))
+        return logits
+
+
+def test_a_layer_that_the_network_looks_at_stays_whole(context: Context) -> None:
+    network = Asking().eval()
+    network(torch.from_numpy(bundle_of(network).contract.example(1)))  # now its width is known
+    bundle = bundle_of(network)
+    done = factorised(bundle, context, energy=0.5)
+    whole = {layer.name: layer.why_kept for layer in report_of(done).layers if layer.why_kept}
+    assert list(whole) == ["first"]
+    assert "looks at the layer itself" in whole["first"]
+    assert list(factorisable(bundle)) == ["second"]
+    assert isinstance(network.second, nn.Linear)
+    assert done.module(torch.from_numpy(bundle.contract.example(2))).shape == (2, CLASSES)

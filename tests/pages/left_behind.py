@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.folders import run_folder
+from core.judging import LABELLED, Judging
 from core.progress import Event, Finished, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
 from experiments.recipe import Recipe
 from experiments.result import RunResult
@@ -32,11 +33,14 @@ def finished(
     p50_ms: float = 1.0,
     size_bytes: int = 3 * MIB,
     predictions: NDArray[np.int64] | None = None,
+    judging: Judging = LABELLED,
 ) -> str:
     """Leave a run that finished, its events and its files included; its id."""
     run_id = store.begin_here(recipe)
     store.append(run_id, [*working_events(), Finished(result={})])
-    store.finish(run_id, measured(recipe, wrong=wrong, p50_ms=p50_ms, size_bytes=size_bytes, predictions=predictions))
+    result = measured(recipe, wrong=wrong, p50_ms=p50_ms, size_bytes=size_bytes, predictions=predictions)
+    accuracy = result.accuracy.model_copy(update={"judging": judging})
+    store.finish(run_id, result.model_copy(update={"accuracy": accuracy}))
     write_artifact(run_id, size_bytes)
     return run_id
 

@@ -10,13 +10,18 @@ from typing import Literal
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.progress import result_of
+from core.progress import Finished, result_of
 from experiments import jobs
 from experiments.bringing import keep_checked
 from experiments.jobs import AddOrder
 from experiments.store import Store
+from experiments.turns import turn
 from intake import sandbox
+from intake.library import own_folder, own_models
+from intake.preprocessing import Preprocessing
+from intake.sources import Described
 from tests.experiments.brought import image_zip, onnx_file
+from tests.experiments.own import plant_onnx
 
 pytestmark = pytest.mark.skipif(sandbox.why_unavailable() is not None, reason="no sandbox on this machine")
 
@@ -44,24 +49,73 @@ def test_from_two_files_to_an_order(visit: Callable[..., AppTest], kept: Callabl
     page = visit("bring")
     said = words(page)
     assert "is quantized as it stands" in said
-    assert "0 to train on" in said
+    assert "**0** to train on" in said
     assert page.selectbox(key="bring.file").options[0].startswith("net.onnx")
     assert [metric.value for metric in page.metric][:4] == ["9", "9", "3", "17"]
-    page.slider(key="bring.train").set_value(30).run()
+    assert "fine-tuning after pruning are off" in said
+    (train,) = (each for each in page.slider if each.label == "To train on")
+    train.set_value(30).run()
+    assert "fine-tuning after pruning are off" not in words(page)
     height = next(each for each in page.number_input if each.label == "Height")
     assert height.value == 8
-    page.text_input(key="bring.net.onnx.title").set_value("Means <b>").run()
+    next(each for each in page.text_input if each.label == "Name").set_value("Means <b>").run()
     mean = next(each for each in page.text_input if each.label == "Mean")
     page = mean.set_value("1, 2").run()
     assert "Mean has 2 numbers; expected one, or 3" in words(page)
     assert page.button(key="bring.add").disabled
     page = next(each for each in page.text_input if each.label == "Mean").set_value("0").run()
+    assert "seem not to belong together" in words(page)
     assert not page.button(key="bring.add").disabled
     page = page.button(key="bring.add").click().run()
     (job,) = jobs.jobs("")
     assert isinstance(job.order, AddOrder)
     assert job.order.data.train_share == 0.3
     assert job.order.input.mean == (0.0, 0.0, 0.0)
+    assert page.button(key="bring.add").disabled  # the very same is being added
+    next(each for each in page.text_input if each.label == "Name").set_value("Others").run()
+    assert not page.button(key="bring.add").disabled
+    jobs.cancel("", job.id)
+
+
+def test_of_two_files_called_alike_each_is_chosen_and_has_an_input_of_its_own(
+    visit: Callable[..., AppTest], kept: Callable[..., str], tmp_path: Path
+) -> None:
+    first, second = (kept(onnx_file(tmp_path), "model") for _ in range(2))
+    page = visit("bring")
+    assert page.selectbox(key="bring.data").value is None  # nothing that comes with the studio has three classes
+    page = page.selectbox(key="bring.data").set_value("fashion_mnist").run()
+    assert "The network has 3 classes, and these images 10" in words(page)
+    page.text_area[0].set_value("red\ngreen").run()
+    assert "The number of names of classes is 2; expected 3, one for each class of the network" in words(page)
+    page.text_area[0].set_value("").run()
+    page.session_state["bring.data"] = kept(image_zip(tmp_path), "data")
+    page.run()
+    options = page.selectbox(key="bring.file").options
+    assert options[0] != options[1]
+    chosen = []
+    for option in options[:2]:
+        page.selectbox(key="bring.file").select(option).run()
+        chosen.append(page.session_state["bring.file"])
+        (mean,) = (each for each in page.text_input if each.label == "Mean")
+        assert mean.value != "7"
+        mean.set_value("7").run()
+    assert set(chosen) == {first, second}
+
+
+def test_one_class_is_added_as_the_class_of_the_network_that_it_is_said_to_be(
+    visit: Callable[..., AppTest], kept: Callable[..., str], tmp_path: Path
+) -> None:
+    kept(onnx_file(tmp_path), "model")
+    kept(image_zip(tmp_path, colours=("red",)), "data")
+    page = visit("bring")
+    assert "There is one class only, red, so accuracy means nothing" in words(page)
+    assert not any(each.label == "Name" for each in page.text_input)  # nothing is settled yet
+    (which,) = (each for each in page.selectbox if each.label == "red")
+    which.set_value(2).run()
+    page.button(key="bring.add").click().run()
+    (job,) = jobs.jobs("")
+    assert isinstance(job.order, AddOrder)
+    assert job.order.data.match == (2,)
     jobs.cancel("", job.id)
 
 
@@ -69,14 +123,59 @@ def test_what_was_refused_stays_until_it_is_dismissed(
     visit: Callable[..., AppTest], kept: Callable[..., str], tmp_path: Path
 ) -> None:
     kept(onnx_file(tmp_path), "model")
-    key = jobs.start("", jobs.CheckOrder(upload="0" * 12, wanted="model"))
+    key = jobs.start("", jobs.CheckOrder(upload="0" * 12, wanted="data"))
     give_up = time.monotonic() + 60
     while jobs.jobs("")[0].state == "running" and time.monotonic() < give_up:
         time.sleep(0.1)
     page = visit("bring")
-    assert "That file is not here any more. Upload it again." in [each.value for each in page.error]
+    drawn = [str(getattr(each, "value", "")) for each in page.main]
+    assert drawn.index("2 · The images") < drawn.index("That file is not here any more. Upload it again.")
     page.button(key=f"dismiss-{key}").click().run()
     assert not page.error
+
+
+def test_what_was_looked_up_is_kept_by_the_session_alone(
+    visit: Callable[..., AppTest], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described, asked = Described(classes=1000, input=Preprocessing(), notes=("It is *known*.",)), []
+
+    def answered(owner: str, order: jobs.Order) -> str:
+        asked.append(order)
+        folder = own_folder(owner) / "jobs" / f"{time.time_ns():019d}-{len(asked):08x}"
+        folder.mkdir(parents=True)
+        (folder / jobs.ORDER_FILE).write_text(order.model_dump_json())
+        done = Finished(result=described.model_dump(mode="json"))
+        (folder / jobs.EVENTS_FILE).write_text(done.model_dump_json() + "\n")
+        return folder.name
+
+    monkeypatch.setattr("ui.bring.model.start", answered)
+    page = visit("bring")
+    page.selectbox(key="bring.architecture").set_value("timm/resnet18").run()
+    assert "It is \\*known\\*." in words(page)
+    assert jobs.jobs("") == []
+    page.run()
+    assert "It is \\*known\\*." in words(page)
+    assert len(asked) == 1
+
+
+def test_a_job_that_waits_says_so(visit: Callable[..., AppTest], store: Store, tmp_path: Path) -> None:
+    with turn("", "work", tmp_path / "sign"):
+        key = jobs.start("", jobs.CheckOrder(upload="0" * 12, wanted="model"))
+        give_up = time.monotonic() + 30
+        while not jobs.jobs("")[0].waits and time.monotonic() < give_up:
+            time.sleep(0.02)
+        assert "Waits its turn" in words(visit("bring"))
+        jobs.cancel("", key)
+
+
+def test_a_brought_model_is_deleted_and_its_title_is_no_anchor(visit: Callable[..., AppTest], store: Store) -> None:
+    key = plant_onnx(title="# www.evil.test")
+    page = visit("models")
+    (heading,) = [each for each in page.subheader if "evil" in each.value]
+    assert heading.hide_anchor
+    page.button(key=f"really-{key}").click().run()
+    assert not page.exception
+    assert own_models() == []
 
 
 def test_without_a_sandbox_uploads_are_off_and_say_so(

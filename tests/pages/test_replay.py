@@ -14,6 +14,7 @@ from experiments.recipe import Recipe
 from experiments.recording import packed, record_run, shipped, write
 from experiments.store import Store
 from optimizers import TECHNIQUES
+from tests.experiments.own import plant_onnx
 from tests.pages.left_behind import finished
 from tests.pages.test_runs import metrics, words
 from ui import recording_view
@@ -124,6 +125,23 @@ def test_what_a_recording_lacks_is_said_at_once(store: Store) -> None:
     words = recording_view.what_it_lacks(lacking)
     assert "somebodys, is not among those of this studio" in words
     assert "only a summary was kept" in words
+
+
+def test_a_recording_of_another_persons_model_tells_no_more_than_its_key(visit: Visit, store: Store) -> None:
+    key = plant_onnx(owner="ada", title="Secret")
+    recording = record_run(store, finished(store, INT8))
+    foreign = INT8.model_copy(update={"model": key})
+    theirs = recording.model_copy(update={"recipe": foreign})
+    assert f"{key}, is not among those of this studio" in recording_view.what_it_lacks(theirs)
+    assert recording_view.what_it_shows(theirs).startswith(key)
+    page = visit("optimise")
+    chosen = page.selectbox(key="model").value
+    page.session_state["optimise.open"] = foreign
+    page.run()
+    assert not page.exception
+    assert f"There is no model {key}" in said(page)
+    assert "Secret" not in said(page)
+    assert page.selectbox(key="model").value == chosen
 
 
 def test_a_recording_without_events_has_no_player(visit: Visit, store: Store, elsewhere: Path) -> None:

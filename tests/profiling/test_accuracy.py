@@ -79,6 +79,29 @@ def test_outputs_that_are_not_finite_fail_the_run(table: Floats, value: float) -
         result_of(measure_accuracy(Lookup(table), split_of([[0]] * 10), CONTRACT))
 
 
+class Cramped(Lookup):
+    """Has room for so many images at once."""
+
+    def __init__(self, table: Floats, room: int) -> None:
+        super().__init__(table)
+        self.room = room
+
+    def run(self, x: Floats) -> Floats:
+        if len(x) > self.room:
+            raise RuntimeError("CUDA out of memory")
+        return super().run(x)
+
+
+def test_where_memory_runs_out_it_goes_on_with_half_as_many_once(table: Floats) -> None:
+    split, session = split_of([[index % 4] for index in range(20)]), Cramped(table, 4)
+    assert result_of(measure_accuracy(session, split, CONTRACT, batch_size=8)) == result_of(
+        measure_accuracy(Lookup(table), split, CONTRACT)
+    )
+    assert session.batches == [4] * 5
+    with pytest.raises(RuntimeError, match="out of memory"):
+        result_of(measure_accuracy(Cramped(table, 3), split, CONTRACT, batch_size=8))
+
+
 def test_a_split_without_labels_is_refused(table: Floats) -> None:
     with pytest.raises(BadInput, match="without a label"):
         result_of(measure_accuracy(Lookup(table), split_of([[-1]] * 3), CONTRACT))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import profiling.latency
 import profiling.memory
 import profiling.sweep
 from core.data import Floats, InputContract
@@ -71,6 +72,7 @@ def batch_of(count: int) -> Floats:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiling.sweep, "POINT_SECONDS", 0.1)
+    monkeypatch.setattr(profiling.latency, "WARMUP_MS", 30.0)
 
 
 @pytest.fixture
@@ -106,7 +108,7 @@ def test_while_throughput_grows_it_goes_on_to_the_largest_batch(cpu: Device, mon
 
 
 def test_the_time_set_for_it_is_kept_and_one_point_is_always_there(cpu: Device) -> None:
-    sweep = result_of(measure_sweep(Engine(20, 20), batch_of, cpu, seconds=1.5))
+    sweep = result_of(measure_sweep(Engine(20, 20), batch_of, cpu, seconds=1))
     assert "time" in sweep.stopped
     assert 1 <= len(sweep.points) < 4
     assert len(result_of(measure_sweep(Engine(5, 5), batch_of, cpu, seconds=0)).points) == 1

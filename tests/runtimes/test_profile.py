@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -46,6 +48,17 @@ def profile_of(bundle: ModelBundle, runtime: str, cpu: Device, folder: Path) -> 
     return RUNTIMES[runtime].profile(artifact, cpu, threads=1, x=x)
 
 
+@pytest.fixture(scope="module")
+def of_sample(cpu: Device, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], LayerProfile]:
+    """The profile of a sample in a runtime, once for all tests: exporting takes longest."""
+
+    @cache
+    def profile(key: str, runtime: str) -> LayerProfile:
+        return profile_of(sample_models.load(key), runtime, cpu, tmp_path_factory.mktemp(key))
+
+    return profile
+
+
 def quantized(bundle: ModelBundle, runtime: str, cpu: Device, folder: Path) -> ModelBundle:
     (folder := folder / "scratch").mkdir()
     context = Context(cpu, 1, 0, folder, sample_models.build_student, runtime=runtime)
@@ -68,9 +81,8 @@ def assert_adds_up(profile: LayerProfile) -> None:
 
 @pytest.mark.parametrize("runtime", ON_CPU)
 @pytest.mark.parametrize("key", ["student_dw_fmnist", "student_cnn_fmnist", "vit_fmnist"])
-def test_macs_are_those_of_the_network(key: str, runtime: str, cpu: Device, tmp_path: Path) -> None:
-    bundle = sample_models.load(key)
-    profile = profile_of(bundle, runtime, cpu, tmp_path)
+def test_macs_are_those_of_the_network(key: str, runtime: str, of_sample: Callable[[str, str], LayerProfile]) -> None:
+    bundle, profile = sample_models.load(key), of_sample(key, runtime)
     assert profile.macs == BATCH * count_macs(bundle.module, bundle.contract)
     assert {layer.precision for layer in profile.of("compute")} == {"fp32"}
     assert_adds_up(profile)
@@ -96,11 +108,12 @@ def test_an_int8_graph_multiplies_as_often_and_says_what_ran_in_8_bits(
 
 
 @pytest.mark.parametrize("runtime", IN_ONNX)
-def test_an_int8_weight_takes_a_quarter_of_the_bytes(runtime: str, cpu: Device, tmp_path: Path) -> None:
+def test_an_int8_weight_takes_a_quarter_of_the_bytes(
+    runtime: str, of_sample: Callable[[str, str], LayerProfile], cpu: Device, tmp_path: Path
+) -> None:
     bundle = sample_models.load("student_cnn_fmnist")
-    before = profile_of(bundle, runtime, cpu, tmp_path)
-    (tmp_path / "int8").mkdir()
-    after = profile_of(quantized(bundle, runtime, cpu, tmp_path), runtime, cpu, tmp_path / "int8")
+    before = of_sample("student_cnn_fmnist", runtime)
+    after = profile_of(quantized(bundle, runtime, cpu, tmp_path), runtime, cpu, tmp_path)
     wide, narrow = ({layer.name: layer for layer in each.of("compute")}["features.6"] for each in (before, after))
     assert wide.weight_bytes == pytest.approx(4 * 48 * 32 * 9, rel=0.01)
     assert narrow.weight_bytes == pytest.approx(48 * 32 * 9, rel=0.1)
@@ -108,9 +121,10 @@ def test_an_int8_weight_takes_a_quarter_of_the_bytes(runtime: str, cpu: Device, 
 
 
 @pytest.mark.parametrize("runtime", ON_CPU)
-def test_layers_carry_the_names_and_widths_of_the_modules(runtime: str, cpu: Device, tmp_path: Path) -> None:
-    bundle = sample_models.load("student_dw_fmnist")
-    profile = profile_of(bundle, runtime, cpu, tmp_path)
+def test_layers_carry_the_names_and_widths_of_the_modules(
+    runtime: str, of_sample: Callable[[str, str], LayerProfile]
+) -> None:
+    bundle, profile = sample_models.load("student_dw_fmnist"), of_sample("student_dw_fmnist", runtime)
     found = {layer.name: (layer.channels, layer.groups) for layer in profile.of("compute")}
     expected = {
         name: ((part.in_channels, part.out_channels), part.groups)
@@ -143,14 +157,15 @@ def test_padded_channels_are_not_counted_as_multiplications(runtime: str, cpu: D
     assert [layer.output_shape[1] for layer in profile.of("compute") if layer.output_shape] == [11, 22, 33, 10]
 
 
-def test_onnxruntime_shows_the_padding_of_its_blocked_convolutions(cpu: Device, tmp_path: Path) -> None:
-    whole = profile_of(sample_models.load("student_cnn_fmnist"), "onnxruntime", cpu, tmp_path)
+def test_onnxruntime_shows_the_padding_of_its_blocked_convolutions(
+    of_sample: Callable[[str, str], LayerProfile], cpu: Device, tmp_path: Path
+) -> None:
+    whole = of_sample("student_cnn_fmnist", "onnxruntime")
     assert [layer.padding for layer in whole.of("compute")] == [0.0] * 4
     if "avx2" not in cpu.cpu_flags:
         pytest.skip("ONNX Runtime blocks channels on x86 CPUs only")
-    (tmp_path / "pruned").mkdir()
     bundle = pruned(sample_models.load("student_cnn_fmnist"), cpu, tmp_path, ratio=0.3, round_to=4)
-    profile = profile_of(bundle, "onnxruntime", cpu, tmp_path / "pruned")
+    profile = profile_of(bundle, "onnxruntime", cpu, tmp_path)
     blocked = [layer for layer in profile.of("compute") if layer.op == "Conv" and layer.channels[1] % 8]
     assert blocked
     assert all(0 < layer.padding < 0.8 for layer in blocked)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from core.bundle import Precision
+from intake.items import Geometry
+from intake.parsing.geometry import fitted
 from runtimes import RUNTIMES, Artifact, EngineSettings, OnnxRuntimeSettings, OpenVinoSettings, runtime_of
-from runtimes.sample_code import MOST_LINES
+from runtimes.sample_code import MOST_LINES, sample_code
 from runtimes.torch_settings import CompileSettings, PyTorchSettings
+from sample_models.datasets import PHOTOS
 
 TWO_FOUR = ("model.pt2", "two_four.json")
 COMPILED = CompileSettings(mode="max-autotune-no-cudagraphs")
@@ -73,3 +80,39 @@ def test_a_program_leaves_out_what_its_settings_do_not_ask_for() -> None:
     assert "torchao" not in contiguous
     assert "GraphOptimizationLevel" not in code_of("onnxruntime", "fp32", ("model.onnx",), OnnxRuntimeSettings())
     assert "INFERENCE_NUM_THREADS" not in code_of("openvino", "fp32", ("model.xml",), OpenVinoSettings(place="GPU"))
+
+
+@pytest.mark.parametrize(
+    "fitting",
+    [
+        {"fit": "crop", "crop_share": 0.875, "interpolation": "bilinear"},
+        {"fit": "crop", "crop_share": 1.0, "interpolation": "bicubic"},
+        {"fit": "squash", "crop_share": 1.0, "interpolation": "lanczos"},
+        {"fit": "pad", "crop_share": 1.0, "interpolation": "bicubic"},
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_photograph_is_prepared_as_its_contract_says(fitting: dict[str, Any], channels: int, tmp_path: Path) -> None:
+    photo = sorted(PHOTOS.glob("*.webp"))[1]
+    program = opened_program({"shape": (channels, 40, 48), **fitting}, channels, tmp_path)
+    with Image.open(photo) as image:
+        expected = fitted(image, Geometry(channels=channels, height=40, width=48, **fitting))
+    assert np.array_equal(program["pixels"](photo), expected)
+
+
+def test_a_contract_of_an_earlier_version_distorts_as_it_did(tmp_path: Path) -> None:
+    photo = sorted(PHOTOS.glob("*.webp"))[1]
+    program = opened_program({"shape": (3, 40, 48)}, 3, tmp_path)
+    with Image.open(photo) as image:
+        expected = np.asarray(image.convert("RGB").resize((48, 40))).transpose(2, 0, 1)
+    assert np.array_equal(program["pixels"](photo), expected)
+
+
+def opened_program(contract: dict[str, Any], channels: int, folder: Path) -> dict[str, Any]:
+    """What a program defines whose engine is left out."""
+    numbers = {"mean": [127.0] * channels, "std": [128.0] * channels, "labels": ["cat"]}
+    (folder / "contract.json").write_text(json.dumps(contract | numbers))
+    artifact = Artifact("onnxruntime", "fp32", folder, ("model.onnx",), OnnxRuntimeSettings())
+    program: dict[str, Any] = {"__name__": "run", "__file__": str(folder / "run.py")}
+    exec(sample_code(artifact, imports="import math", engine="logits = math.exp"), program)
+    return program

@@ -147,19 +147,21 @@ STORED = {"fp32": 4, "fp16": 2, "int8": 1, "fp8": 1}
 """Bytes of a weight."""
 
 
-@pytest.fixture(scope="module", params=[*sample_models.MODELS, "resnet50"])
+@pytest.fixture(scope="module", params=[*sample_models.MODELS, "torchvision"])
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """Bundled samples, and torchvision's ResNet-50, a quarter as wide inside its blocks, with random weights on small
-    images: its size, which proves nothing here, is most of what quantizing it costs."""
+    """Bundled samples, and a ResNet of torchvision's bottlenecks, one a stage where ResNet-50 has more of the same.
+
+    It has random weights and small images: its size proves nothing here.
+    """
     folder = tmp_path_factory.mktemp(request.param)
     if request.param in sample_models.MODELS:
         bundle = sample_models.load(request.param)
         return Whole(bundle.module, bundle.contract, bundle.family, folder)
-    from torchvision.models import resnet50
+    from torchvision.models.resnet import Bottleneck, ResNet
 
     torch.manual_seed(0)
     classes = tuple(str(number) for number in range(1000))
-    network = resnet50(weights=None, width_per_group=16)
+    network = ResNet(Bottleneck, [1, 1, 1, 1], width_per_group=16)
     return Whole(network, InputContract(3, 64, 64, (120.0,) * 3, (60.0,) * 3, classes), "cnn", folder)
 
 

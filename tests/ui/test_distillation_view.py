@@ -7,15 +7,16 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import sample_models
+from core.data import Split
 from core.distillation import DistillationReport
 from experiments.recipe import Recipe
 from experiments.store import RunRecord, Store
-from experiments.teaching import agreement_of
+from experiments.teaching import Answers, agreement_of
 from optimizers import TECHNIQUES
 from tests.experiments.distillations import CLASSES, MODEL, report
 from tests.pages.left_behind import finished
 from ui.agreement_view import outcomes
-from ui.distillation_view import answer_in_words, pairing, seed_table
+from ui.distillation_view import answer_in_words, answer_table, pairing, seed_table
 
 DISTILLED = Recipe(model=MODEL, techniques=(TECHNIQUES["distillation"](),), runtime="onnxruntime")
 
@@ -124,3 +125,15 @@ def test_the_pairing_names_both_sizes() -> None:
     alone = content.model_copy(update={"teacher": "Ensemble of 2 variants", "teacher_parameters": None})
     assert pairing(alone).startswith("Ensemble of 2 variants taught")
     assert len(sample_models.contract(MODEL).labels) == CLASSES
+
+
+def test_texts_stand_in_the_table_in_their_words() -> None:
+    split = Split(np.zeros((3, 2, 8), np.int32), np.array([[0], [1], [0]], np.int64))
+    answers = [Answers(row, np.array([0.2, 0.8]), np.array([0.9, 0.1])) for row in (2, 1)]
+    table = answer_table(split, answers, ["calm", "loud"], {2: "a *quiet*  day", 1: "a horn"})
+    assert table.to_dict("list") == {
+        "text": ["a *quiet* day", "a horn"],
+        "label": ["calm", "loud"],
+        "teacher": ["loud", "loud"],
+        "student": ["calm", "calm"],
+    }

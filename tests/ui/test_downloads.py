@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from core.folders import data_folder, run_folder
+from experiments.recipe import Recipe
+from experiments.store import Store
+from tests.ui.logins import ADA, BOB, cookie_of, id_of, secrets, secrets_file
 from ui.downloads import PACKAGES, PROFILES, address_of, address_of_profile
 
 RUN = "0123456789ab"
 
 
+def left_run(store: Store, owner: str = "") -> Path:
+    """The folder of a run of this person that bears the id `RUN`."""
+    run_id = store.for_owner(owner).enqueue(Recipe(model="resnet_fmnist"))
+    with sqlite3.connect(data_folder() / "studio.db") as database:
+        database.execute("UPDATE runs SET id = ? WHERE id = ?", (RUN, run_id))
+    return run_folder(RUN)
+
+
 @pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+def client(store: Store) -> TestClient:
     """A server with a run that left a package, and a secret beside the runs."""
-    monkeypatch.setenv("STUDIO_DATA", str(tmp_path))
-    (folder := tmp_path / "runs" / RUN).mkdir(parents=True)
+    folder = left_run(store)
     (folder / "model-fp32.zip").write_bytes(b"zip" * 1000)
     (folder / "recipe.yaml").write_text("model: secret")
-    (tmp_path / "secret.zip").write_bytes(b"secret")
+    (data_folder() / "secret.zip").write_bytes(b"secret")
     return TestClient(Starlette(routes=[PACKAGES]))
 
 
@@ -43,21 +55,41 @@ def test_a_package_comes_as_a_file_under_its_name(client: TestClient) -> None:
         "/packages/../secret.zip",
     ],
 )
-def test_nothing_else_is_handed_out(client: TestClient, address: str, tmp_path: Path) -> None:
+def test_nothing_else_is_handed_out(client: TestClient, address: str) -> None:
     answer = client.get(address)
     assert answer.status_code == 404
     assert b"secret" not in answer.content
-    assert not (tmp_path / "runs" / "ffffffffffff").exists()
+    assert not (data_folder() / "runs" / "ffffffffffff").exists()
+
+
+def test_what_was_deleted_from_the_store_is_handed_out_no_more(client: TestClient, store: Store) -> None:
+    store.request_cancel(RUN)
+    store.delete(RUN)
+    assert client.get(f"/{address_of(RUN, 'model-fp32.zip')}").status_code == 404
+
+
+def test_with_a_login_files_are_handed_to_their_owner_alone(store: Store, tmp_path: Path) -> None:
+    folder = left_run(store, id_of(ADA))
+    addresses = [address_of(RUN, "model-fp32.zip"), address_of_profile(RUN, "trace.json")]
+    for address in addresses:
+        (folder / Path(address).name).write_bytes(b"hers")
+    client = TestClient(Starlette(routes=[PACKAGES, PROFILES]))
+    assert [client.get(f"/{address}").status_code for address in addresses] == [404, 404]
+    with secrets_file(tmp_path / "secrets.toml", secrets()):
+        for cookies, status in (({}, 401), (cookie_of(BOB), 404), (cookie_of(ADA), 200)):
+            client.cookies.update(cookies)
+            answers = [client.get(f"/{address}") for address in addresses]
+            assert [answer.status_code for answer in answers] == [status, status]
+            assert all((b"hers" in answer.content) is (status == 200) for answer in answers)
 
 
 @pytest.fixture
-def profile_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+def profile_client(store: Store) -> TestClient:
     """A server with a profile that left a trace beside what is nobody's business."""
-    monkeypatch.setenv("STUDIO_DATA", str(tmp_path))
-    (folder := tmp_path / "runs" / RUN).mkdir(parents=True)
+    folder = left_run(store)
     (folder / "trace.json").write_text('{"traceEvents": []}')
     (folder / "recipe.yaml").write_text("model: secret")
-    (tmp_path / "trace.json").write_text("secret")
+    (data_folder() / "trace.json").write_text("secret")
     return TestClient(Starlette(routes=[PROFILES]))
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.judging import LABELLED
 from core.pruning import PruningReport
 from experiments.pruning import bend_of, scan_table
 from experiments.recipe import Recipe, reference_of
@@ -97,7 +98,7 @@ def test_missing_ratios_are_counted_and_queued_once(record: RunRecord, store: St
 def test_what_the_curve_says_fits_its_shape() -> None:
     def words(*shares: float, images: int = 1000) -> str:
         curve = scan_table(report(scan=scan_of(shares, images)))
-        return bend_in_words(bend_of(curve), curve, of_runs=False)
+        return bend_in_words(bend_of(curve), curve, LABELLED, of_runs=False)
 
     assert "Up to **0.3** the network (cut at once and not fine-tuned) loses 2.00 points" in words(
         0.9, 0.9, 0.88, 0.68, 0.48
@@ -118,9 +119,9 @@ def test_the_search_ends_with_what_was_measured(record: RunRecord, store: Store)
 
 
 def test_rounds_without_fine_tuning_say_so() -> None:
-    assert "91.00 % after fine-tuning (95 % interval" in rounds_in_words(ROUNDS)
+    assert "91.00 % after fine-tuning (95 % interval" in rounds_in_words(ROUNDS, LABELLED)
     bare = ROUNDS[0].model_copy(update={"correct_after_tuning": None})
-    assert rounds_in_words((bare,)) == "One round, without fine-tuning: 70.00 % right after the last cut."
+    assert rounds_in_words((bare,), LABELLED) == "One round, without fine-tuning: 70.00 % right after the last cut."
 
 
 def test_names_cannot_format_the_page(record: RunRecord) -> None:

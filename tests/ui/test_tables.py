@@ -64,6 +64,7 @@ def test_csv_survives_a_round_trip_and_disarms_formulas() -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(frame))))
     assert [row["title"] for row in rows] == [*(f"'{title}" for title in titles[:5]), *titles[5:]]
     assert [float(row["accuracy_points"]) for row in rows] == frame.accuracy_points.tolist()
+    assert to_csv(pd.DataFrame({"=1+1": ["x"]})).splitlines() == ["'=1+1", "x"]
 
 
 def test_equal_titles_are_told_apart(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -31,4 +32,30 @@ def test_how_long_ago(passed: float, shown: str) -> None:
 
 
 def test_escaped_text_holds_no_markdown() -> None:
-    assert text.escape("![x](http://a.b) `c` :red[d]") == r"\!\[x\]\(http\://a.b\) \`c\` \:red\[d\]"
+    assert text.escape("![x](y) `c` :red[d] &lt;") == r"\!\[x\]\(y\) \`c\` \:red\[d\] \&lt;"
+
+
+ADDRESS = re.compile(r"(https?://|www(?=\.))([-.\w]+)|([-.\w+]+)@([-\w]+(?:\.[-\w]+)+)", re.IGNORECASE)
+"""What mdast-util-gfm-autolink-literal, which the browser runs, makes a link of, once escapes are read."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["http://a.b/i.png", "see (HTTPS://a.b)", "www.a.b", "http://www.a.b?c@d.e", "mailto:a+b@c.d", "WWW.a.b x@y.z"],
+)
+def test_escaped_addresses_become_no_links(name: str) -> None:
+    assert ADDRESS.search(name)
+    read = re.sub(r"\\(?=[!-/:-@\[-`{-~])", "", text.escape(name))
+    assert not ADDRESS.search(read)
+    assert read.replace("\u2060", "") == name
+
+
+@pytest.mark.parametrize("entity", ["www&#46;a.b", "http&#58;//a.b", "a&#64;b.c"])
+def test_entities_stay_text_and_so_become_no_links(entity: str) -> None:
+    assert text.escape(entity).replace("\\", "") == entity
+    assert not re.search(r"(?<!\\)&", text.escape(entity))
+
+
+@pytest.mark.parametrize("name", ["T-shirt", "resnet50.a1 in1k", "92.4 %", "me @ home", "awww"])
+def test_ordinary_names_stay_as_they_are(name: str) -> None:
+    assert text.escape(name) == name

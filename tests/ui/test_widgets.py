@@ -16,7 +16,7 @@ def page(**start: object) -> None:
     from pydantic import BaseModel, ConfigDict
 
     from core.errors import BadInput
-    from core.settings import choice, names, slider, text, variants
+    from core.settings import choice, names, other_model, slider, text, variants
     from ui.widgets import controls
 
     class Settings(BaseModel):
@@ -30,12 +30,14 @@ def page(**start: object) -> None:
         keep: tuple[str, ...] = names(title="Keep", help="Which.")
         name: str = text("net", title="Name", help="Called.", pattern="^[a-z]+$", only_if=("student", ("a",)))
         teachers: tuple[str, ...] = variants(title="Teachers", help="Who teaches.")
+        other: str = other_model(title="Another", help="Which model.")
         batch: int = slider(8, low=1, high=64, step=1, title="Batch", help="Images.", group="Training")
         layers: bool = choice(True, title="All layers", help="Or some.", advanced=True)
 
     offered = {"d1": "Pruned", "d2": "Narrow"}
     try:
-        st.session_state["result"] = controls(Settings.model_validate(start), key="k", variants=offered).model_dump()
+        chosen = controls(Settings.model_validate(start), key="k", variants=offered, models={"own-a": "Mine"})
+        st.session_state["result"] = chosen.model_dump()
     except BadInput as error:
         st.error(str(error))
 
@@ -49,7 +51,7 @@ def drawn(**start: object) -> AppTest:
 
 DEFAULTS = {
     "epochs": 2, "ratio": 0.5, "method": "minmax", "student": "b", "keep": (), "name": "net", "teachers": (),
-    "batch": 8, "layers": True,
+    "other": "", "batch": 8, "layers": True,
 }  # fmt: skip
 
 
@@ -64,7 +66,7 @@ def test_untouched_controls_give_the_start_back_with_its_types() -> None:
 def test_values_from_elsewhere_survive_even_off_the_sliders_grid() -> None:
     start = {
         "epochs": 7, "ratio": 0.333, "method": "entropy", "student": "a", "keep": ("head", "stem.*"), "name": "other",
-        "teachers": ("gone", "d2"), "batch": 3, "layers": False,
+        "teachers": ("gone", "d2"), "other": "own-gone", "batch": 3, "layers": False,
     }  # fmt: skip
     assert drawn(**start).session_state["result"] == start
 
@@ -80,7 +82,7 @@ def test_moving_controls_changes_the_settings() -> None:
     test.toggle(key="k.layers").set_value(False)
     assert test.run().session_state["result"] == {
         "epochs": 9, "ratio": 0.25, "method": "entropy", "student": "c", "keep": ("head",), "name": "net",
-        "teachers": ("d2", "d1"), "batch": 8, "layers": False,
+        "teachers": ("d2", "d1"), "other": "", "batch": 8, "layers": False,
     }  # fmt: skip
 
 
@@ -166,3 +168,11 @@ def test_names_from_elsewhere_are_shown_as_they_would_be_typed() -> None:
 )
 def test_numbers_are_shown_with_the_steps_decimals_and_unit(step: float, unit: str, value: float, shown: str) -> None:
     assert number_format(step, unit) % value == shown
+
+
+def test_another_model_is_chosen_by_its_title_and_one_that_is_gone_stays() -> None:
+    test = drawn()
+    box = test.selectbox(key="k.other")
+    assert box.options == ["none", "Mine"]
+    assert box.select("own-a").run().session_state["result"]["other"] == "own-a"
+    assert drawn(other="own-gone").selectbox(key="k.other").options == ["none", "Mine", "not here: own-gone"]

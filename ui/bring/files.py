@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
+from collections import Counter
+from collections.abc import Mapping
+
 import streamlit as st
 
 from intake.items import ImageSet, Item
-from intake.shelf import delete_item, items
+from intake.shelf import ITEM_FILE, delete_item, item_folder, items
 from ui import text
 from ui.identity import owner
 
@@ -13,6 +17,25 @@ from ui.identity import owner
 def of_kind(*kinds: type[Item]) -> dict[str, Item]:
     """The person's items of these kinds by id, the newest first."""
     return {key: item for key, item in items(owner()).items() if isinstance(item, kinds)}
+
+
+def titles_of(found: Mapping[str, Item]) -> dict[str, str]:
+    """What each item is called in a list, the newest first; no two are called the same.
+
+    A list answers with what is chosen as it is called, so that of two called alike only one could be chosen.
+    """
+    titles: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    for key in reversed(list(found)):
+        title = f"{name_of(found[key])} · {_came_at(key)}"
+        seen[title] += 1
+        titles[key] = title if seen[title] == 1 else f"{title} ({seen[title]})"
+    return titles
+
+
+def _came_at(key: str) -> str:
+    at = (item_folder(owner(), key) / ITEM_FILE).stat().st_mtime
+    return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%d %b, %H:%M} UTC"
 
 
 def name_of(item: Item) -> str:

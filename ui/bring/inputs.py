@@ -28,7 +28,7 @@ def set_input(start: Preprocessing, images: ImageSet | None, *, key: str) -> Pre
     st.subheader("3 · From an image to the network")
     st.caption(
         f"Set {text.escape(start.source)}. It must be what the network was trained with: a wrong mean or order of "
-        "colours costs accuracy, and nothing else would tell."
+        "colours costs accuracy, and no error tells."
     )
     try:
         found = _form(start, key)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from experiments.jobs import DescribeOrder, Job, job, start
+from core.errors import BadInput
+from experiments.jobs import DescribeOrder, Job, cancel, forget, job, start
 from intake.architectures import IMAGENET_CLASSES, KnownArchitecture, catalogue, names_of_classes
 from intake.items import Graph, Weights
 from intake.preprocessing import of_graph
 from intake.sources import Architecture, Described, OnnxFile
 from ui import text
-from ui.bring.files import draw_delete, draw_notes, name_of, of_kind
-from ui.bring.work import draw_refusal, draw_running
+from ui.bring.files import draw_delete, draw_notes, of_kind, titles_of
+from ui.bring.work import Work, draw_refusal
 from ui.identity import owner
 from ui.upload_box import upload_box
 
 STATE = st.session_state
-PRETRAINED = ""
-POLL_SECONDS = 0.5
+PRETRAINED, ASKED = "", "bring.asked"
+MOST_CHARACTERS = 200_000
+"""Of all names of classes together."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,20 @@ class ChosenModel:
     logits: str = ""
     """Of an ONNX file with several outputs, the one that answers."""
 
+    @property
+    def key(self) -> str:
+        """The same for the same network with the same file and as many classes, and for no other."""
+        said = f"{owner()} {self.source.model_dump_json()} {self.described.classes}"
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
-def choose_model() -> ChosenModel | None:
+
+def choose_model(work: Work) -> ChosenModel | None:
     """What the person chose, once it is known to fit; None before."""
     st.subheader("1 · The model")
     upload_box("model", key="bring.upload-model")
+    work.draw("model")
     found = of_kind(Weights, Graph)
+    titles = {**titles_of(found), PRETRAINED: "Pretrained weights of a named architecture"}
     options = [*found, PRETRAINED]
     if STATE.get("bring.file") not in options:
         STATE["bring.file"] = options[0]
@@ -47,7 +57,7 @@ def choose_model() -> ChosenModel | None:
         chosen = st.selectbox(
             "Weights",
             options,
-            format_func=lambda key: name_of(found[key]) if key else "Pretrained weights of a named architecture",
+            format_func=titles.__getitem__,
             key="bring.file",
             help="A file that you uploaded, or the weights that torchvision or timm downloads for an architecture.",
         )
@@ -56,9 +66,28 @@ def choose_model() -> ChosenModel | None:
     item = found.get(chosen)
     if item:
         draw_notes(item)
-    if isinstance(item, Graph):
-        return _choose_graph(chosen, item)
-    return _choose_architecture(chosen)
+    model = _choose_graph(chosen, item) if isinstance(item, Graph) else _choose_architecture(chosen, work)
+    return _named(model) if model and not model.described.labels else model
+
+
+def _named(model: ChosenModel) -> ChosenModel:
+    """With the names that the person gives its classes; as it is without. Raises `BadInput` for another number."""
+    with st.expander("Names of the classes", key=f"bring.name-classes-{model.key}"):
+        given = st.text_area(
+            f"One a line, {model.described.classes:,} in the order of the network's answers",
+            key=f"bring.names-{model.key}", max_chars=MOST_CHARACTERS, placeholder="ant\nbee\nbeetle",
+            help="Optional. Folders and labels of images are matched with them, and every page shows them.",
+        )  # fmt: skip
+    names = tuple(name for line in given.splitlines() if (name := line.strip()))
+    if not names:
+        return model
+    if len(names) != model.described.classes:
+        raise BadInput(
+            f"The number of names of classes is {len(names):,}",
+            expected=f"{model.described.classes:,}, one for each class of the network",
+            action="Give one a line, or none at all",
+        )
+    return replace(model, described=model.described.model_copy(update={"labels": names}))
 
 
 def _choose_graph(key: str, item: Graph) -> ChosenModel:
@@ -67,7 +96,7 @@ def _choose_graph(key: str, item: Graph) -> ChosenModel:
     if len(item.outputs) > 1:
         logits = st.selectbox(
             "Output that answers", item.outputs, help="One row for each image, one number for each class.",
-            format_func=text.escape, key=f"bring.logits-{key}",
+            key=f"bring.logits-{key}",
         )  # fmt: skip
     described = Described(classes=item.classes, labels=names_of_classes(item.classes), input=of_graph(item))
     title = item.name.rpartition(".")[0] or item.name
@@ -88,7 +117,7 @@ def draw_graph_facts(item: Graph) -> None:
     )
 
 
-def _choose_architecture(weights: str) -> ChosenModel | None:
+def _choose_architecture(weights: str, work: Work) -> ChosenModel | None:
     offered = {each.id: each for each in _catalogue() if weights or each.classes}
     left, right = st.columns([3, 1])
     key = left.selectbox(
@@ -100,12 +129,15 @@ def _choose_architecture(weights: str) -> ChosenModel | None:
         return None
     chosen = offered[key]
     usual = chosen.classes or IMAGENET_CLASSES
+    place = f"bring.classes-{chosen.id}-{weights}"
     classes = right.number_input(
-        "Classes", 2, 100_000, usual, key=f"bring.classes-{chosen.id}-{weights}", help=CLASSES_HELP,
-        disabled=not weights,
+        "Classes", 2, 100_000, usual, key=place, help=CLASSES_HELP, disabled=not weights,
     )  # fmt: skip
     source = Architecture(library=chosen.library, name=chosen.name, classes=classes, weights=weights)
-    described = _described(source)
+    described = _described(source, work)
+    if described and described.classes != classes:
+        _offer_classes(described.classes, classes, place)
+        return None
     return ChosenModel(source, described, chosen.name) if described else None
 
 
@@ -117,39 +149,49 @@ def _catalogue() -> tuple[KnownArchitecture, ...]:
 CLASSES_HELP = "How many numbers the network answers with. Where the weights have another count, it is offered."
 
 
-def _described(source: Architecture) -> Described | None:
+def _offer_classes(found: int, asked: int, place: str) -> None:
+    st.warning(f"The weights have {found:,} classes, not {asked:,}.", icon=":material/warning:")
+    st.button(
+        f"Use {found:,} classes", key="bring.use-classes", type="primary", icon=":material/check:",
+        on_click=STATE.__setitem__, args=(place, found),
+    )  # fmt: skip
+
+
+def _described(source: Architecture, work: Work) -> Described | None:
     """What a job found out about it, once it has; its progress or its refusal on screen otherwise."""
     place = "bring.described-" + hashlib.sha256(f"{owner()} {source.model_dump_json()}".encode()).hexdigest()[:16]
-    found = job(owner(), STATE.get(place, ""))
-    if found is None or found.state == "cancelled":
-        STATE[place] = start(owner(), DescribeOrder(source=source))
-        found = job(owner(), STATE[place])
-        assert found, "it has just begun"
+    found = _answer(place, source)
     if found.state == "running":
-        st.fragment(_draw_description, run_every=POLL_SECONDS)(found.id)
+        work.draw_running(found)
         return None
     if found.state == "failed":
         draw_refusal(found.sentence, found.snippet)
         _offer_again(place, found)
         return None
     described = Described.model_validate(found.result)
-    if described.classes != source.classes:
-        st.warning(
-            f"The weights have {described.classes:,} classes, not {source.classes:,}. Set Classes to "
-            f"{described.classes:,} to go on.",
-            icon=":material/warning:",
-        )
-        return None
     for note in described.notes:
         st.caption(text.escape(note))
     return described
 
 
-def _draw_description(key: str) -> None:
-    found = job(owner(), key)
-    if found is None or found.state != "running":
-        st.rerun()
-    draw_running(found)
+def _answer(place: str, source: Architecture) -> Job:
+    """The job that looks it up, begun where there is none; one that ended is kept in the session, and nowhere else.
+
+    What was asked before, and is not wanted any more, is given up.
+    """
+    known = STATE.get(place, "")
+    if isinstance(known, Job):
+        return known
+    found = job(owner(), known)
+    if found is None or found.state == "cancelled":
+        cancel(owner(), STATE.get(ASKED, ""))
+        STATE[place] = STATE[ASKED] = start(owner(), DescribeOrder(source=source))
+        found = job(owner(), STATE[place])
+        assert found, "it has just begun"
+    if found.state != "running":
+        STATE[place] = found
+        forget(owner(), found.id)
+    return found
 
 
 def _offer_again(place: str, found: Job) -> None:

@@ -31,7 +31,7 @@ def draw_model(model: OwnModel) -> None:
     """What was found out when it was added, what does not work on it, and the ways on."""
     with st.container(border=True, height="stretch"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.subheader(text.escape(model.title), width="content")
+            st.subheader(text.escape(model.title), anchor=False, width="content")
             st.badge({"onnx": "ONNX", "torch": "PyTorch", "openvino": "OpenVINO"}[model.form], color="gray")
         _draw_numbers(model)
         for warning in model.warnings:
@@ -50,7 +50,7 @@ def draw_model(model: OwnModel) -> None:
             with st.popover("", icon=":material/delete:", help="Delete this model", key=f"delete-{model.key}"):
                 st.markdown("Its files are deleted. Runs that were made of it keep their results.")
                 if st.button("Delete it", key=f"really-{model.key}", type="primary"):
-                    delete_model(model.key)
+                    delete_model(owner(), model.key)
                     st.rerun()
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import streamlit as st
+from dataclasses import dataclass, field
+from typing import Literal
 
-from experiments.jobs import AddOrder, CheckOrder, Job, cancel, forget, jobs
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from experiments.jobs import AddOrder, CheckOrder, DescribeOrder, Job, cancel, forget, job, jobs
 from experiments.store import StoredEvent
 from ui import text
 from ui.identity import owner
@@ -12,8 +16,69 @@ from ui.live import LiveView
 from ui.run_body import draw_progress
 from ui.state import open_page
 
+Place = Literal["model", "data", "add"]
 POLL_SECONDS = 0.5
+WAITS = "Waits its turn: of your files and models one is worked on at a time, and of everybody's two."
 STATE = st.session_state
+
+
+@dataclass(frozen=True)
+class Work:
+    """The jobs of whoever is looking: each is drawn where it belongs, and one fragment keeps all of them up to date."""
+
+    jobs: tuple[Job, ...]
+    live: dict[str, DeltaGenerator] = field(default_factory=dict)
+    """Where the progress of each job stands that is drawn as at work."""
+
+    def draw(self, place: Place) -> None:
+        """Everything at work or just ended that belongs there: to an upload box, or to the button that adds."""
+        for each in self.jobs:
+            if _place_of(each) == place:
+                with st.container(border=True):
+                    self._draw(each)
+
+    def draw_running(self, found: Job) -> None:
+        """Its progress, and a button that ends it."""
+        with st.container(horizontal=True, vertical_alignment="center"):
+            with st.container(gap="xsmall"):
+                st.markdown(f"**{text.escape(title_of(found))}**")
+                self.live[found.id] = st.empty()
+            if st.button("Cancel", key=f"cancel-{found.id}", icon=":material/close:"):
+                cancel(owner(), found.id)
+                st.rerun()
+
+    def watch(self) -> None:
+        """Keep what was drawn as at work up to date; the page is drawn anew when one of them ends."""
+        if self.live:
+            st.fragment(_update, run_every=POLL_SECONDS)(self.live)
+
+    def is_adding(self, order: AddOrder) -> bool:
+        """Whether the very same is being added."""
+        return any(each.state == "running" and each.order == order for each in self.jobs)
+
+    def _draw(self, found: Job) -> None:
+        if found.state == "running":
+            self.draw_running(found)
+        elif found.state == "failed":
+            st.markdown(f"**{text.escape(title_of(found))}**")
+            draw_refusal(found.sentence, found.snippet)
+            _draw_dismiss(found)
+        else:
+            _draw_added(found)
+
+
+def take_finished() -> Work:
+    """Choose what was just uploaded, now that it is read; what else there is at work or just ended."""
+    kept = []
+    for found in jobs(owner()):
+        if isinstance(found.order, CheckOrder) and found.state == "finished":
+            STATE["bring.file" if found.order.wanted == "model" else "bring.data"] = found.result["item"]
+            forget(owner(), found.id)
+        elif found.state == "cancelled":
+            forget(owner(), found.id)
+        else:
+            kept.append(found)
+    return Work(tuple(kept))
 
 
 def title_of(job: Job) -> str:
@@ -32,65 +97,33 @@ def view_of(job: Job) -> LiveView:
     return view
 
 
-def take_finished() -> None:
-    """Choose what was just uploaded, now that it is read."""
-    for job in jobs(owner()):
-        if isinstance(job.order, CheckOrder) and job.state == "finished":
-            STATE["bring.file" if job.order.wanted == "model" else "bring.data"] = job.result["item"]
-            forget(owner(), job.id)
-        elif job.state == "cancelled":
-            forget(owner(), job.id)
+def _place_of(job: Job) -> Place | None:
+    """Where it is drawn; look-ups are drawn by what asked for them."""
+    if isinstance(job.order, DescribeOrder):
+        return None
+    return job.order.wanted if isinstance(job.order, CheckOrder) else "add"
 
 
-def draw_jobs() -> None:
-    """Everything at work or just ended; the page is drawn anew when one of them ends."""
-    if found := shown():
-        live = [job.id for job in found if job.state == "running"]
-        st.fragment(_draw_jobs, run_every=POLL_SECONDS if live else None)(live)
-
-
-def shown() -> list[Job]:
-    """The jobs that have a place of their own on the page."""
-    return [job for job in jobs(owner()) if job.order.kind != "describe" and job.state != "cancelled"]
-
-
-def _draw_jobs(live: list[str]) -> None:
-    found = shown()
-    if live != [job.id for job in found if job.state == "running"]:
-        st.rerun()
-    for job in found:
-        with st.container(border=True):
-            _draw(job)
-
-
-def _draw(job: Job) -> None:
-    if job.state == "running":
-        draw_running(job)
-    elif job.state == "failed":
-        st.markdown(f"**{text.escape(title_of(job))}**")
-        draw_refusal(job.sentence, job.snippet)
-        _draw_dismiss(job)
-    else:
-        _draw_added(job)
-
-
-def draw_running(job: Job) -> None:
-    """Its progress, and a button that ends it."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        with st.container(gap="xsmall"):
-            st.markdown(f"**{text.escape(title_of(job))}**")
-            draw_progress(view_of(job))
-        if st.button("Cancel", key=f"cancel-{job.id}", icon=":material/close:"):
-            cancel(owner(), job.id)
+def _update(live: dict[str, DeltaGenerator]) -> None:
+    for key, place in live.items():
+        found = job(owner(), key)
+        if found is None or found.state != "running":
             st.rerun()
+        with place:
+            if found.waits:
+                st.caption(f":material/schedule: {WAITS}")
+            else:
+                draw_progress(view_of(found))
 
 
 def draw_refusal(sentence: str, snippet: str) -> None:
-    """Why something is not taken and, where there is a way, the lines that convert it."""
+    """Why something is not taken and, where there is a way, the lines that convert it or how it should look."""
     st.error(text.escape(sentence), icon=":material/block:")
     if snippet:
-        st.caption("Run this where the file was made, and upload what it writes:")
-        st.code(snippet, language="python")
+        is_python = "import " in snippet
+        words = "Run this where the file was made, and upload what it writes:"
+        st.caption(words if is_python else "What it should look like:")
+        st.code(snippet, language="python" if is_python else None)
 
 
 def _draw_added(job: Job) -> None:

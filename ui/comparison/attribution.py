@@ -11,6 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from core.errors import BadInput
+from core.judging import Judging
 from experiments.attribution import (
     FEWEST,
     MOST,
@@ -24,7 +25,9 @@ from experiments.attribution import (
     subsets,
 )
 from experiments.compare import variants
-from experiments.measures import MEASURES
+from experiments.judging import of_record
+from experiments.measures import MEASURES, measure
+from experiments.models import judging_of
 from experiments.recipe import Recipe, reference_of
 from experiments.store import RunRecord
 from profiling.statistics import SMALLEST_SPEEDUP
@@ -40,7 +43,7 @@ HOW = (
     "**Bars** are Shapley values: what a technique adds, averaged over all orders in which the techniques can join, so "
     "that they add up to what all do together, against the untouched model in the same runtime.",
     "**○ alone**: added to the untouched model.  \n**◆ on top of the others**: added last.",
-    "**├─┤** 95 % interval over the test images.",
+    "**├─┤** 95 % interval over the test examples.",
     f"A latency that differs by less than {100 * (SMALLEST_SPEEDUP - 1):.0f} % is within a machine's drift.",
 )
 REMARKS = {
@@ -152,11 +155,12 @@ def draw_contributions(found: Attribution, *, colour: str, ink: str) -> None:
     """A panel of bars for each measure, and the same in sentences."""
     with st.grid(2, min_column_width=300):
         for key, total in found.totals.items():
+            title = measure(key, found.judging).title
             with st.container(border=True):
-                st.markdown(f"**{MEASURES[key].title}** :small[:gray[{REMARKS[key]}]]")
+                st.markdown(f"**{title}** :small[:gray[{REMARKS[key]}]]")
                 rows = found.table[found.table.measure == key]
                 figure = contributions(rows, total, colour=colour, ink=ink)
-                words = f"What each technique contributed to {MEASURES[key].title.lower()}"
+                words = f"What each technique contributed to {title.lower()}"
                 st.plotly_chart(figure, key=f"attribution.{key}", config=PLAIN, alt=words)
         with st.container(border=True, height="stretch"):
             st.markdown("**How to read this**")
@@ -169,11 +173,12 @@ def draw_table(taken_apart: Attribution, found: dict[Subset, RunRecord]) -> None
     """The contributions and the measured subsets behind them."""
     with st.expander("Contributions and subsets as tables", key="attribution.table", icon=":material/table:"):
         table = taken_apart.table.drop(columns=["technique", "words"])
-        table["measure"] = [MEASURES[key].title for key in table.measure]
+        table["measure"] = [measure(key, taken_apart.judging).title for key in table.measure]
         st.dataframe(table, hide_index=True, column_config=CONTRIBUTION_COLUMNS, placeholder="", alt="Contributions")
         frame = variants([*found.values()])
         columns = ["title", "accuracy", "p50_ms", "size_bytes"]
-        st.dataframe(in_units(frame[columns]), hide_index=True, column_config=MEASURED_COLUMNS, alt="Measured subsets")
+        st.dataframe(in_units(frame[columns]), hide_index=True, column_config=measured_columns(taken_apart.judging),
+                     alt="Measured subsets")  # fmt: skip
 
 
 CONTRIBUTION_COLUMNS: dict[str, Any] = {
@@ -189,10 +194,14 @@ CONTRIBUTION_COLUMNS: dict[str, Any] = {
 MEASURED_COLUMNS: dict[str, Any] = {
     "title": "Variant",
     "order": "Order",
-    "accuracy": st.column_config.NumberColumn("Accuracy", format="%.2f %%"),
     "p50_ms": st.column_config.NumberColumn("p50", format="%.3f ms"),
     "size_bytes": st.column_config.NumberColumn("Size", format="%.2f MiB"),
 }
+
+
+def measured_columns(judging: Judging) -> dict[str, Any]:
+    """The columns of measured variants."""
+    return MEASURED_COLUMNS | {"accuracy": st.column_config.NumberColumn(judging.title, format="%.2f %%")}
 
 
 def in_units(frame: pd.DataFrame) -> pd.DataFrame:
@@ -208,10 +217,11 @@ def draw_orders(recipe: Recipe) -> None:
     if len(possible) < 2:
         return
     runs = [store().finished_before(each) for each in possible]
+    judging = next((of_record(record) for record in runs if record), judging_of(recipe.model))
     measured = orders_measured(recipe, variants([record for record in runs if record]))
     st.dataframe(
-        in_units(measured.drop(columns=["digest", "run_id"])), hide_index=True, column_config=MEASURED_COLUMNS,
-        placeholder="not run yet", alt="Orders of application",
+        in_units(measured.drop(columns=["digest", "run_id"])), hide_index=True,
+        column_config=measured_columns(judging), placeholder="not run yet", alt="Orders of application",
     )  # fmt: skip
     if lacking := [each for each, record in zip(possible, runs, strict=True) if record is None]:
         st.markdown("Another order gives another model. Not run yet:")

@@ -8,7 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from experiments.choice import BUDGETS, Budgets, Choice, spent
-from experiments.measures import MEASURES, NO_DIFFERENCE, numbers
+from experiments.choice import budget as named
+from experiments.judging import of_frame
+from experiments.measures import NO_DIFFERENCE, measure, numbers
 from ui import tables, text
 from ui.comparison.selection import Selection
 from ui.figures.axes import measured, number
@@ -37,14 +39,15 @@ def draw_budgets(selection: Selection) -> tuple[Budgets, str]:
             limits = {key: draw_limit(frame, key, f"{prefix}.{key}") for key in keys}
             objective = st.selectbox(
                 "Among those that fit, find the", offered := measured(frame), offered.index("p50"),
-                format_func=lambda key: MEASURES[key].superlative, key=f"{prefix}.objective", persist_state="session",
+                format_func=lambda key: measure(key, selection.judging).superlative, key=f"{prefix}.objective",
+                persist_state="session",
             )  # fmt: skip
     return Budgets(**{key: limit for key, limit in limits.items() if limit < NO_LIMIT}), objective
 
 
 def draw_limit(frame: pd.DataFrame, key: str, widget: str) -> float:
     """A slider from the best variant to no limit at all; the limit in the budget's own unit."""
-    budget = BUDGETS[key]
+    budget = named(key, of_frame(frame))
     offered = steps(spent(frame, key) * budget.scale, counts_from_zero=key == "points_lost")
     # A limit once set stays when variants come and go.
     if (kept := st.session_state.get(widget, NO_LIMIT)) not in offered:
@@ -106,7 +109,8 @@ def draw_answer(selection: Selection, choice: Choice, budgets: Budgets) -> None:
         if choice.run_id:
             draw_verdicts(selection, choice.run_id)
         for price, sentence in zip(choice.binding, others, strict=False):
-            st.markdown(f":blue[:material/lock:] **{BUDGETS[price.budget].title} binds.** {text.escape(sentence)}")
+            title = named(price.budget, choice.judging).title
+            st.markdown(f":blue[:material/lock:] **{title} binds.** {text.escape(sentence)}")
         for sentence in others[len(choice.binding) :]:
             st.markdown(text.escape(sentence))
         if choice.slack:
@@ -120,7 +124,7 @@ def draw_verdicts(selection: Selection, run_id: str) -> None:
         return
     words = [
         (row.latency_verdict, "faster", "speed"),
-        (row.accuracy_verdict, "+", "accuracy"),
+        (row.accuracy_verdict, "+", selection.judging.noun),
         (tables.ratio_in_words(row.size_ratio), "smaller", "size"),
     ]
     st.markdown("Against the baseline: " + " ".join(verdict_badge(*each) for each in words))
@@ -138,7 +142,7 @@ def slack(choice: Choice, budgets: Budgets) -> pd.DataFrame:
     binding = {price.budget for price in choice.binding}
     rows = []
     for key, left in (choice.slack or {}).items():
-        budget, limit = BUDGETS[key], budgets.limits[key]
+        budget, limit = named(key, choice.judging), budgets.limits[key]
         amounts = [f"{number(value * budget.scale)} {budget.unit}" for value in (limit, limit - left, left)]
         rows.append((budget.title, *amounts, "yes" if key in binding else "no"))
     return pd.DataFrame(rows, columns=["Budget", "At most", "It needs", "Left", "Binds"])
@@ -150,7 +154,8 @@ def marks(frame: pd.DataFrame, choice: Choice, budgets: Budgets) -> Marks:
     for key, limit in budgets.limits.items():
         for run_id, amount in zip(frame.run_id, spent(frame, key), strict=True):
             if not amount <= limit:
-                breaks[run_id].append(BUDGETS[key].title + (" (not measured)" if math.isnan(amount) else ""))
+                title = named(key, choice.judging).title
+                breaks[run_id].append(title + (" (not measured)" if math.isnan(amount) else ""))
     limits = {BUDGETS[key].measure: _as_measured(frame, key, limit) for key, limit in budgets.limits.items()}
     return Marks(
         chosen=choice.run_id,

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.judging import Judging
 from experiments.flips import class_accuracy, class_changes
 from experiments.models import contract
 from ui import tables, text
@@ -19,7 +20,7 @@ from ui.state import is_dark
 
 def draw_classes(selection: Selection, case: Case) -> None:
     """How each class fares in each variant."""
-    reference = selection.titles[case.before.id]
+    reference, judging = selection.titles[case.before.id], case.flips.judging
     st.subheader("Class by class")
     variants = {
         title: selection.results[run_id].accuracy.predictions.integers
@@ -29,17 +30,22 @@ def draw_classes(selection: Selection, case: Case) -> None:
     changes = class_changes(case.flips.split, case.flips.before.predictions, variants, contract(selection.model).labels)
     shown = changed_classes(changes)
     if not shown:
-        st.markdown("No class gained or lost an image in any variant.")
+        st.markdown(f"No class gained or lost {article(judging.example)} in any variant.")
         return
     st.caption(
-        f"Points of accuracy that each class gained or lost against {text.escape(reference)}. A star marks what is "
-        "more than chance: McNemar's exact test on the images of the class, corrected for the number of cells (Holm). "
-        + left_out(len(changes.points), len(shown))
+        f"Points of {judging.noun} that each class gained or lost against {text.escape(reference)}. A star marks what "
+        f"is more than chance: McNemar's exact test on the {judging.unit} of the class, corrected for the number of "
+        "cells (Holm). " + left_out(len(changes.points), len(shown))
     )
     by_title = dict(zip(selection.frame.title, selection.frame.digest.map(selection.colours), strict=True))
     figure = class_map(changes, colours=by_title, ink=selection.ink, dark=is_dark())
     st.plotly_chart(figure, key="pays.classes", config=PLAIN, alt="Change of each class in each variant")
     draw_class_tables(selection, case, cells(changes))
+
+
+def article(noun: str) -> str:
+    """`an image`, `a text`."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def left_out(classes: int, shown: int) -> str:
@@ -51,11 +57,15 @@ def left_out(classes: int, shown: int) -> str:
 
 def draw_class_tables(selection: Selection, case: Case, table: pd.DataFrame) -> None:
     """The accuracy of each class before and after with intervals, and the numbers behind the map."""
-    with st.expander("Accuracy of each class, and every cell as a table", key="pays.tables", icon=":material/table:"):
+    judging = case.flips.judging
+    words = f"{judging.title} of each class"
+    with st.expander(f"{words}, and every cell as a table", key="pays.tables", icon=":material/table:"):
         st.markdown(f"**{text.escape(selection.titles[case.after.id])}**, 95 % Wilson intervals")
-        st.dataframe(by_class(case), hide_index=True, column_config=CLASS_COLUMNS, alt="Accuracy of each class")
+        st.dataframe(by_class(case), hide_index=True, column_config=named(CLASS_COLUMNS, judging), alt=words)
         st.markdown("**Every class in every variant**")
-        st.dataframe(table, hide_index=True, column_config=CELL_COLUMNS, alt="Every class in every variant")
+        st.dataframe(
+            table, hide_index=True, column_config=named(CELL_COLUMNS, judging), alt="Every class in every variant"
+        )
         st.download_button(
             "Download CSV", tables.to_csv(table), f"{selection.model}-classes.csv", "text/csv",
             icon=":material/download:", key="pays.classes.csv", on_click="ignore",
@@ -64,7 +74,6 @@ def draw_class_tables(selection: Selection, case: Case, table: pd.DataFrame) -> 
 
 CLASS_COLUMNS: dict[str, Any] = {
     "name": "Class",
-    "images": st.column_config.NumberColumn("Images", format="%,d"),
     "before": st.column_config.NumberColumn("Before", format="%.1f %%"),
     "before_interval": "95 % interval",
     "after": st.column_config.NumberColumn("After", format="%.1f %%"),
@@ -74,13 +83,17 @@ CLASS_COLUMNS: dict[str, Any] = {
 CELL_COLUMNS: dict[str, Any] = {
     "class": "Class",
     "variant": "Variant",
-    "images": st.column_config.NumberColumn("Images", format="%,d"),
     "points": st.column_config.NumberColumn("Change", format="%+.2f points"),
-    "lost": st.column_config.NumberColumn("Lost", format="%,d", help="Images that it alone has wrong."),
-    "gained": st.column_config.NumberColumn("Gained", format="%,d", help="Images that it alone has right."),
+    "lost": st.column_config.NumberColumn("Lost", format="%,d", help="Good answers of the reference that it lacks."),
+    "gained": st.column_config.NumberColumn("Gained", format="%,d", help="Good answers that the reference lacks."),
     "p_value": st.column_config.NumberColumn("p", format="%.3f", help="McNemar's exact test, after Holm's correction."),
     "significant": "More than chance",
 }
+
+
+def named(columns: dict[str, Any], judging: Judging) -> dict[str, Any]:
+    """The columns with that of the counted examples."""
+    return columns | {"images": st.column_config.NumberColumn(judging.unit.capitalize(), format="%,d")}
 
 
 def by_class(case: Case) -> pd.DataFrame:

@@ -34,7 +34,8 @@ def case_of(selection: Selection, before: RunRecord, after: RunRecord) -> Case:
     """What changed between two runs. Raises `StudioError` where the test images are not those of the runs."""
     answers = [answers_of(selection.results[record.id]) for record in (before, after)]
     names = class_names(contract(selection.model).labels)
-    return Case(before, after, Flips(test_split(selection.model), *answers), names)
+    flips = Flips(test_split(selection.model), answers[0], answers[1], selection.judging)
+    return Case(before, after, flips, names)
 
 
 def answers_of(result: RunResult) -> Answers:

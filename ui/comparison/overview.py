@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.judging import Judging
+from experiments.recipe import baseline_title
 from ui import figures, tables, text
 from ui.comparison.selection import Selection
 from ui.comparison.simulated import draw_simulated
@@ -19,12 +21,11 @@ COLUMNS: dict[str, Any] = {
     "title": st.column_config.TextColumn("Variant", width="medium", pinned=True),
     "runtime": "Runtime",
     "precision": "Precision",
-    "accuracy": st.column_config.NumberColumn("Accuracy", format="%.2f %%"),
     "accuracy_change": st.column_config.TextColumn(
         "Change", help="In points, where McNemar's exact test on the same images finds a difference (p < 0.05)."
     ),
     "agreement": st.column_config.NumberColumn(
-        "Agreement", format="%.2f %%", help="Share of test images that it and the baseline predict alike."
+        "Agreement", format="%.2f %%", help="Share of the test examples that it and the baseline predict alike."
     ),
     "p50_ms": st.column_config.NumberColumn("p50", format="%.3f ms", help="Median of one inference."),
     "p95_ms": st.column_config.NumberColumn(
@@ -34,10 +35,6 @@ COLUMNS: dict[str, Any] = {
     ),
     "speed_change": st.column_config.TextColumn(
         "Speed", help="At p50, where the 95 % interval of the ratio excludes 1 and the effect exceeds 3 %."
-    ),
-    "throughput_per_s": st.column_config.NumberColumn("Images/s", format="%,.0f", help="At the batch size compared."),
-    "best_throughput_per_s": st.column_config.NumberColumn(
-        "Images/s, best", format="%,.0f", help="The highest over all batch sizes tried."
     ),
     "best_batch_size": st.column_config.NumberColumn("Best batch", format="%d", help="Batch size of that throughput."),
     "energy": st.column_config.NumberColumn("Energy", format="%.3f mJ", help="Per inference, above idle (NVML)."),
@@ -72,13 +69,14 @@ def draw_table(selection: Selection) -> None:
     st.subheader("All numbers")
     frame = tables.with_agreement(selection.frame, selection.results)
     frame, shows_all = draw_filters(frame)
+    columns = columns_for(selection.judging)
     table = tables.comparison(frame)
     table.insert(0, "colour", frame.digest.map(selection.colours).map(tables.swatch).to_numpy())
     order = [str(name) for name in table] if shows_all else tables.differing(table, keep=ALWAYS)
     st.dataframe(
-        table, column_config=COLUMNS, column_order=order, hide_index=True, placeholder="n/a", alt="All numbers"
+        table, column_config=columns, column_order=order, hide_index=True, placeholder="n/a", alt="All numbers"
     )
-    st.caption(what_is_hidden(table, order))
+    st.caption(what_is_hidden(table, order, columns))
     name = selection.model
     with st.container(horizontal=True):
         st.download_button(
@@ -91,23 +89,46 @@ def draw_table(selection: Selection) -> None:
         )  # fmt: skip
 
 
-def what_is_hidden(table: pd.DataFrame, order: list[str]) -> str:
+def columns_for(judging: Judging) -> dict[str, Any]:
+    """The columns of the table. Without labels accuracy is agreement, and there is no second one beside it."""
+    accuracy = st.column_config.NumberColumn(judging.title, format="%.2f %%", help=judging.help)
+    per_second = judging.unit.capitalize() + "/s"
+    columns = COLUMNS | {
+        "accuracy": accuracy,
+        "throughput_per_s": st.column_config.NumberColumn(
+            per_second, format="%,.0f", help="At the batch size compared."
+        ),
+        "best_throughput_per_s": st.column_config.NumberColumn(
+            f"{per_second}, best", format="%,.0f", help="The highest over all batch sizes tried."
+        ),
+    }
+    return columns if judging.has_labels else {key: each for key, each in columns.items() if key != "agreement"}
+
+
+def what_is_hidden(table: pd.DataFrame, order: list[str], columns: dict[str, Any]) -> str:
     """Which columns are not shown, and why."""
     hidden = [str(name) for name in table if name not in order]
     empty = [name for name in hidden if table[name].isna().all()]
-    alike = ", ".join(label(name) for name in hidden if name not in empty)
+    alike = ", ".join(label(columns[name]) for name in hidden if name not in empty)
     return " ".join(
         [
             *([f"Hidden because all variants are alike in it: {alike}."] if alike else []),
-            *([f"Not measured here: {', '.join(map(label, empty))}."] if empty else []),
+            *([f"Not measured here: {', '.join(label(columns[name]) for name in empty)}."] if empty else []),
         ]
     )
 
 
-def label(column: str) -> str:
+def label(config: Any) -> str:
     """How a column of the table is called on screen."""
-    config = COLUMNS[column]
     return config if isinstance(config, str) else str(config["label"])
+
+
+def without_labels(judging: Judging) -> str:
+    """What the figures of a model without labels say, in two sentences."""
+    return (
+        f"The test {judging.unit} have no labels: agreement is the share that a variant answers as the untouched "
+        "network does, which agrees with itself on all of them. How often either is right is not known."
+    )
 
 
 def draw_filters(frame: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
@@ -129,11 +150,12 @@ def draw_filters(frame: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
 
 def draw_remarks(selection: Selection) -> None:
     """What has to be known before the numbers are believed."""
+    if not selection.judging.has_labels:
+        st.info(text.escape(without_labels(selection.judging)), icon=":material/info:")
     frame = selection.frame
     if not frame.is_baseline.any():
-        st.info(
-            "The baseline (FP32 in PyTorch) is not among these, so no differences are shown.", icon=":material/info:"
-        )
+        named = baseline_title(str(frame.model.iloc[0]))
+        st.info(f"The baseline ({named}) is not among these, so no differences are shown.", icon=":material/info:")
     if disturbed := list(frame.title[frame.is_disturbed]):
         names = text.escape(", ".join(disturbed))
         st.warning(f"The timing of {names} was disturbed; the conditions below the table on Overview say by what.")

@@ -1,21 +1,17 @@
-"""The images whose answer changed, as pictures with what was said of them before and after."""
+"""The images or texts whose answer changed, with what was said of them before and after."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import pandas as pd
 import streamlit as st
 
-from experiments.flips import KINDS, Indices, StagesOfFlips
+from experiments.flips import Indices, StagesOfFlips
 from ui import text
 from ui.comparison.case import Case
-from ui.images import picture
+from ui.examples import card_columns, draw_example, noun, words_of
 
-SMALL_IMAGE = 64
-"""Pixels a side up to which an image counts as small."""
-COLUMNS = {True: (6, 150), False: (4, 200)}
-"""Cards a row and their narrowest width in pixels, for small images and for photographs."""
-SIDE = 224
-"""Pixels of a drawn picture: those of a photograph, or of a small one each eight times as wide and high."""
 PER_PAGE = 12
 """Fills rows of 6, 4, 3 and 2."""
 PAGES_WIDTH = 330
@@ -26,9 +22,10 @@ ALL = ""
 
 def draw_pictures(case: Case, found: StagesOfFlips | None) -> None:
     """The flips of one kind, the most surprising first, a page at a time."""
-    st.subheader("Images that changed")
+    what = noun(case.flips.split)
+    st.subheader(f"{what.capitalize()}s that changed")
     if not any(case.flips.counts.values()):
-        st.markdown("None: every image is answered as before.")
+        st.markdown(f"None: every {what} is answered as before.")
         return
     st.fragment(draw_gallery)(case, found)
 
@@ -43,16 +40,17 @@ def draw_gallery(case: Case, found: StagesOfFlips | None) -> None:
         name = draw_class(images, case, key)
     images = chosen(images, case, found, stage=stage, name=name)
     if not len(images):
-        st.markdown(f"No image went from {KINDS[kind]}.")
+        st.markdown(f"No {noun(case.flips.split)} went from {case.flips.kinds[kind]}.")
         return
-    is_small = case.flips.split.pixels.shape[-1] <= SMALL_IMAGE
-    columns, width = COLUMNS[is_small]
+    columns, width = card_columns(case.flips.split)
     pages = -(-len(images) // PER_PAGE)
     place = f"pays.page.{key}.{stage}.{name}"
     page = int(st.session_state.get(place, 1)) if pages > 1 else 1
     with st.grid(columns, min_column_width=width):
-        for image in images[(page - 1) * PER_PAGE : page * PER_PAGE]:
-            draw_card(int(image), case, found, is_small=is_small)
+        rows = [int(image) for image in images[(page - 1) * PER_PAGE : page * PER_PAGE]]
+        words = words_of(case.before.recipe.model, case.flips.split, rows)
+        for row in rows:
+            draw_card(row, case, found, words)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("First those where both variants were sure of their answer, and yet disagree.", width="content")
         st.space("stretch")
@@ -66,7 +64,7 @@ def draw_kind(case: Case) -> str:
     start = next(kind for kind, count in counts.items() if count)
     return st.segmented_control(
         "Change", list(counts), default=start, required=True, key=f"pays.kind.{case.key}",
-        format_func=lambda kind: f"{KINDS[kind].capitalize()} · {counts[kind]:,}",
+        format_func=lambda kind: f"{case.flips.kinds[kind].capitalize()} · {counts[kind]:,}",
     )  # fmt: skip
 
 
@@ -91,7 +89,7 @@ def draw_class(images: Indices, case: Case, key: str) -> str:
     if len(counts) < 2:
         return ALL
     name: str = st.selectbox(
-        "True class", [ALL, *counts.index], key=f"pays.class.{key}", width=230,
+        case.flips.judging.target, [ALL, *counts.index], key=f"pays.class.{key}", width=230,
         format_func=lambda name: f"{name} · {counts[name]:,}" if name else "Any class",
     )  # fmt: skip
     return name
@@ -104,14 +102,11 @@ def chosen(images: Indices, case: Case, found: StagesOfFlips | None, *, stage: s
     return images if name == ALL else images[case.names[case.flips.split.targets[images]] == name]
 
 
-def draw_card(image: int, case: Case, found: StagesOfFlips | None, *, is_small: bool) -> None:
+def draw_card(image: int, case: Case, found: StagesOfFlips | None, words: Mapping[int, str]) -> None:
     """One image: its true class, what was said of it before and after, and which stage turned it."""
     truth = acceptable(image, case)
     with st.container(border=True, gap="xsmall", height="stretch"):
-        st.image(
-            picture(case.flips.split.pixels[image], side=SIDE), width="stretch", alt=f"Test image {image}, {truth}",
-            output_format="PNG" if is_small else "JPEG",
-        )  # fmt: skip
+        draw_example(case.flips.split, image, words, alt=f"Test image {image}, {truth}")
         st.markdown("  \n".join([f"**{text.escape(truth)}**", *said_of(image, case, found)]))
 
 

@@ -76,7 +76,8 @@ def draw_recommended(selection: Selection) -> str:
     chosen: str = st.selectbox(
         "Recommended variant", offered, offered.index(by_statistics), format_func=selection.titles.__getitem__,
         key=f"report.recommended.{by_statistics}",
-        help="At first the fastest of those without a measurable loss of accuracy, or else the one that loses least.",
+        help=f"At first the fastest of those without a measurable loss of {selection.judging.noun}, or else the "
+        "one that loses least.",
     )  # fmt: skip
     return chosen
 

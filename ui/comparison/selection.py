@@ -9,11 +9,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.judging import Judging
 from experiments.compare import against_baseline, variants
+from experiments.judging import of_frame
 from experiments.result import RunResult
 from experiments.store import RunRecord
 from ui import tables
 from ui.state import colours, ink, store
+from ui.titles import distinct, of_models
 
 MOST_OFFERED, SHOWN_AT_FIRST = 100, 9
 """Variants: those that can be picked, the newest ones, and how many of them are drawn unasked."""
@@ -38,9 +41,14 @@ class Selection:
         return self.records[0].recipe.model
 
     @property
+    def judging(self) -> Judging:
+        """What is counted of its examples, in words."""
+        return of_frame(self.frame)
+
+    @property
     def titles(self) -> dict[str, str]:
         """How each variant is called here, by run id, in the order of the table."""
-        return dict(zip(self.frame.run_id, self.frame.title, strict=True))
+        return distinct(dict(zip(self.frame.run_id, self.frame.title, strict=True)))
 
     @property
     def baseline(self) -> pd.Series[Any] | None:
@@ -72,10 +80,10 @@ def choose() -> list[RunRecord]:
     if not measured:
         return []
     model_column, settings_column = st.columns([1, 1])
-    models = list(dict.fromkeys(model for model, _ in measured))
+    models = of_models(model for model, _ in measured)
     wanted = st.query_params.get("model")
-    index = models.index(wanted) if wanted in models else 0
-    model = model_column.selectbox("Model", models, index, format_func=tables.model_title, key="compare.model")
+    index = list(models).index(wanted) if wanted in models else 0
+    model = model_column.selectbox("Model", list(models), index, format_func=models.__getitem__, key="compare.model")
     st.query_params["model"] = model
     settings = settings_column.selectbox(
         "Measured on",

@@ -55,6 +55,7 @@ def chain_of(case: Case) -> Chain | None:
 
 def draw_stages(case: Case, *, ink: str) -> StagesOfFlips | None:
     """Which stage of the recipe turned how many images; None where that cannot be told."""
+    judging = case.flips.judging
     with st.container(border=True, height="stretch"):
         st.markdown("**Which stage of the recipe did it**")
         chain = chain_of(case)
@@ -69,13 +70,15 @@ def draw_stages(case: Case, *, ink: str) -> StagesOfFlips | None:
             return None
         found = stage_of_flip(chain.known, case.flips.split)
         if not len(found.stage):
-            st.caption("No image went from right to wrong or from wrong to right.")
+            kinds = " or from ".join(case.flips.kinds[kind] for kind in ("right_to_wrong", "wrong_to_right"))
+            st.caption(f"No {judging.example} went from {kinds}.")
             return found
-        figure = stage_bars(found.counts, ink=ink, dark=is_dark())
-        st.plotly_chart(figure, key="pays.stages", config=PLAIN, alt="Images turned by each stage of the recipe")
+        figure = stage_bars(found.counts, judging, ink=ink, dark=is_dark())
+        st.plotly_chart(figure, key="pays.stages", config=PLAIN, alt="What each stage of the recipe turned")
+        lost, gained = judging.turned
         st.caption(
-            "Images turned wrong (left) and right (right) for good by each stage."
+            f"{judging.unit.capitalize()} turned {lost} (left) and {gained} (right) for good by each stage."
             if len(found.counts) > 1
-            else "Only one stage lies between the two. Turned wrong to the left, turned right to the right."
+            else f"Only one stage lies between the two. Turned {lost} to the left, turned {gained} to the right."
         )
         return found

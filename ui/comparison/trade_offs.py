@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.judging import Judging
 from experiments.choice import choose
-from experiments.measures import MEASURES, front, numbers, unmeasured
+from experiments.judging import of_frame
+from experiments.measures import MEASURES, front, measure, numbers, unmeasured
 from experiments.result import RunResult
 from profiling.energy import Energy, NotMeasured
 from ui import text
@@ -27,7 +29,7 @@ WHY_NOT = {
     "energy": "measured by a version that did not measure energy",
 }
 """Why a measure may be missing; for energy, where the result does not say it."""
-FORMATS = {"accuracy": "%.2f %%", "throughput": "%,.0f images/s"}
+DIGITS = {"accuracy": "%.2f", "throughput": "%,.0f"}
 """Columns of the table that need fewer digits than the others."""
 
 
@@ -69,20 +71,25 @@ def energy_interval(energy: Energy | NotMeasured | None) -> tuple[float, float] 
 
 def draw_pareto(selection: Selection, frame: pd.DataFrame, found: Marks) -> tuple[str, str]:
     """One measure over another, both chosen here; their keys, the one across first."""
-    offered = measured(frame)
+    offered, titles = measured(frame), titles_of(selection.judging)
     with st.container(border=True):
         title, across, up = st.columns([2, 1, 1], vertical_alignment="center")
         title.markdown("**One measure over another** :small[:gray[and the Pareto front]]")
         y = up.selectbox(
-            "Upwards", offered, offered.index("accuracy"), format_func=title_of, key="pareto.y", persist_state="session"
+            "Upwards",
+            offered,
+            offered.index("accuracy"),
+            format_func=titles.__getitem__,
+            key="pareto.y",
+            persist_state="session",
         )
         others = [key for key in offered if key != y]
         start = others.index("p50") if "p50" in others else 0
         x = across.selectbox(
-            "Across", others, start, format_func=title_of, key="pareto.x", persist_state="session"
+            "Across", others, start, format_func=titles.__getitem__, key="pareto.x", persist_state="session"
         )  # fmt: skip
         figure = trade_off(frame, x, y, selection.colours, ink=selection.ink, marks=found)
-        words = f"{title_of(y)} over {title_of(x)} of each variant, with the Pareto front"
+        words = f"{titles[y]} over {titles[x]} of each variant, with the Pareto front"
         st.plotly_chart(figure, key="pareto", config=PLAIN, alt=words)
         st.caption(" ".join(legend(frame, x, y, found)))
         for sentence in left_out(selection, frame, x, y):
@@ -90,9 +97,9 @@ def draw_pareto(selection: Selection, frame: pd.DataFrame, found: Marks) -> tupl
     return x, y
 
 
-def title_of(key: str) -> str:
-    """How a measure is called."""
-    return MEASURES[key].title
+def titles_of(judging: Judging) -> dict[str, str]:
+    """How each measure is called."""
+    return {key: measure(key, judging).title for key in MEASURES}
 
 
 def legend(frame: pd.DataFrame, x: str, y: str, found: Marks) -> list[str]:
@@ -116,13 +123,13 @@ def legend(frame: pd.DataFrame, x: str, y: str, found: Marks) -> list[str]:
 
 def left_out(selection: Selection, frame: pd.DataFrame, x: str, y: str) -> list[str]:
     """Sentences on variants without a place in the figure, and on measures that are not offered."""
-    offered, found = measured(frame), []
+    offered, found, title = measured(frame), [], titles_of(selection.judging)
     for key in (x, y):
         if titles := list(frame.title[unmeasured(frame, key)]):
-            found.append(f"Not placed, because {title_of(key).lower()} was not measured: {', '.join(titles)}.")
+            found.append(f"Not placed, because {title[key].lower()} was not measured: {', '.join(titles)}.")
     for key in [key for key in MEASURES if key not in offered]:
         reason = why_unmeasured(key, selection.results)
-        found.append(f"{title_of(key)} is not offered: no variant here has it ({reason}).")
+        found.append(f"{title[key]} is not offered: no variant here has it ({reason}).")
     return found
 
 
@@ -146,12 +153,12 @@ def draw_parallel(selection: Selection, frame: pd.DataFrame, found: Marks) -> No
 
 def draw_table(frame: pd.DataFrame, x: str, y: str, found: Marks) -> None:
     """The figures behind both pictures."""
-    table, config = figures_of(frame)
+    (table, config), titles = figures_of(frame), titles_of(of_frame(frame))
     table["front"] = front(frame, x, y)
     table["breaks"] = frame.run_id.map(lambda run_id: found.breaks.get(run_id, ""))
     config |= {
         "front": st.column_config.CheckboxColumn(
-            "On the front", help=f"No other variant is at least as good in {title_of(x)} and {title_of(y)} and better "
+            "On the front", help=f"No other variant is at least as good in {titles[x]} and {titles[y]} and better "
             "in one of them."
         ),
         "breaks": "Breaks",
@@ -162,11 +169,12 @@ def draw_table(frame: pd.DataFrame, x: str, y: str, found: Marks) -> None:
 
 def figures_of(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Every measure that any variant has, in its unit, and how its column is called."""
-    keys = measured(frame)
-    table = pd.DataFrame({key: numbers(frame, MEASURES[key].column) * MEASURES[key].scale for key in keys})
+    shown = [measure(key, of_frame(frame)) for key in measured(frame)]
+    table = pd.DataFrame({each.key: numbers(frame, each.column) * each.scale for each in shown})
     table.insert(0, "title", frame.title)
     formats = {
-        key: st.column_config.NumberColumn(title_of(key), format=FORMATS.get(key, f"%.3f {MEASURES[key].unit}"))
-        for key in keys
+        each.key: st.column_config.NumberColumn(each.title, format=f"{DIGITS.get(each.key, '%.3f')} {unit}")
+        for each in shown
+        for unit in [each.unit.replace("%", "%%")]
     }
     return table, {"title": st.column_config.TextColumn("Variant", pinned=True), **formats}

@@ -21,7 +21,7 @@ from ui.comparison.stages import draw_stages
 SMALLEST_P = 0.001
 """Written out; below it, nobody reads the digits."""
 WHAT_IT_SHOWS = (
-    "Accuracy shows only the difference between what was lost and what was gained. Every changed answer is a person "
+    "{title} shows only the difference between what was lost and what was gained. Every changed answer is a person "
     "who gets another one than yesterday."
 )
 
@@ -66,7 +66,7 @@ def draw_sentences(selection: Selection, case: Case) -> None:
         st.markdown(f"**{text.escape(titles[case.after.id])}** against **{text.escape(titles[case.before.id])}**")
         st.markdown(text.escape(case.flips.sentence))
         st.markdown(accuracy_sentence(case.flips))
-        st.caption(WHAT_IT_SHOWS)
+        st.caption(WHAT_IT_SHOWS.format(title=selection.judging.title))
 
 
 def accuracy_sentence(flips: Flips) -> str:
@@ -78,11 +78,12 @@ def accuracy_sentence(flips: Flips) -> str:
     if flips.p_value < SIGNIFICANCE:
         verdict = f":{'green' if gained > lost else 'red'}[**{100 * (gained - lost) / total:+.2f} points**]"
     p_value = f"p = {flips.p_value:.2g}" if flips.p_value >= SMALLEST_P else f"p < {SMALLEST_P}"
-    return f"Accuracy {shares}: {verdict} (McNemar's exact test, {p_value})."
+    return f"{flips.judging.title} {shares}: {verdict} (McNemar's exact test, {p_value})."
 
 
 def draw_table(case: Case, found: StagesOfFlips | None, selection: Selection) -> None:
     """All flips as a table."""
+    judging = case.flips.judging
     table = case.flips.table([*case.names])
     if found is not None:
         table.insert(2, "stage", table.image.map(found.stage).fillna(""))
@@ -91,8 +92,10 @@ def draw_table(case: Case, found: StagesOfFlips | None, selection: Selection) ->
         st.dataframe(
             table, hide_index=True, alt="All changed answers",
             column_config={
-                "image": st.column_config.NumberColumn("Image", format="%d", help="Position in the test set."),
-                "kind": "Change", "stage": "Stage", "target": "True class", "before": "Before", "after": "After",
+                "image": st.column_config.NumberColumn(
+                    judging.example.capitalize(), format="%d", help="Position in the test set."
+                ),
+                "kind": "Change", "stage": "Stage", "target": judging.target, "before": "Before", "after": "After",
                 "confidence_before": st.column_config.ProgressColumn("Sure before", **share),
                 "confidence_after": st.column_config.ProgressColumn("Sure after", **share),
             },

@@ -50,6 +50,11 @@ LOSSES: Mapping[Loss, Shown] = {
 }
 
 
+def losses_of(known: Ledger) -> Mapping[Loss, Shown]:
+    """What can be lost; without labels no accuracy."""
+    return {key: shown for key, shown in LOSSES.items() if key != "lost_points" or known.has_labels}
+
+
 def scatter(known: Ledger, chosen: Collection[str], loss: Loss, *, colour: str, ink: str) -> go.Figure:
     """ms that each layer saves in INT8 against what it alone loses; to be lassoed. Chosen ones are filled.
 
@@ -123,15 +128,15 @@ def _discs(
             "color": colour if is_chosen else GREY, "opacity": 0.85, "line": {"color": ink, "width": 1},
             "symbol": [("circle" if gain.is_measured else "diamond") + open_ for _, gain in picked],
         },
-        hovertext=[_layer_words(gain) for _, gain in picked], hoverinfo="text",
+        hovertext=[_layer_words(gain, losses_of(known)) for _, gain in picked], hoverinfo="text",
         unselected={"marker": {"opacity": 0.85}}, selected={"marker": {"opacity": 0.85}},
     )  # fmt: skip
 
 
-def _layer_words(gain: LayerGain) -> str:
+def _layer_words(gain: LayerGain, losses: Mapping[Loss, Shown]) -> str:
     saves = "saves" if gain.saved_ms >= 0 else "takes longer by"
     kind = "" if gain.is_measured else ", estimated"
-    lost = ", ".join(f"{shown.title.lower()} {shown.in_words(gain.loss(loss))}" for loss, shown in LOSSES.items())
+    lost = ", ".join(f"{shown.title.lower()} {shown.in_words(gain.loss(loss))}" for loss, shown in losses.items())
     return (
         f"<b>{shorten(gain.name, 60)}</b><br>{saves} {abs(gain.saved_ms):.4f} ms{kind} ({gain.float_ms:.4f} to "
         f"{gain.int8_ms:.4f})<br>alone: {lost}<br>{gain.parameters:,} parameters"

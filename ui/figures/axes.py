@@ -9,7 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.judging import of_frame
 from experiments.measures import MEASURES, Measure, numbers
+from experiments.measures import measure as named
 from ui.figures.frame import WIDE_RANGE, log_ticks
 
 SPARE = 0.07
@@ -56,7 +58,7 @@ class Axis:
     @classmethod
     def of(cls, frame: pd.DataFrame, key: str, *, limit: float | None = None) -> Axis:
         """The axis of a measure; `limit` is in the unit of the measure's column."""
-        measure = MEASURES[key]
+        measure = named(key, of_frame(frame))
         values = numbers(frame, measure.column) * measure.scale
         low, high = (ends.fillna(values) for ends in _interval(frame, key))
         return cls(measure, values, low, high, None if limit is None else limit * measure.scale)

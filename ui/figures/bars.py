@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from experiments.judging import of_frame
 from ui import text
 from ui.figures.frame import FADED, GREY, LONGEST_TITLE, Colours, framed, shorten
 
@@ -59,18 +60,20 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
     memory_scale, memory_unit = _byte_unit(frame.memory_bytes)
     energy = [Panel("Energy per inference", "joules", "mJ", 1000)] if frame.get("joules", NONE).notna().any() else []
     best = frame.get("best_throughput_per_s", NONE).notna().any()
+    judging = of_frame(frame)
+    pace = f"{judging.unit}/s"
     return [
         Panel(
-            "Accuracy", "accuracy", "%", 100, better=MORE, low="accuracy_low", high="accuracy_high", zoomed=True
+            judging.title, "accuracy", "%", 100, better=MORE, low="accuracy_low", high="accuracy_high", zoomed=True
         ),
         Panel(
             "Latency p50 / p95", "p50_ms", "ms", decimals=3, second="p95_ms", low="p50_low_ms",
             high="p50_high_ms",
         ),
         Panel("Size of the file", "size_bytes", size_unit, size_scale),
-        Panel("Throughput, best batch", "best_throughput_per_s", "images/s", decimals=0, better=MORE)
+        Panel("Throughput, best batch", "best_throughput_per_s", pace, decimals=0, better=MORE)
         if best
-        else Panel("Throughput", "throughput_per_s", "images/s", decimals=0, better=MORE),
+        else Panel("Throughput", "throughput_per_s", pace, decimals=0, better=MORE),
         Panel("Memory", "memory_bytes", memory_unit, memory_scale, decimals=1),
         Panel("Multiply-accumulates", "macs", "million", 1e-6, decimals=1),
         *energy,

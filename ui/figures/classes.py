@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from core.judging import Judging
 from experiments.flips import ClassChanges
 from ui.figures.frame import LONGEST_TITLE, Colours, framed, shorten
 
@@ -98,7 +99,7 @@ def _text(cell: pd.Series[Any]) -> str:
 
 
 def _hover(cell: pd.Series[Any]) -> str:
-    counts = f"{cell.lost:,} images lost, {cell.gained:,} gained, of {cell.images:,}"
+    counts = f"{cell.lost:,} lost, {cell.gained:,} gained, of {cell.images:,}"
     chance = f"p = {cell.p_value:.3g} after Holm's correction"
     head = f"<b>{shorten(cell['class'], 60)}</b> · {shorten(cell.variant)}"
     return "<br>".join((head, f"{cell.points:+.2f} points", counts, chance))
@@ -118,18 +119,19 @@ def _wrapped(words: str, longest: int) -> str:
     return "<br>".join(line for line in lines if line)
 
 
-def stage_bars(counts: pd.DataFrame, *, ink: str, dark: bool) -> go.Figure:
+def stage_bars(counts: pd.DataFrame, judging: Judging, *, ink: str, dark: bool) -> go.Figure:
     """A bar for each stage: images it turned wrong to the left, images it turned right to the right.
 
     `counts` is that of `experiments.flips.StagesOfFlips`.
     """
     rows = [-float(row) for row in range(len(counts))]
+    lost_word, gained_word = judging.turned
     lost_colour, _, gained_colour = DARK if dark else LIGHT
     zero = [place for row in rows for place in (row - 0.26, row + 0.26, None)]
     figure = go.Figure(
         [
-            _turned(-counts.right_to_wrong, rows, lost_colour, "turned wrong"),
-            _turned(counts.wrong_to_right, rows, gained_colour, "turned right"),
+            _turned(-counts.right_to_wrong, rows, lost_colour, f"{judging.unit} turned {lost_word}"),
+            _turned(counts.wrong_to_right, rows, gained_colour, f"{judging.unit} turned {gained_word}"),
             go.Scatter(
                 x=[0, 0, None] * len(rows), y=zero, mode="lines", line={"color": ink, "width": 1}, hoverinfo="skip"
             ),
@@ -145,7 +147,7 @@ def stage_bars(counts: pd.DataFrame, *, ink: str, dark: bool) -> go.Figure:
 
 
 def _turned(images: pd.Series[int], rows: Sequence[float], colour: str, words: str) -> go.Bar:
-    hover = f"%{{customdata:,}} images {words}<extra></extra>"
+    hover = f"%{{customdata:,}} {words}<extra></extra>"
     return go.Bar(
         x=images, y=rows, orientation="h", width=0.4, marker_color=colour, customdata=images.abs(), hovertemplate=hover
     )

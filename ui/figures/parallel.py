@@ -9,7 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from experiments.measures import MEASURES, Measure, numbers
+from experiments.judging import of_frame
+from experiments.measures import Measure, numbers
+from experiments.measures import measure as named
 from ui.figures.axes import measured, number, with_unit
 from ui.figures.frame import GREY, WIDE_RANGE, Colours, framed, shorten
 
@@ -30,17 +32,17 @@ def parallel(frame: pd.DataFrame, colours: Colours, *, ink: str, chosen: str | N
     Each axis reaches from the worst variant to the best, by logarithm where they lie far apart. What a variant lacks
     is a gap in its line. The line of the run `chosen` is thicker and its name bold.
     """
-    keys = measured(frame)
-    heights = np.column_stack([_heights(MEASURES[key], numbers(frame, MEASURES[key].column)) for key in keys])
+    shown = [named(key, of_frame(frame)) for key in measured(frame)]
+    heights = np.column_stack([_heights(each, numbers(frame, each.column)) for each in shown])
     names = _spread(np.array([_last(row) for row in heights]))
     rows = list(zip(frame.to_dict("records"), heights, names, strict=True))
     figure = go.Figure(
-        [_line(row, keys, places, name, colours, is_chosen=row["run_id"] == chosen) for row, places, name in rows]
+        [_line(row, shown, places, name, colours, is_chosen=row["run_id"] == chosen) for row, places, name in rows]
     )
-    words = [each for at, key in enumerate(keys) for each in _ends(MEASURES[key], frame, at, ink)]
+    words = [each for at, measure in enumerate(shown) for each in _ends(measure, frame, at, ink)]
     words += [_name(row, name, colours, ink, is_chosen=row["run_id"] == chosen) for row, _, name in rows]
-    figure.update_layout(annotations=words, shapes=[_axis(at, ink) for at in range(len(keys))])
-    figure.update_xaxes(visible=False, range=[-0.35, len(keys) - 1 + LEADER], fixedrange=True)
+    figure.update_layout(annotations=words, shapes=[_axis(at, ink) for at in range(len(shown))])
+    figure.update_xaxes(visible=False, range=[-0.35, len(shown) - 1 + LEADER], fixedrange=True)
     figure.update_yaxes(visible=False, range=[-MARGIN, 1 + MARGIN], fixedrange=True)
     framed(figure, height=HEIGHT)
     return figure.update_layout(margin={"l": 4, "r": NAMES_WIDTH, "t": ABOVE, "b": BELOW})
@@ -73,22 +75,28 @@ def _spread(wanted: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _line(
-    row: dict[Any, Any], keys: list[str], places: NDArray[np.float64], name: float, colours: Colours, *, is_chosen: bool
+    row: dict[Any, Any],
+    shown: list[Measure],
+    places: NDArray[np.float64],
+    name: float,
+    colours: Colours,
+    *,
+    is_chosen: bool,
 ) -> go.Scatter:
-    colour, last = colours.get(row["digest"], GREY), len(keys) - 1
+    colour, last = colours.get(row["digest"], GREY), len(shown) - 1
     title = shorten(row["title"], 60)
-    hover = [f"<b>{title}</b><br>{MEASURES[key].title} {_text(row, key)}" for key in keys]
+    hover = [f"<b>{title}</b><br>{each.title} {_text(row, each)}" for each in shown]
     return go.Scatter(
-        x=[*range(len(keys)), last + LEADER * 0.92], y=[*places, name], name=title, mode="lines+markers",
+        x=[*range(len(shown)), last + LEADER * 0.92], y=[*places, name], name=title, mode="lines+markers",
         line={"color": colour, "width": 4 if is_chosen else 1.8},
-        marker={"color": colour, "opacity": 1, "size": [10 if is_chosen else 7] * len(keys) + [0]},
+        marker={"color": colour, "opacity": 1, "size": [10 if is_chosen else 7] * len(shown) + [0]},
         hovertext=[*hover, ""], hoverinfo="text",
     )  # fmt: skip
 
 
-def _text(row: dict[Any, Any], key: str) -> str:
-    value = row.get(MEASURES[key].column)
-    return with_unit(MEASURES[key], float("nan") if value is None else float(value))
+def _text(row: dict[Any, Any], measure: Measure) -> str:
+    value = row.get(measure.column)
+    return with_unit(measure, float("nan") if value is None else float(value))
 
 
 def _axis(at: int, ink: str) -> dict[str, Any]:

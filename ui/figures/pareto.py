@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from experiments.measures import MEASURES, front, numbers, unmeasured
+from experiments.judging import of_frame
+from experiments.measures import front, measure, numbers, unmeasured
 from ui.figures.axes import Axis, measured, with_unit
 from ui.figures.frame import FADED, GREY, Colours, framed, shorten
 from ui.figures.labels import Disc, Line, Spot, lines_of, place
@@ -83,9 +84,10 @@ def _diameters(frame: pd.DataFrame) -> pd.Series[float]:
 
 def _hover(frame: pd.DataFrame) -> dict[str, str]:
     """Title and all figures of each variant, by run id."""
-    columns = [(MEASURES[key], numbers(frame, MEASURES[key].column)) for key in measured(frame)]
+    named = [measure(key, of_frame(frame)) for key in measured(frame)]
+    columns = [(each, numbers(frame, each.column)) for each in named]
     words = {
-        row: [f"{measure.title} {with_unit(measure, values[row])}" for measure, values in columns]
+        row: [f"{each.title} {with_unit(each, values[row])}" for each, values in columns]
         for row in frame.index
     }  # fmt: skip
     rows = zip(frame.index, frame.run_id, frame.title, strict=True)

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from core.judging import LABELLED, Judging
 from core.pruning import Round, Search
 from experiments.pruning import Bend
 from profiling.statistics import wilson_interval
@@ -40,6 +41,7 @@ class Curves:
     """Accuracy of the untouched model, 0 to 1."""
     own: str
     """Id of the run whose page this is."""
+    judging: Judging = LABELLED
 
 
 def curves(
@@ -52,7 +54,7 @@ def curves(
     """
     figure = go.Figure()
     if len(known.scan):
-        figure.add_trace(_scan(known.scan, along, ink))
+        figure.add_trace(_scan(known, along, ink))
     if len(known.runs):
         figure.add_traces(_finished(known, along, colours, colour, ink))
     notes, shapes = [], []
@@ -67,7 +69,7 @@ def curves(
     figure.update_layout(
         xaxis={"title": {"text": title}, "range": [102, -2] if is_share else [-0.02, 1], "zeroline": False,
                **({"ticksuffix": " %"} if is_share else {"dtick": 0.1, "tickformat": ".1f"})},
-        yaxis={"title": {"text": "Accuracy (%)"}, "zeroline": False, "range": _heights(known, zoomed)},
+        yaxis={"title": {"text": f"{known.judging.title} (%)"}, "zeroline": False, "range": _heights(known, zoomed)},
         legend=_LEGEND,
         annotations=notes,
         shapes=[*figure.layout.shapes, *shapes],
@@ -84,11 +86,12 @@ def _errors(frame: pd.DataFrame, colour: str | Sequence[str]) -> dict[str, Any]:
     return {"array": up, "arrayminus": down, "color": colour, "thickness": 1.2, "width": 3}
 
 
-def _scan(scan: pd.DataFrame, along: str, ink: str) -> go.Scatter:
+def _scan(known: Curves, along: str, ink: str) -> go.Scatter:
+    scan, images = known.scan, f"calibration {known.judging.unit}"
     return go.Scatter(
         x=_across(scan, along), y=100 * scan.accuracy, mode="lines+markers", name="Cut at once, not fine-tuned",
         line={"color": ink, "width": 1.2, "dash": "dot"}, marker={"color": ink, "size": 4}, error_y=_errors(scan, ink),
-        hovertext=[_point_words(row, "calibration images") for row in scan.itertuples()], hoverinfo="text",
+        hovertext=[_point_words(row, images) for row in scan.itertuples()], hoverinfo="text",
     )  # fmt: skip
 
 
@@ -96,12 +99,12 @@ def _finished(known: Curves, along: str, colours: Colours, colour: str, ink: str
     """A thin line, a disc and its interval for each run, and a ring around this one."""
     runs, x, y = known.runs, _across(known.runs, along), 100 * known.runs.accuracy
     tints = [colours.get(digest, GREY) for digest in runs.digest]
-    name = "Finished runs, as measured"
+    name, images = "Finished runs, as measured", f"test {known.judging.unit}"
     line = go.Scatter(x=x, y=y, mode="lines", line={"color": ink, "width": 1}, hoverinfo="skip", showlegend=False)
     discs = [
         go.Scatter(
             x=[at], y=[height], mode="markers", marker={"color": tint, "size": 11}, showlegend=False,
-            error_y=_errors(runs.iloc[[place]], tint), hovertext=[_point_words(row, "test images")], hoverinfo="text",
+            error_y=_errors(runs.iloc[[place]], tint), hovertext=[_point_words(row, images)], hoverinfo="text",
         )
         for place, (at, height, tint, row) in enumerate(zip(x, y, tints, runs.itertuples(), strict=True))
     ]  # fmt: skip
@@ -151,7 +154,7 @@ def _heights(known: Curves, zoomed: bool) -> list[float]:
     return [low - spare, high + spare]
 
 
-def rounds(done: Sequence[Round], *, colour: str, ink: str) -> go.Figure:
+def rounds(done: Sequence[Round], judging: Judging = LABELLED, *, colour: str, ink: str) -> go.Figure:
     """Accuracy in per cent after each cut and after its fine-tuning, joined in the order in which they happened."""
     names = [f"{number}: {100 * each.ratio:.0f} % gone" for number, each in enumerate(done, start=1)]
     steps = [
@@ -178,7 +181,7 @@ def rounds(done: Sequence[Round], *, colour: str, ink: str) -> go.Figure:
             "type": "category",
             "range": [-0.5, len(done) - 0.5],
         },
-        yaxis={"title": {"text": "Accuracy on calibration images (%)"}, "zeroline": False},
+        yaxis={"title": {"text": f"{judging.title} on calibration {judging.unit} (%)"}, "zeroline": False},
         legend=_LEGEND,
     )
     return framed(figure, height=HEIGHT, legend=True).update_layout(margin={"t": 34})

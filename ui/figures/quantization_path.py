@@ -16,16 +16,17 @@ CLEAR = "rgba(0,0,0,0)"
 GAP = 0.1
 
 
-def path_figure(path: Path, shown: int, *, steps: str, colour: str, ink: str) -> go.Figure:
+def path_figure(path: Path, shown: int, *, steps: str, judged: bool = True, colour: str, ink: str) -> go.Figure:
     """Above, points of accuracy lost with one standard error and the limit; below, median latency.
 
     Points stand side by side in their order, as on a slider, named by their number of steps.
 
-    `shown` is the point that is looked at, filled; `path.chosen` has a ring. `steps` is what the axis counts.
+    `shown` is the point that is looked at, filled; `path.chosen` has a ring. `steps` is what the axis counts; `judged`
+    says whether labels tell right from wrong.
     """
     lost = [point.lost_points(path.float_correct) for point in path.points]
     timed = [point for point in path.points if point.p50_ms is not None]
-    what = "Accuracy lost" if path.float_correct is not None else "Agreement lost"
+    what = "Accuracy lost" if judged and path.float_correct is not None else "Agreement lost"
     split = 0.34 if timed else 0.0
     figure = go.Figure([_losses(path, lost, shown, colour), *_rings(path, lost, timed, ink)])
     if timed:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from experiments.judging import of_frame
 from ui.figures.frame import GREY, Colours, framed, shorten
 from ui.figures.labels import Disc, Spot, place
 
@@ -32,7 +33,9 @@ def over_bits(frame: pd.DataFrame, baseline: float | None, colours: Colours, *, 
     across, up = (0.0, max(FEWEST_BITS, float(frame.weight_bits.max()) + 1)), _accuracies(frame, baseline)
     rows: list[Any] = list(frame.itertuples())
     spots = _spots(rows, across, up, baseline)
-    figure = go.Figure([_disc(row, colours, in_legend=spot is None) for row, spot in zip(rows, spots, strict=True)])
+    title = of_frame(frame).title
+    discs = [_disc(row, title, colours, in_legend=spot is None) for row, spot in zip(rows, spots, strict=True)]
+    figure = go.Figure(discs)
     notes = [_name(row, spot, ink) for row, spot in zip(rows, spots, strict=True) if spot]
     if baseline is not None:
         figure.add_hline(y=100 * baseline, line={"color": GREY, "width": 2}, layer="below")
@@ -40,7 +43,7 @@ def over_bits(frame: pd.DataFrame, baseline: float | None, colours: Colours, *, 
     unplaced = sum(spot is None for spot in spots)
     figure.update_layout(
         xaxis={"title": "Bits per weight, scales included", "range": across, "dtick": 1, "zeroline": False},
-        yaxis={"title": "Accuracy", "range": up, "ticksuffix": " %", "zeroline": False},
+        yaxis={"title": title, "range": up, "ticksuffix": " %", "zeroline": False},
         annotations=notes,
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
     )
@@ -86,11 +89,11 @@ def _lines_of(title: str) -> tuple[str, ...]:
     return (shorten(weights), shorten(plus.lstrip() + activations)) if plus else (shorten(title),)
 
 
-def _disc(row: Any, colours: Colours, *, in_legend: bool) -> go.Scatter:
+def _disc(row: Any, title: str, colours: Colours, *, in_legend: bool) -> go.Scatter:
     colour = colours.get(row.digest, GREY)
     size = f"{row.size_bytes / 2**20:.2f} MiB, computed"
     words = (
-        f"<b>{shorten(row.title, 60)}</b><br>Accuracy {100 * row.accuracy:.2f} %, simulated<br>"
+        f"<b>{shorten(row.title, 60)}</b><br>{title} {100 * row.accuracy:.2f} %, simulated<br>"
         f"{row.weight_bits:.2f} bits per weight<br>All parameters {size}"
     )
     interval = {

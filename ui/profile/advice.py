@@ -8,6 +8,7 @@ from typing import Literal
 import streamlit as st
 
 from experiments.advice import GROUNDS, Advice, advise, left_out, why_none
+from experiments.judging import of_record
 from experiments.promise import Figures, Verdict, figures_of, figures_of_profile, in_words, outcome
 from experiments.recipe import Recipe
 from experiments.scan import ScanResult
@@ -90,7 +91,10 @@ def draw_outcome(advice: Advice, finished: RunRecord, subject: Subject) -> None:
     is_disturbed = finished.summary.is_disturbed or bool(
         counted_from and counted_from.summary and counted_from.summary.is_disturbed
     )
-    found = outcome(advice.promise, before(advice, subject), figures_of(finished.summary), is_disturbed=is_disturbed)
+    found = outcome(
+        advice.promise, before(advice, subject), figures_of(finished.summary), judging=of_record(finished),
+        is_disturbed=is_disturbed,
+    )  # fmt: skip
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.badge(f"tried: {WORDS[found.verdict]}", color=COLOURS[found.verdict], icon=ICONS[found.verdict])
         if st.button("Open the run", key=f"advice-run-{advice.key}", type="tertiary"):

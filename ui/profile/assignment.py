@@ -154,7 +154,7 @@ def draw_known(subject: Subject, scan: Scan, known: _Known) -> None:
     STATE.setdefault(key, list(names))
     draw_estimates(known, recipe_for(subject.recipe, scan.layers, scan.layers))
     loss: Loss = st.segmented_control(
-        "What is lost", list(figures.LOSSES), default=usual_loss(known.ledger), required=True,
+        "What is lost", list(figures.losses_of(known.ledger)), default=usual_loss(known.ledger), required=True,
         format_func=lambda each: figures.LOSSES[each].title, key=f"{key}.loss",
         help="Divergence sees a loss of confidence before any answer changes, and tells layers apart that change none.",
     )  # fmt: skip
@@ -258,7 +258,9 @@ def draw_prediction(known: _Known, expected: Prediction, off: float | None) -> N
                 "As far off as runs so far", f"{low} to {high} ms", f"± {100 * off:.0f} %",
                 "The largest difference between a predicted and a measured latency among the runs below.",
             )  # fmt: skip
-        _metric("Predicted accuracy lost", _points(expected.lost_points), images, "Sum of what each layer loses alone.")
+        if known.ledger.has_labels:
+            lost = _points(expected.lost_points)
+            _metric("Predicted accuracy lost", lost, images, "Sum of what each layer loses alone.")
         _metric(
             "Predicted answers changed", text.share(expected.changed_share), images, "Sum of what each changes alone."
         )  # fmt: skip

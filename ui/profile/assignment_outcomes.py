@@ -65,8 +65,10 @@ def draw_outcomes(records: Sequence[RunRecord], outcomes: Sequence[Outcome], kno
                     f":material/info: **{text.escape(each.title)}**: the engine computed {text.escape(names)} in INT8, "
                     "although the recipe keeps them in float. The prediction counts them as they were executed."
                 )
+    table = outcome_table(outcomes, tints)
+    table = table if known.has_labels else table.drop(columns=["predicted_lost", "measured_lost"])
     st.dataframe(
-        outcome_table(outcomes, tints), hide_index=True, placeholder="n/a", key="assign.outcomes",
+        table, hide_index=True, placeholder="n/a", key="assign.outcomes",
         column_config=COLUMNS, alt="Predicted and measured figures of each run",
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core.devices import Device
-from experiments.models import FALLBACK
+from experiments.models import FALLBACK, untouched_title
 from experiments.recipe import Recipe
 from experiments.store import RunRecord
 from experiments.study import ProfileStudy
@@ -29,6 +29,7 @@ from ui.profile.offer import (
 )
 from ui.state import devices, store
 from ui.state import models as offered_models
+from ui.titles import distinct, of_models
 
 STATE = st.session_state
 USUAL_RUNTIME = "onnxruntime"
@@ -136,23 +137,24 @@ def _asked() -> Iterator[tuple[str, str, Collection[str]]]:
 
 
 def _choose_model() -> str:
-    models = list(offered_models())
+    models = of_models(offered_models())
     named = store().run(st.query_params.get("variant", ""))
     wanted = st.query_params.get("model") or (named.recipe.model if named else "")
-    start = models.index(wanted) if wanted in models else 0
-    return st.selectbox("Model", models, start, format_func=tables.model_title, key="profile.model")
+    start = list(models).index(wanted) if wanted in models else 0
+    return st.selectbox("Model", list(models), start, format_func=models.__getitem__, key="profile.model")
 
 
 def _choose_variant(model: str) -> RunRecord | None:
     """None for the untouched network."""
     records = variants_of(model)
     by_id = {record.id: record for record in records}
-    titles = {UNTOUCHED: "Untouched, FP32", **{each: tables.unique_titles(records)[each] for each in by_id}}
+    unique = tables.unique_titles(records)
+    shown = distinct({UNTOUCHED: f"Untouched, {untouched_title(model)}", **{each: unique[each] for each in by_id}})
     named = store().run(st.query_params.get("variant", ""))
     same = newest_alike(named.recipe, records) if named else None
     wanted = same.id if same else UNTOUCHED
     picked = st.selectbox(
-        "Variant", list(titles), list(titles).index(wanted), format_func=titles.__getitem__,
+        "Variant", list(shown), list(shown).index(wanted), format_func=shown.__getitem__,
         key=f"profile.variant.{model}",
         help="The untouched network, exported anew, or the file that a finished run left.",
     )  # fmt: skip

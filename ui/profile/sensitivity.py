@@ -10,8 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from core.scan import CHANGES, Change, Scan, ScanCell
+from experiments.models import judging_of
 from experiments.recipe import Recipe, why_refused
-from experiments.scan import ScanResult
+from experiments.scan import ScanResult, why_not_scanned
 from experiments.store import RunRecord
 from optimizers import TECHNIQUES
 from ui import tables, text
@@ -74,7 +75,10 @@ def draw(subject: Subject) -> None:
     st.markdown(f"Which layers hurt when they are quantized or pruned? :gray[{HOW}]")
     runs = store().scans(subject.recipe.model)
     newest = next((run for run in runs if run.state == "finished"), None)
-    draw_settings(subject, newest)
+    if reason := why_not_scanned(subject.recipe.model):
+        st.info(reason, icon=":material/info:")
+    else:
+        draw_settings(subject, newest)
     if live := next((run for run in runs if run.is_live), None):
         draw_work(live)
     found = result_of(newest.id) if newest else None
@@ -84,15 +88,16 @@ def draw(subject: Subject) -> None:
 
 def draw_scan(subject: Subject, record: RunRecord, found: ScanResult) -> None:
     """A finished scan."""
-    scan, here = found.scan, found.conditions
+    judging, here = judging_of(subject.recipe.model), found.conditions
+    scan = found.scan if judging.has_labels else without_labels(found.scan)
     st.caption(
         text.escape(
-            f"Simulated in float, one layer at a time, on {scan.images:,} calibration images on {here.device_name}, "
-            f"{text.ago(record.ended_at or record.created_at)}."
+            f"Simulated in float, one layer at a time, on {scan.images:,} calibration {judging.unit} on "
+            f"{here.device_name}, {text.ago(record.ended_at or record.created_at)}."
         )
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        offered = [key for key in MEASURES if key != "lost" or scan.correct is not None]
+        offered = list(offered_of(scan))
         key = st.segmented_control(
             "What to show", offered, default=offered[0], required=True, format_func=lambda each: MEASURES[each].title,
             key=f"scan.measure.{record.id}",
@@ -109,6 +114,17 @@ def draw_scan(subject: Subject, record: RunRecord, found: ScanResult) -> None:
     draw_table(scan)
     draw_picker(subject, scan, key=record.id)
     draw_assignment(subject, scan)
+
+
+def without_labels(scan: Scan) -> Scan:
+    """The scan with nothing said of right and wrong, where what counts as right is what the network itself answered."""
+    cells = tuple(cell.model_copy(update={"correct": None}) for cell in scan.cells)
+    return scan.model_copy(update={"correct": None, "cells": cells})
+
+
+def offered_of(scan: Scan) -> Mapping[str, Measure]:
+    """The measures that the scan has; without labels only answers that changed."""
+    return {key: each for key, each in MEASURES.items() if key != "lost" or scan.correct is not None}
 
 
 def draw_heat(scan: Scan, measure: Measure, *, by_hurt: bool, key: str) -> None:
@@ -191,7 +207,7 @@ def table_of(scan: Scan) -> pd.DataFrame:
             "kind": kinds[cell.layer][0],
             "parameters": kinds[cell.layer][1],
             "change": CHANGES[cell.change],
-            **{key: measure.value(scan, cell) for key, measure in MEASURES.items()},
+            **{key: measure.value(scan, cell) for key, measure in offered_of(scan).items()},
         }
         for cell in scan.cells
     ]
@@ -212,12 +228,12 @@ def draw_table(scan: Scan) -> None:
                 format="%.3g" if measure.decimals is None else f"%.{measure.decimals}f",
                 help=measure.help,
             )
-            for key, measure in MEASURES.items()
+            for key, measure in offered_of(scan).items()
         },
     }
     with st.expander("These figures as a table", key="scan.table", icon=":material/table:"):
         st.dataframe(table, hide_index=True, column_config=columns, placeholder="", alt="Every layer and change")
-        named = table.rename(columns={key: f"{each.title} ({each.unit})" for key, each in MEASURES.items()})
+        named = table.rename(columns={key: f"{each.title} ({each.unit})" for key, each in offered_of(scan).items()})
         st.download_button(
             "Download CSV", tables.to_csv(named), "sensitivity.csv", icon=":material/download:", on_click="ignore",
             key="scan.csv",

@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from experiments.judging import of_frame
 from experiments.report import Report
 from ui.figures.bars import bars, panels, remark
 from ui.figures.distributions import cumulative
@@ -59,12 +60,12 @@ def charts(report: Report) -> list[Chart]:
 
 
 def _trade_off(report: Report, colours: dict[str, str]) -> Chart:
-    marks = Marks(chosen=report.recommended)
+    marks, title = Marks(chosen=report.recommended), of_frame(report.frame).title
     return Chart(
         "trade-off",
-        "Accuracy over latency",
+        f"{title} over latency",
         "up and to the left is better",
-        "Accuracy over latency of each variant, with the Pareto front",
+        f"{title} over latency of each variant, with the Pareto front",
         trade_off(report.frame, "p50", "accuracy", colours, ink=INK_LIGHT, marks=marks),
         "The dotted line joins the variants that no other one beats in both (the Pareto front); the others are paler. "
         "The area of a disc is the size of the file, thin lines are 95 % intervals, the ring marks the recommended "

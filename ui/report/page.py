@@ -12,8 +12,11 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
+from experiments.judging import of_frame
 from experiments.key_figures import KeyFigure
+from experiments.models import baseline_runtime
 from experiments.report import Report
+from runtimes import RUNTIMES
 from ui import text
 from ui.glossary import TERMS
 from ui.report import tables
@@ -22,7 +25,7 @@ from ui.report.markup import Html, bullets, details, element, safe, table
 
 FOLDER = Path(__file__).parent
 ALWAYS = (
-    "Baseline", "Variant", "Artifact", "Runtime", "Precision", "Test accuracy", "Latency, p50 and p95", "Throughput",
+    "Baseline", "Variant", "Artifact", "Runtime", "Precision", "Latency, p50 and p95", "Throughput",
     "No measurable difference",
 )  # fmt: skip
 OF_TECHNIQUE = {
@@ -136,7 +139,8 @@ def _section(section: Section) -> Html:
 def _key_figures(report: Report) -> list[Html]:
     title = report.titles[report.recommended]
     tiles = element("div", *map(_tile, report.key_figures), css="tiles")
-    return [element("p", element("strong", title), " against the untouched model in PyTorch", css="lead"), tiles]
+    runtime = RUNTIMES[baseline_runtime(str(report.frame.model.iloc[0]))].title
+    return [element("p", element("strong", title), f" against the untouched model in {runtime}", css="lead"), tiles]
 
 
 def _tile(figure: KeyFigure) -> Html:
@@ -192,6 +196,7 @@ def _terms(report: Report) -> Html:
     """The terms used here, in the glossary's order."""
     used = {
         *ALWAYS,
+        "Test accuracy" if of_frame(report.frame).has_labels else "Agreement",
         *(term for keys in report.techniques.values() for key in keys for term in OF_TECHNIQUE.get(key, ())),
     }
     terms = [each for name, words in TERMS.items() if name in used for each in (("dt", name), ("dd", words))]

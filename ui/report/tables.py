@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.judging import of_frame
 from experiments.measures import NO_DIFFERENCE, front
 from experiments.recommendation import baseline, size_words
 from experiments.report import Report
@@ -21,8 +22,8 @@ SERVING: Columns = {
     "runtime": ("Runtime", "{}"),
     "precision": ("Precision", "{}"),
     "agreement": ("Agreement", "{:.2f} %"),
-    "throughput_per_s": ("Images/s", "{:,.0f}"),
-    "best_throughput_per_s": ("Images/s, best", "{:,.0f}"),
+    "throughput_per_s": ("Throughput", "{:,.0f}/s"),
+    "best_throughput_per_s": ("Throughput, best", "{:,.0f}/s"),
     "best_batch_size": ("at batch", "{:.0f}"),
     "energy": ("Energy", "{:.3f} mJ"),
     "build_ms": ("Build", "{:,.0f} ms"),
@@ -40,7 +41,7 @@ STORING: Columns = {
 def comparison(report: Report) -> Html:
     """A row for each variant: accuracy, latency and size, each with its signed difference and its verdict."""
     frame = report.frame
-    head = ["Variant", "Accuracy", "Change", "Latency p50", "Change", "p95", "Size", "Change", "Memory"]
+    head = ["Variant", of_frame(frame).title, "Change", "Latency p50", "Change", "p95", "Size", "Change", "Memory"]
     rows = [_comparison_row(report, row) for _, row in frame.iterrows()]
     marked = [at for at, run_id in enumerate(frame.run_id) if run_id == report.recommended]
     caption = "The variants, each measured on the file that ships. In small print: 95 % intervals, and verdicts."
@@ -107,11 +108,12 @@ def _name(report: Report, row: pd.Series[Any]) -> Html:
 
 def further(report: Report) -> Html:
     """Everything else that was measured, on demand; columns that no variant has are left out."""
+    judging = of_frame(report.frame)
     serving = (
-        "Agreement: test images predicted as by the baseline. Images/s: at the batch size compared, and at the best "
-        "one. Pareto front: not beaten in both accuracy and p50."
+        f"Agreement: test {judging.unit} predicted as by the baseline. Throughput in {judging.unit}/s: at the batch "
+        f"size compared, and at the best one. Pareto front: not beaten in both {judging.noun} and p50."
     )
-    storing = "Compressed: the same file after gzip. MACs: multiply-accumulates for one image."
+    storing = f"Compressed: the same file after gzip. MACs: multiply-accumulates for one {judging.example}."
     is_best = ["yes" if best else "no" for best in front(report.frame, "p50", "accuracy")]
     return details(
         "All other numbers",
@@ -122,7 +124,7 @@ def further(report: Report) -> Html:
 
 def _further(report: Report, columns: Columns, caption: str, more: dict[str, list[str]]) -> Html:
     shown = tables.comparison(tables.with_agreement(report.frame, report.results))
-    measured = {name: look for name, look in columns.items() if shown[name].notna().any()}
+    measured = {name: look for name, look in columns.items() if name in shown and shown[name].notna().any()}
     rows = [
         [
             _label(report, run_id),

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from core.errors import Refused
 from core.progress import result_of
@@ -106,6 +107,27 @@ def test_arithmetic_is_counted_as_torch_counts_it(file: Path, tmp_path: Path) ->
     assert facts.macs == pytest.approx(macs * 7 * 7 if open_size else macs, rel=0.02 if open_size else 0)
     if "swin" not in file.stem:  # whose table of positions is written out
         assert facts.parameter_count == pytest.approx(parameters, rel=0.1)  # equal constants are kept once
+
+
+@pytest.mark.parametrize("name", [name for name in HONEST if name.startswith("far-away")])
+def test_no_image_leads_outside_of_a_tensor(name: str, tmp_path: Path) -> None:
+    """ONNX Runtime looks at every index: it refuses what the file that was brought makes of a bright image."""
+    original = HONEST[name]()
+    read(saved(original, tmp_path), tmp_path)
+    x = np.random.default_rng(3).random((2, 3, 32, 32), np.float32)
+    expected = run(original.SerializeToString(), x)
+    np.testing.assert_allclose(run((tmp_path / GRAPH_FILE).read_bytes(), x), expected, rtol=1e-4, atol=1e-5)
+    x[1, 0, 5, 5] = 2000
+    with pytest.raises((state.InvalidArgument, state.Fail, state.RuntimeException)):
+        run(original.SerializeToString(), x)
+    assert np.isfinite(run((tmp_path / GRAPH_FILE).read_bytes(), x)).all()
+
+
+def test_places_that_are_seen_to_stay_inside_are_left_alone(tmp_path: Path) -> None:
+    for file in OF_TORCH.glob("*.onnx"):
+        assert not any("within bounds" in note for note in read(file, tmp_path).notes), file.stem
+    facts = read(saved(HONEST["strongest-first"](), tmp_path), tmp_path)
+    assert any("(2 indexes)" in note for note in facts.notes)
 
 
 def test_every_kind_of_product_is_counted(tmp_path: Path) -> None:

@@ -34,8 +34,7 @@ def honest(file: Path, out: Path, options: Options) -> Steps[dict[str, Any]]:
     for thread in threads:
         thread.start()
         thread.join()
-    (out / "copy").write_bytes(file.read_bytes())
-    (out / "copy").rename(out / "written")
+    (out / "written").write_bytes(file.read_bytes())
     return {"sums": sums, "options": dict(options), "environment": sorted(os.environ), "uid": os.getuid()}
 
 
@@ -84,6 +83,9 @@ def ways_out(file: Path, out: Path, options: Options) -> Steps[dict[str, Any]]:
         "write elsewhere": lambda: elsewhere.write_bytes(b"x"),
         "write into a library": lambda: Path(json.__file__).with_name("evil.py").write_text("x"),
         "delete a file": secret.unlink,
+        "make a folder": (out / "inner").mkdir,
+        "rename a file": lambda: os.rename(_write(out / "old"), out / "new"),
+        "a file without a name": lambda: os.open(out, os.O_TMPFILE | os.O_RDWR),
         "link out of the folder": lambda: (out / "link").symlink_to("/etc/passwd"),
         "link a file": lambda: os.link(file, out / "hard"),
         "make a pipe": lambda: os.mkfifo(out / "pipe"),
@@ -170,6 +172,26 @@ def forge(file: Path, out: Path, options: Options) -> Steps[dict[str, Any]]:
 def folders(file: Path, out: Path, options: Options) -> Steps[dict[str, Any]]:
     yield from ()
     (out / "inner").mkdir()
+    return {}
+
+
+def delete(file: Path, out: Path, options: Options) -> Steps[dict[str, Any]]:
+    """Goes on writing where nobody sees it."""
+    yield from ()
+    with (out / "unseen").open("wb") as stream:
+        (out / "unseen").unlink()
+        stream.write(bytes(2**20))
+    return {}
+
+
+def set_aside(file: Path, out: Path, options: Options) -> Steps[dict[str, Any]]:
+    """Files that are empty to look at, and take the disk for what could be written into them."""
+    yield from ()
+    keep_size = 1
+    for index in range(4):
+        with (out / f"{index}").open("wb") as stream:
+            if ctypes.CDLL(None).fallocate(stream.fileno(), keep_size, ctypes.c_long(0), ctypes.c_long(2**23)):
+                stream.write(bytes(2**23))  # a file system that cannot
     return {}
 
 

@@ -93,7 +93,7 @@ def test_what_is_installed_later_is_found_within_a_minute(monkeypatch: pytest.Mo
 
 
 def test_a_full_disk_is_said_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "SPARE_BYTES", 2**62)
+    monkeypatch.setattr(sandbox, "KEPT_FREE_BYTES", 2**62)
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(Refused, match="no room"):
         result_of(sandbox.parse("model", tmp_path / "file", tmp_path))

@@ -105,13 +105,20 @@ def test_the_parsers_own_refusal_arrives_whole_and_leaves_nothing(confined: None
         ("one_large_file", "takes more than 16 MiB on disk"),
         ("stumble", "failed in an unforeseen way (ZeroDivisionError)"),
         ("leave", "ended the parser (exit status 3)"),
-        ("folders", "makes no sense"),
+        ("folders", "failed in an unforeseen way (PermissionError)"),
+        ("delete", "failed in an unforeseen way (PermissionError)"),
+        ("set_aside", "takes more than 16 MiB on disk"),
     ],
 )
 def test_whatever_goes_wrong_has_its_sentence(confined: None, tasks: Tasks, parser: str, words: str) -> None:
     task = tasks(parser)
     assert words in str(refusal(run(task)))
     assert list(task.out.iterdir()) == []
+
+
+def test_a_disk_that_runs_full_ends_it(confined: None, tasks: Tasks) -> None:
+    task = tasks("hang").model_copy(update={"kept_free_bytes": 2**62})
+    assert "The disk has no room" in str(refusal(run(task)))
 
 
 @pytest.mark.parametrize("line", ["endless line", "deep", "list", "unknown", "two", "wordless refusal", "flood"])

@@ -23,6 +23,8 @@ HEADERS = {
 ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
 THREAD = 0x003D0F00
 """The flags with which glibc starts a thread."""
+TMPFILE = 0o20200000
+"""O_TMPFILE of x86, and its own bit of it on every machine."""
 
 
 @pytest.mark.parametrize("machine", HEADERS)
@@ -58,14 +60,17 @@ def verdict(machine: str, call: int, *arguments: int, audit: int | None = None, 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_filter_decides_by_call_and_arguments(machine: str) -> None:
     column, _ = MACHINES[machine]
-    clone, clone3, kill, tgkill, prlimit = (numbers[column] for numbers in WATCHED.values())
+    clone, clone3, kill, tgkill, prlimit, openat2, _, openat = (numbers[column] for numbers in WATCHED.values())
+    assert None not in (clone, clone3, kill, tgkill, prlimit, openat2, openat)
     read = {"x86_64": 0, "aarch64": 63}[machine]
     assert verdict(machine, read) == ALLOW
     assert all(verdict(machine, call) == EPERM for numbers in DENIED.values() if (call := numbers[column]) is not None)
     assert verdict(machine, read, audit=0x40000003) == KILL  # the same number means another call to i386
     assert verdict(machine, 0x40000000 + read) == ENOSYS  # x32
     assert verdict(machine, 452) == ENOSYS
-    assert verdict(machine, clone3) == ENOSYS
+    assert verdict(machine, clone3) == verdict(machine, openat2) == ENOSYS
+    assert verdict(machine, openat, 2**32 - 100, 0, os.O_RDWR | os.O_CREAT) == ALLOW
+    assert verdict(machine, openat, 2**32 - 100, 0, os.O_RDWR | TMPFILE) == EPERM
     assert verdict(machine, clone, THREAD) == ALLOW
     assert verdict(machine, clone, signal.SIGCHLD) == EPERM
     assert verdict(machine, kill, 77, 9) == verdict(machine, tgkill, 77, 78, 9) == ALLOW
@@ -82,14 +87,14 @@ def test_the_kernel_answers_as_the_filter_says(mechanism: str, tasks: Tasks) -> 
         pytest.skip(f"no table for {machine}")
     column = MACHINES[machine][0]
     denied = {name: call for name, numbers in DENIED.items() if (call := numbers[column]) is not None}
-    watched = {name: numbers[column] for name, numbers in WATCHED.items()}
+    watched = {name: call for name, numbers in WATCHED.items() if (call := numbers[column]) is not None}
     arguments: dict[str, list[int]] = {name: [-1] * 6 for name in denied}
     arguments |= {
         "clone": [signal.SIGCHLD] + [0] * 5,
         "kill": [os.getpid(), 0],
         "tgkill": [os.getpid(), os.getpid(), 0],
     }
-    arguments |= {"prlimit64": [0, 7, -1, 0]}
+    arguments |= {"prlimit64": [0, 7, -1, 0], "open": [0, TMPFILE], "openat": [-1, 0, TMPFILE], "openat2": [-1] * 4}
     answers = result_of(run(tasks("calls", numbers=denied | watched, arguments=arguments)))["answers"]
-    assert answers.pop("clone3") == "ENOSYS"
+    assert answers.pop("clone3") == answers.pop("openat2") == "ENOSYS"
     assert {name for name, answer in answers.items() if answer != "EPERM"} == set()

@@ -24,6 +24,14 @@ def test_layers_come_in_the_order_in_which_they_are_called() -> None:
     assert list(layers_of(Backwards(), torch.zeros(1, 4))) == ["first", "last"]
 
 
+def test_looking_at_a_network_in_training_teaches_it_nothing_and_leaves_it_in_training() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2).eval(), nn.Dropout(), nn.BatchNorm2d(2))
+    before = {name: each.clone() for name, each in network.state_dict().items()}
+    layers_of(network, torch.randn(4, 1, 12, 12))
+    assert all(torch.equal(each, before[name]) for name, each in network.state_dict().items())
+    assert [each.training for each in network.modules()] == [True, True, False, True, True]
+
+
 @pytest.mark.parametrize(
     ("patterns", "expected"),
     [

@@ -11,6 +11,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from core.data import Split
+from core.judging import LABELLED
 from experiments.flips import class_changes
 from ui.figures.classes import (
     DARK,
@@ -54,7 +55,7 @@ def test_a_cell_is_the_points_that_a_class_lost_in_a_variant() -> None:
     assert list(figure.layout.xaxis.ticktext) == ["class 1", "class 0"]
     assert [title.rpartition(" ")[2] for title in figure.layout.yaxis.ticktext] == ["INT8", "&lt;b>"]
     assert "#1D62D3" in figure.layout.yaxis.ticktext[0]
-    assert "2 images lost, 0 gained, of 100" in figure.data[0].hovertext[0][0]
+    assert "2 lost, 0 gained, of 100" in figure.data[0].hovertext[0][0]
 
 
 def test_stars_are_where_mcnemar_after_holm_says_so() -> None:
@@ -106,7 +107,7 @@ def test_numbers_are_legible_on_every_cell(colours: tuple[str, ...], ink: str) -
 
 def test_stages_show_what_they_turned_wrong_to_the_left_and_right_to_the_right() -> None:
     counts = pd.DataFrame({"right_to_wrong": [0, 1200], "wrong_to_right": [2, 40]}, index=["ONNX Runtime", "INT8"])
-    figure = stage_bars(counts, ink="#000000", dark=False)
+    figure = stage_bars(counts, LABELLED, ink="#000000", dark=False)
     lost, gained, _ = figure.data
     assert (list(lost.x), list(gained.x)) == ([0, -1200], [2, 40])
     assert (lost.marker.color, gained.marker.color) == (LIGHT[0], LIGHT[2])

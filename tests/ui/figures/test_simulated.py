@@ -13,7 +13,7 @@ INK = "#111111"
 def table(*rows: tuple[str, float, float]) -> pd.DataFrame:
     """Title, accuracy and bits of each."""
     found = [
-        (title, title, title, accuracy, accuracy - 0.01, accuracy + 0.01, "", 1.0, bits, 2**20)
+        (title, title, title, accuracy, accuracy - 0.01, accuracy + 0.01, "", 1.0, bits, 2**20, "accuracy", "images")
         for title, accuracy, bits in rows
     ]
     return pd.DataFrame(found, columns=SIMULATION)
