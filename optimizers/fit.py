@@ -80,9 +80,10 @@ def require_training_images(situation: Situation, title: str, action: str) -> No
     """Raises `CannotCompose` where there is nothing to learn from; the way out for a model of one's own is another."""
     if not situation.train_images:
         again = f"Add it again with a share to train on, or {action[0].lower()}{action[1:]}"
+        unit = "texts" if situation.task == "text" else "images"
         raise CannotCompose(
-            f"{title} for a model without training images",
-            expected="images to train on",
+            f"{title} for a model without training {unit}",
+            expected=f"{unit} to train on",
             action=again if situation.is_own else action,
         )
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from experiments.models import is_here, title_of
 from experiments.recipe import Recipe, with_references
 from experiments.store import LIVE, RunRecord, Store
+from ui.identity import owner
+
+
+def why_lost(recipe: Recipe) -> str:
+    """Why what was run cannot be run again, in a sentence; empty where all of its models are still here."""
+    gone = next((key for key in recipe.models if not is_here(key, owner())), "")
+    return f"{title_of(gone, owner())} was deleted: what was measured is kept, but cannot be run again." if gone else ""
 
 
 def enqueue(store: Store, recipe: Recipe, *, measure_again: bool = False) -> str:

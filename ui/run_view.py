@@ -9,15 +9,13 @@ import time
 import streamlit as st
 
 from core.folders import data_folder
-from experiments.models import is_here
 from experiments.recording import ENDING, packed, record_run
 from experiments.resuming import can_resume
 from experiments.store import RunRecord
 from ui import tables, text
-from ui.identity import owner
 from ui.live import LiveView, at_work, duration, family, look_of
 from ui.outcome import draw_outcome
-from ui.queue import enqueue_again
+from ui.queue import enqueue_again, why_lost
 from ui.replay_view import play
 from ui.run_body import draw_curves, draw_machine, draw_notes, draw_recipe, draw_steps
 from ui.state import devices, open_page, store
@@ -103,7 +101,7 @@ def watched(record: RunRecord) -> LiveView:
 
 def draw_head(record: RunRecord) -> None:
     """State, place and time, with the button that fits the state."""
-    has_model = is_here(record.recipe.model, owner())
+    lost = why_lost(record.recipe)
     with st.container(horizontal=True, vertical_alignment="center"):
         word, look = look_of(record)
         st.badge(word, color=look.colour, icon=look.icon)
@@ -115,22 +113,22 @@ def draw_head(record: RunRecord) -> None:
         if record.is_live:
             draw_cancel(record)
             return
-        if has_model and can_resume(record):
+        if not lost and can_resume(record):
             draw_resume(record)
         if record.started_at:
             draw_recorder(record)
         if record.makes_variant and st.button(
-            "Change", icon=":material/tune:", key="change", disabled=not has_model,
+            "Change", icon=":material/tune:", key="change", disabled=bool(lost),
             help="Open this recipe on the Optimise page.",
         ):  # fmt: skip
             open_page("optimise", run=record.id)
         if st.button(
-            "Run again", icon=":material/replay:", key="again", disabled=not has_model, help="Queue the same once more."
+            "Run again", icon=":material/replay:", key="again", disabled=bool(lost), help="Queue the same once more."
         ):
             open_page("runs", run=enqueue_again(store(), record))
         draw_delete(record)
-    if not has_model:
-        st.caption("Its model was deleted: what the run left is kept, but it cannot be run again.")
+    if lost:
+        st.caption(text.escape(lost))
 
 
 def elapsed(record: RunRecord) -> str:

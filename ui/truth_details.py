@@ -19,7 +19,7 @@ from runtimes.compiling import QUANTIZED
 from ui import tables, text, truth_texts
 from ui.figures import truth as figures
 from ui.figures.frame import PLAIN
-from ui.queue import enqueue, enqueue_missing, live_runs
+from ui.queue import enqueue, enqueue_missing, live_runs, why_lost
 from ui.simulated_view import draw_metric
 from ui.state import ink, is_dark, open_page, store
 from ui.truth_texts import STATE_WORDS
@@ -77,10 +77,17 @@ def draw_head(cell: Cell) -> None:
 
 def draw_absence(cell: Cell) -> None:
     """The way to a cell that was not measured."""
+    lost = why_lost(cell.recipe)
     with st.container(horizontal=True):
         if cell.record and st.button("Open the run", icon=":material/arrow_forward:", key="truth-open-run"):
             open_page("runs", run=cell.record.id)
-        if cell.state == "failed" and st.button("Run again", icon=":material/replay:", key="truth-rerun"):
+        if cell.state == "failed" and st.button(
+            "Run again",
+            icon=":material/replay:",
+            key="truth-rerun",
+            disabled=bool(lost),
+            help=text.escape(lost) or None,
+        ):
             open_page("runs", run=enqueue(store(), cell.recipe))
         if cell.state == "not run" and st.button(
             "Run this one", type="primary", icon=":material/play_arrow:", key="truth-run-one",
@@ -155,13 +162,14 @@ def draw_links(cell: Cell) -> None:
             open_page("runs", run=record.id)
         if st.button("Export", icon=":material/package_2:", key="truth-export"):
             open_page("export", run=record.id)
-        live = live_runs(store(), [record.recipe])
+        live, lost = live_runs(store(), [record.recipe]), why_lost(record.recipe)
         if not live and st.button(
-            "Run again", icon=":material/replay:", key="truth-rerun", help="Measure it anew; the newest run counts."
-        ):
+            "Run again", icon=":material/replay:", key="truth-rerun", disabled=bool(lost),
+            help=text.escape(lost) or "Measure it anew; the newest run counts.",
+        ):  # fmt: skip
             open_page("runs", run=enqueue(store(), record.recipe))
         usual = usual_of(record)
-        if usual and st.button("Run with usual settings", icon=":material/play_arrow:", key="truth-usual"):
+        if usual and not lost and st.button("Run with usual settings", icon=":material/play_arrow:", key="truth-usual"):
             enqueue_missing(store(), [usual])
             st.rerun()
 

@@ -28,7 +28,7 @@ from ui.comparison.missing import POLL_SECONDS
 from ui.figures import truth as figures
 from ui.figures.frame import PLAIN, shorten
 from ui.live import duration
-from ui.queue import enqueue_missing, live_runs
+from ui.queue import enqueue_missing, live_runs, why_lost
 from ui.state import is_dark, open_page, store
 from ui.titles import distinct, of_models
 from ui.truth_details import draw_details
@@ -110,7 +110,7 @@ def draw_headline(shown: Matrix) -> None:
 def draw_missing(shown: Matrix) -> None:
     """Buttons that queue what is missing, and how much of it is under way."""
     lacking = missing(shown)
-    older = [cell.recipe for cell in shown.cells if cell.state == "not compared"]
+    older = [cell.recipe for cell in shown.cells if cell.state == "not compared" and not why_lost(cell.recipe)]
     live = live_runs(store(), [cell.recipe for cell in shown.cells] + lacking)
     idle = [recipe for recipe in lacking if recipe.digest not in live]
     stale = [recipe for recipe in older if recipe.digest not in live]

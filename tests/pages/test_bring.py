@@ -87,9 +87,8 @@ def test_of_two_files_called_alike_each_is_chosen_and_has_an_input_of_its_own(
     assert "The network has 3 classes, and these images 10" in words(page)
     page.text_area[0].set_value("red\ngreen").run()
     assert "The number of names of classes is 2; expected 3, one for each class of the network" in words(page)
-    page.text_area[0].set_value("").run()
-    page.session_state["bring.data"] = kept(image_zip(tmp_path), "data")
-    page.run()
+    kept(image_zip(tmp_path), "data")
+    page = visit("bring")
     options = page.selectbox(key="bring.file").options
     assert options[0] != options[1]
     chosen = []

@@ -48,7 +48,12 @@ def test_a_deleted_model_keeps_its_title_and_runs_no_more(visit: Visit, store: S
     page = visit("runs", run=run)
     assert any(each.value.startswith("My net · ") for each in page.markdown)
     assert page.button(key="again").disabled
-    assert any("Its model was deleted" in each.value for each in page.caption)
+    assert any(each.value.startswith("My net was deleted") for each in page.caption)
+    page = visit("truth", model=key)
+    page.selectbox(key=next(each.key for each in page.selectbox if each.key.startswith("truth.runtime."))).set_value(
+        "onnxruntime"
+    ).run()
+    assert page.button(key="truth-rerun").disabled
     assert visit("runs").dataframe[0].value.model.tolist() == ["My net"]
     assert any("· My net" in each.value for each in visit("home").markdown)
     page = visit("optimise", model=key)

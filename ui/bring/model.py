@@ -72,11 +72,11 @@ def choose_model(work: Work) -> ChosenModel | None:
 
 def _named(model: ChosenModel) -> ChosenModel:
     """With the names that the person gives its classes; as it is without. Raises `BadInput` for another number."""
-    with st.expander("Names of the classes", key=f"bring.name-classes-{model.key}"):
+    with st.expander("Names of the classes (optional)", key=f"bring.name-classes-{model.key}"):
         given = st.text_area(
             f"One a line, {model.described.classes:,} in the order of the network's answers",
             key=f"bring.names-{model.key}", max_chars=MOST_CHARACTERS, placeholder="ant\nbee\nbeetle",
-            help="Optional. Folders and labels of images are matched with them, and every page shows them.",
+            help="Folders and labels of images are matched with them, and every page shows them.",
         )  # fmt: skip
     names = tuple(name for line in given.splitlines() if (name := line.strip()))
     if not names:
@@ -128,11 +128,9 @@ def _choose_architecture(weights: str, work: Work) -> ChosenModel | None:
     if key is None:
         return None
     chosen = offered[key]
-    usual = chosen.classes or IMAGENET_CLASSES
     place = f"bring.classes-{chosen.id}-{weights}"
-    classes = right.number_input(
-        "Classes", 2, 100_000, usual, key=place, help=CLASSES_HELP, disabled=not weights,
-    )  # fmt: skip
+    STATE.setdefault(place, chosen.classes or IMAGENET_CLASSES)
+    classes = right.number_input("Classes", 2, 100_000, key=place, help=CLASSES_HELP, disabled=not weights)
     source = Architecture(library=chosen.library, name=chosen.name, classes=classes, weights=weights)
     described = _described(source, work)
     if described and described.classes != classes:

@@ -9,6 +9,7 @@ from experiments.store import RunRecord
 from ui import text
 from ui.comparison.selection import Selection
 from ui.live import STATES
+from ui.queue import why_lost
 from ui.state import open_page, store
 
 MOST_SHOWN = 5
@@ -26,7 +27,10 @@ def draw_duels(selection: Selection, *, reference: str, variant: str) -> None:
     titles = selection.titles
     with st.container(horizontal=True, vertical_alignment="center"):
         words = f"{text.escape(titles[variant])} against {text.escape(titles[reference])}"
-        if st.button(f"Duel: {words}", icon=":material/swords:", key="duel"):
+        lost = why_lost(selection.record(variant).recipe)
+        if st.button(
+            f"Duel: {words}", icon=":material/swords:", key="duel", disabled=bool(lost), help=text.escape(lost) or None
+        ):
             open_page("runs", run=store().enqueue_duel(Duel(first=reference, second=variant)))
     shown = [each for each in store().duels(selection.model) if each.duel and _is_among(each.duel, titles)]
     for record in shown[:MOST_SHOWN]:

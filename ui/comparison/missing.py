@@ -11,7 +11,7 @@ from experiments.recipe import Recipe
 from experiments.store import RunRecord
 from ui import text
 from ui.live import STATES, duration
-from ui.queue import enqueue_missing, live_runs
+from ui.queue import enqueue_missing, live_runs, why_lost
 from ui.state import open_page, store
 
 POLL_SECONDS = 5.0
@@ -38,7 +38,15 @@ def draw_missing(recipes: Sequence[Recipe], *, key: str, takes: str = "") -> Non
 def draw_buttons(idle: Sequence[Recipe], *, key: str, are_live: bool) -> None:
     """The button that queues what does not run yet, and the way to what does."""
     words = "Run the missing one" if len(idle) == 1 else f"Run the missing {len(idle)}"
-    if idle and st.button(words, type="primary", icon=":material/play_arrow:", key=f"run-{key}"):
+    lost = next(filter(None, map(why_lost, idle)), "")
+    if idle and st.button(
+        words,
+        type="primary",
+        icon=":material/play_arrow:",
+        key=f"run-{key}",
+        disabled=bool(lost),
+        help=text.escape(lost) or None,
+    ):
         enqueue_missing(store(), idle)
         st.rerun()
     if are_live and st.button("Open Runs", icon=":material/arrow_forward:", key=f"runs-{key}"):

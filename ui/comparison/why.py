@@ -18,7 +18,7 @@ from ui.comparison.duels import draw_duels
 from ui.comparison.selection import Selection
 from ui.figures.frame import GREY, PLAIN
 from ui.figures.waterfall import Bar, waterfall
-from ui.queue import enqueue
+from ui.queue import enqueue, why_lost
 from ui.state import open_page, store
 
 MOST_LAYERS = 40
@@ -208,5 +208,10 @@ def draw_unprofiled(selection: Selection, run_ids: list[str]) -> None:
             st.info(f"**{title}** has no profile: {text.escape(result.why_no_layers)}", icon=":material/info:")
         else:
             st.info(f"**{title}** was measured before runs kept a profile.", icon=":material/info:")
-            if st.button("Measure it again", key=f"why.again.{run_id}", icon=":material/replay:"):
-                open_page("runs", run=enqueue(store(), selection.record(run_id).recipe))
+            recipe = selection.record(run_id).recipe
+            lost = why_lost(recipe)
+            if st.button(
+                "Measure it again", key=f"why.again.{run_id}", icon=":material/replay:",
+                disabled=bool(lost), help=text.escape(lost) or None,
+            ):  # fmt: skip
+                open_page("runs", run=enqueue(store(), recipe))
