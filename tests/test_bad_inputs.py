@@ -48,7 +48,7 @@ def test_a_person_sees_what_is_wrong(row: Row, bench: Bench) -> None:
 
 def left_behind() -> list[str]:
     """Files that were being read or written when something was refused."""
-    kept = {"items", "models", "jobs", "uploads", "uploads.lock"}
+    kept = {"items", "models", "jobs", "uploads", "uploads.lock", "work.lock", "look-up.lock"}
     strange = [path.name for path in own_folder("").iterdir() if path.name not in kept]
     drafts = own_folder("").glob("jobs/*/draft")
     return [*strange, *(str(path) for path in [*drafts, *own_folder("").glob("uploads/*")])]

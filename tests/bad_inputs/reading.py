@@ -20,18 +20,22 @@ def parse(folder: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str
     `options["files"]` has the kind and the path of each. A payload could leave its marker, which `marked` tells of.
     """
     yield from ()
-    os.environ["STUDIO_MARKER"] = str(marker := out / "marker")
     found, marked = {}, []
     for number, (wanted, path) in enumerate(options["files"]):
-        (draft := out / "draft").mkdir()
-        found[path] = {"number": number} | _read(wanted, Path(path), draft)
-        for written in draft.iterdir():
-            shutil.copyfile(written, out / f"{number}-{written.name}")
-        shutil.rmtree(draft)
+        os.environ["STUDIO_MARKER"] = str(marker := out / f"marker-{number}")
+        before = _changed_at(out)
+        found[path] = {"number": number} | _read(wanted, Path(path), out)
+        for name, at in _changed_at(out).items():
+            if before.get(name) != at and name != marker.name:
+                shutil.copyfile(out / name, out / f"{number}-{name}")
         if marker.exists():
             marked.append(path)
-            marker.unlink()
     return {"found": found, "marked": marked}
+
+
+def _changed_at(folder: Path) -> dict[str, int]:
+    """When each file was last written: here nothing can be deleted or put into a folder of its own."""
+    return {each.name: each.stat().st_mtime_ns for each in folder.iterdir()}
 
 
 def _read(wanted: str, file: Path, draft: Path) -> dict[str, Any]:

@@ -111,10 +111,17 @@ def test_one_class_is_added_as_the_class_of_the_network_that_it_is_said_to_be(
     assert not any(each.label == "Name" for each in page.text_input)  # nothing is settled yet
     (which,) = (each for each in page.selectbox if each.label == "red")
     which.set_value(2).run()
+    page.text_area[0].set_value("blue\ngreen\nred").run()
+    assert "red → 2 · red" in words(page)
+    page.text_area[0].set_value("blue\ngreen\nrose").run()
+    assert "red → 2" not in words(page)
+    (which,) = (each for each in page.selectbox if each.label == "red")
+    which.set_value(2).run()
     page.button(key="bring.add").click().run()
     (job,) = jobs.jobs("")
     assert isinstance(job.order, AddOrder)
     assert job.order.data.match == (2,)
+    assert job.order.labels == ("blue", "green", "rose")
     jobs.cancel("", job.id)
 
 

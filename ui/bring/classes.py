@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import streamlit as st
 
 from core.errors import StudioError
@@ -21,6 +23,8 @@ EXAMPLES = 6
 
 def choose_match(images: ImageSet, labels: tuple[str, ...], classes: int, *, key: str) -> Match | None:
     """How the classes of the images and of the network belong together; None, with the reason, where they do not."""
+    # a list answers with the name that was chosen, so that one with other names has to be another list
+    key = f"{key}-{hashlib.sha256(repr(labels).encode()).hexdigest()[:16]}"
     ways: tuple[Match, ...] = ("names", "order")
     reasons = {str(way): _why_unmatched(images, labels, classes, way) for way in ways}
     possible = [way for way, reason in reasons.items() if not reason]

@@ -76,7 +76,7 @@ def choose_data(model: ChosenModel | None, work: Work) -> ChosenData | None:
         )  # fmt: skip
         if chosen in found:
             draw_delete(chosen)
-    if chosen is None:
+    if chosen not in titles:
         return None
     images = found.get(chosen)
     return _uploaded(chosen, images, model) if isinstance(images, ImageSet) else _bundled(chosen, model)

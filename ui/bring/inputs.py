@@ -27,8 +27,8 @@ def set_input(start: Preprocessing, images: ImageSet | None, *, key: str) -> Pre
     """The preprocessing as it is set on screen; None, with the reason, where it cannot be."""
     st.subheader("3 · From an image to the network")
     st.caption(
-        f"Source of these: {text.escape(start.source)}. They must be what the network was trained with: a wrong mean or order of "
-        "colours costs accuracy, and no error tells."
+        f"Source of these: {text.escape(start.source)}. They must be what the network was trained with: a "
+        "wrong mean or order of colours costs accuracy, and no error tells."
     )
     try:
         found = _form(start, key)
