@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data import DataSplits, Pixels, Stored
+from core.data import DataSplits, Pixels, Split, Stored
 from core.errors import BadInput
 from core.progress import Progress, Steps
 from experiments.jobs import DataChoice
@@ -63,9 +63,9 @@ def splits_of(bundled: str) -> DataSplits:
     return datasets.fashion_mnist() if bundled == "fashion_mnist" else datasets.photographs()
 
 
-def facts_of(bundled: str, title: str) -> ImageSet:
-    """What is known of the test images of `fashion_mnist` or `photographs`: not all of the others have labels."""
-    test, labels = splits_of(bundled).test, labels_of(bundled)
+def facts_of(bundled: str, title: str, test: Split) -> ImageSet:
+    """What is known of these test images of `fashion_mnist` or `photographs`: not all of the others have labels."""
+    labels = labels_of(bundled)
     sample = np.asarray(test.pixels[:SAMPLED], np.float64)
     height, width = sample.shape[2:]
     return ImageSet(

@@ -150,7 +150,8 @@ class Bench:
 
     def shown(self, page: AppTest) -> str:
         """All words on a page."""
-        return "\n".join(f"{each.value}" for kind in SHOWN for each in page.get(kind))
+        labels = [each.label for each in page.selectbox]
+        return "\n".join([*labels, *(f"{each.value}" for kind in SHOWN for each in page.get(kind))])
 
 
 class _InThisProcess:

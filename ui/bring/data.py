@@ -100,7 +100,8 @@ def _bundled(key: str, model: ChosenModel) -> ChosenData:
 def _facts_of_bundled(key: str) -> tuple[ImageSet, dict[str, int], bytes]:
     splits = splits_of(key)
     counts = {"train": len(splits.train), "calibrate": len(splits.calibrate), "test": len(splits.test)}
-    return facts_of(key, BUNDLED[key]), counts, _drawn(np.asarray(splits.test.pixels[:MOST_THUMBNAILS]))
+    facts = facts_of(key, BUNDLED[key], splits.test)
+    return facts, counts, _drawn(np.asarray(splits.test.pixels[:MOST_THUMBNAILS]))
 
 
 def _uploaded(key: str, images: ImageSet, model: ChosenModel) -> ChosenData | None:

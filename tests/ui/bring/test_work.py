@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 from experiments.bundled_data import facts_of
 from intake.parsing.images_layout import TREE
 from intake.parsing.snippets import SAVE_WEIGHTS
+from sample_models.datasets import labelled_photos
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_only_classes_with_images_have_a_bar_and_it_has_a_colour_of_the_studio(m
     from ui.theme import LIGHT
 
     monkeypatch.setattr(data, "is_dark", lambda: False)
-    images = facts_of("photographs", "Photographs")
+    images = facts_of("photographs", "Photographs", labelled_photos(3))
     (bars,) = data.balance(images).data
     assert min(bars.x) > 0
     assert bars.marker.color == LIGHT[0]
