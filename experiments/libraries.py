@@ -219,6 +219,7 @@ LIBRARIES: tuple[Library, ...] = (
     Library("nncf", "INT8 and INT4 quantizer for OpenVINO"),
     Library("torch-pruning", "Which channels go together, for structured pruning"),
     Library("torchvision", "Named architectures"),
+    Library("timm", "A thousand more architectures by name"),
     Library("onnx", "Reads, checks and writes .onnx files"),
     Library("onnxscript", "PyTorch's export to ONNX"),
     Library("safetensors", "Weights in files that cannot run code"),

@@ -64,7 +64,7 @@ def test_an_efficientnet_and_real_photographs_go_all_the_way(
     upload(tab, 0, tmp_path / "lite0.onnx")
     expect(tab.get_by_text("is quantized as it stands")).to_be_visible(timeout=RUN_MS)
     upload(tab, 1, photographs(tmp_path / "photographs.zip"))
-    expect(tab.get_by_text("0 to train on, 8 to calibrate on, 52 to judge by")).to_be_visible(timeout=RUN_MS)
+    expect(tab.get_by_text("8 to calibrate on · 52 to judge by")).to_be_visible(timeout=RUN_MS)
     for title, value in (("Mean", "127"), ("Deviation", "128"), ("Name", "Lite 0")):
         field = tab.get_by_label(title, exact=True)
         field.fill(value)
@@ -91,6 +91,8 @@ def test_an_efficientnet_and_real_photographs_go_all_the_way(
     expect(tab.get_by_text("FP32 · ONNX Runtime").first).to_be_visible()
     expect(tab.locator(".js-plotly-plot").first).to_be_visible()
     monkeypatch.setenv("STUDIO_DATA", str(server.data))  # where this process looks for the model
+    runs = server.store().runs(model=key)
+    assert [run.state for run in runs] == ["finished"] * 2, [(run.title, run.state, run.error) for run in runs]
     records = server.store().variants(key, recipe.settings, limit=5)
     summaries = {not record.recipe.techniques: record.summary for record in records}
     assert summaries[True].accuracy >= 0.7, "the network is known to be right on about 80 % of these photographs"
