@@ -47,7 +47,7 @@ class DistillationReport(_Frozen):
     shown: Annotated[Packed, PackedField("<u4")]
     """int [S]: rows of the test images whose logits follow."""
     teacher_logits: Logits
-    """float [S x classes]."""
+    """float [S x classes]; rows with very large ones are moved by a constant, which no softmax sees."""
     student_logits: Logits
     """float [S x classes]."""
     labels_used: bool = True

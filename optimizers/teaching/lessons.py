@@ -14,6 +14,7 @@ from torch import nn
 from core.bundle import ModelBundle
 from core.data import Floats, Split
 from core.distillation import SeedOutcome
+from core.packed import Packed
 from core.progress import Metric, Progress, Steps
 from optimizers.state import on_device, torch_state
 from optimizers.technique import Context
@@ -22,6 +23,8 @@ T = TypeVar("T")
 _BATCH = 250
 _SHOWN = 60
 _SHOWN_DIFFERENT = 40
+_PER_UNIT, _LARGEST = 10_000, 200_000
+"""Logits are kept in ten thousandths, up to so large ones."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,17 @@ def outcome(seed: int, taught: Floats, alone: Floats, test: Split) -> SeedOutcom
         only_taught_right=int((taught_right & ~alone_right).sum()),
         only_alone_right=int((alone_right & ~taught_right).sum()),
     )
+
+
+def kept(logits: Floats) -> Packed:
+    """Logits[S, classes] as they are; a row with one that is too large to keep is moved so that its largest is 0.
+
+    Softmax sees differences alone. What then lies further below than can be kept stays as far below as can be.
+    """
+    largest = logits.max(1, keepdims=True)
+    moved = np.maximum(logits - largest, -_LARGEST)
+    is_too_large = np.abs(logits).max(1, keepdims=True) > _LARGEST
+    return Packed.of(np.where(is_too_large, moved, logits).ravel(), "<i4", _PER_UNIT)
 
 
 def worth_showing(teacher: Floats, student: Floats, count: int = _SHOWN) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from core.packed import Packed
 from core.progress import Note, Steps
 from optimizers.teaching.guidance import LabelsAlone, Teaching, guide
 from optimizers.teaching.hints import Hints, hints, in_words
-from optimizers.teaching.lessons import Part, labelled, logits_of, outcome, worth_showing
+from optimizers.teaching.lessons import Part, kept, labelled, logits_of, outcome, worth_showing
 from optimizers.teaching.losses import Objective
 from optimizers.teaching.students import built, narrower
 from optimizers.teaching.teachers import Teacher, another_model, answers, ensemble, network_teacher, parameters_in
@@ -201,8 +201,8 @@ class School:
             teacher_classes=Packed.of(known.argmax(1), "<u2"),
             student_classes=Packed.of(ours.argmax(1), "<u2"),
             shown=Packed.of(rows, "<u4"),
-            teacher_logits=Packed.of(known[rows].ravel(), "<i4", 10_000),
-            student_logits=Packed.of(ours[rows].ravel(), "<i4", 10_000),
+            teacher_logits=kept(known[rows]),
+            student_logits=kept(ours[rows]),
             labels_used=self._has_labels and (settings.alpha < 1 or settings.loss == "dkd"),
             seeds=tuple(lessons.outcomes),
         )
