@@ -11,7 +11,7 @@ python3 studio.py truth MODEL                print every variant in every runtim
 python3 studio.py record RUN OUT.json.gz     keep an ended run as one file, to be watched again anywhere
 python3 studio.py bring [MODELS.yaml]        add models and data of your own (or: bring --help)
 python3 studio.py models | runs | recordings list the models, the runs so far, or recorded ones
-python3 studio.py install tensorrt           add an optional part (or: tensorrt-rtx, tensorflow, login, text)
+python3 studio.py install tensorrt           add an optional part (or: tensorrt-rtx, tensorflow, litert-torch, ...)
 """
 
 import sys
@@ -42,7 +42,8 @@ EXTRAS = {
     "text": (MAIN_ENVIRONMENT, "requirements-text.txt"),
     "tensorrt": (MAIN_ENVIRONMENT, "requirements-tensorrt.txt"),
     "tensorrt-rtx": (MAIN_ENVIRONMENT, "requirements-tensorrt-rtx.txt"),
-    "tensorflow": (ROOT / ".venv-tensorflow", "requirements-tensorflow.txt"),
+    "tensorflow": (ROOT / ".venv-tf", "requirements-tensorflow.txt"),
+    "litert-torch": (ROOT / ".venv-litert-torch", "requirements-litert-torch.txt"),
 }
 COMMANDS = ("optimize", "resume", "report", "package", "truth", "record", "bring", "recordings", "models", "runs")
 """Of `cli.py`."""

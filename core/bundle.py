@@ -17,17 +17,35 @@ from core.sparsity import SparsityReport
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8", "nvfp4", "w8", "w4"]
-"""What is multiplied; `w8` and `w4` are weights kept in 8 or 4 bits and multiplied as floats."""
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int16", "fp8", "nvfp4", "w16", "w8", "w4"]
+"""What is multiplied; `w16`, `w8` and `w4` are weights kept in 16, 8 or 4 bits and multiplied as floats, and `int16` is
+for activations in 16 bits with weights in 8."""
 Family = Literal["cnn", "transformer"]
-Form = Literal["torch", "onnx", "openvino"]
+Form = Literal["torch", "onnx", "openvino", "keras", "tflite"]
 Task = Literal["images", "text"]
 """What is classified."""
 
 
+_TITLES = {"w16": "FP16 weights", "w8": "INT8 weights", "w4": "INT4 weights", "int16": "INT16 x INT8"}
+
+
+_KINDS: dict[Form, str] = {
+    "torch": "of PyTorch",
+    "onnx": "that is an ONNX file",
+    "openvino": "of OpenVINO",
+    "keras": "of Keras",
+    "tflite": "that is a .tflite file",
+}
+
+
+def form_title(form: Form) -> str:
+    """What a model of that form is, as what follows `a model`: `of Keras`, `that is an ONNX file`."""
+    return _KINDS[form]
+
+
 def precision_title(precision: str) -> str:
     """How a precision is called on screen: `INT8`, `INT4 weights`."""
-    return {"w8": "INT8 weights", "w4": "INT4 weights"}.get(precision, precision.upper())
+    return _TITLES.get(precision, precision.upper())
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +63,30 @@ class OpenVinoModel:
     weights: bytes
 
 
-Network: TypeAlias = "torch.nn.Module | OnnxGraph | OpenVinoModel"
+@dataclass(frozen=True, eq=False)
+class KerasModel:
+    """A network of Keras as plain data, and the same converted to LiteRT's format in float32.
+
+    Both answer with logits, which no softmax follows.
+    """
+
+    content: bytes
+    """Its configuration and weights, as `bridges.keras.form` writes and checks them."""
+    tflite: bytes
+    """One float32 input [batch, H, W, C], one float32 output [batch, classes]."""
+
+
+@dataclass(frozen=True, eq=False)
+class TfliteModel:
+    """A `.tflite` file: one input [batch, H, W, C] or [batch, C, H, W], one output [batch, classes] of logits."""
+
+    content: bytes
+
+
+PlainNetwork: TypeAlias = OnnxGraph | OpenVinoModel | KerasModel | TfliteModel
+"""A network as plain data, which is no torch module."""
+Network: TypeAlias = "torch.nn.Module | PlainNetwork"
+_FORMS: dict[type, Form] = {OnnxGraph: "onnx", OpenVinoModel: "openvino", KerasModel: "keras", TfliteModel: "tflite"}
 
 
 @dataclass(frozen=True)
@@ -101,14 +142,13 @@ class ModelBundle:
 
     @property
     def form(self) -> Form:
-        """Whether the network is a torch module, an ONNX graph or an OpenVINO model."""
-        if isinstance(self.network, OnnxGraph):
-            return "onnx"
-        return "openvino" if isinstance(self.network, OpenVinoModel) else "torch"
+        """What the network is: a torch module, or one of the forms that are plain data."""
+        return _FORMS.get(type(self.network), "torch")
 
     @property
     def module(self) -> torch.nn.Module:
         """The network as a torch module. Raises `TypeError` on any other: techniques check the form beforehand."""
-        if isinstance(self.network, OnnxGraph | OpenVinoModel):
-            raise TypeError(f"{self.key} is an {type(self.network).__name__} here, not a torch module")
-        return self.network
+        network = self.network
+        if isinstance(network, PlainNetwork):
+            raise TypeError(f"{self.key} is a {type(network).__name__} here, not a torch module")
+        return network

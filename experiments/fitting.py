@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
-from core.bundle import Situation
+from core.bundle import Situation, form_title
 from core.devices import Device
 from core.errors import CannotCompose, StudioError
 from experiments.models import find
@@ -68,6 +68,16 @@ def refuse_known(model: str, key: str, runtime: str, before: Sequence[Technique]
         raise CannotCompose(reason, action="Leave it out, or choose another model")
 
 
+def refuse_foreign(technique: type[Technique], situation: Situation) -> None:
+    """Raises `CannotCompose` for a model of a form that the technique never works on."""
+    if situation.brought_as not in technique.takes:
+        raise CannotCompose(
+            f"{technique.title} of a model {form_title(situation.brought_as)}",
+            expected=" or ".join(f"a model {form_title(form)}" for form in technique.takes),
+            action="Leave it out, or choose another model",
+        )
+
+
 def _known(model: str, key: str, runtime: str) -> str | None:
     """What was found of a technique or a runtime, or of a technique in this runtime alone."""
     refusals = find(model).refusals
@@ -76,6 +86,7 @@ def _known(model: str, key: str, runtime: str) -> str | None:
 
 def _refusal(technique: Technique, situation: Situation, runtime: Runtime) -> str | None:
     try:
+        refuse_foreign(type(technique), situation)
         runtime.check(technique.check(situation))
     except StudioError as error:
         return str(error)

@@ -22,7 +22,7 @@ from core.bundle import Situation
 from core.devices import find_device
 from core.errors import BadInput, CannotCompose, StudioError, Unavailable
 from core.settings import choice, slider
-from experiments.fitting import refuse_known, untouched
+from experiments.fitting import refuse_foreign, refuse_known, untouched
 from experiments.models import baseline_runtime, is_here, offered, untouched_title
 from experiments.other_teachers import why_no_teacher
 from optimizers import TECHNIQUES
@@ -250,9 +250,10 @@ def check(recipe: Recipe) -> Situation:
     if reason := runtime.why_unavailable(device):
         raise Unavailable(reason)
     situation = untouched(recipe.model, recipe.runtime, recipe.engine.target(device))
-    if situation.brought_as == "onnx":
+    if situation.brought_as != "torch":
         runtime.check(situation)  # no technique makes of it what another runtime could take
     for number, technique in enumerate(recipe.techniques):
+        refuse_foreign(type(technique), situation)
         refuse_known(recipe.model, technique.key, recipe.runtime, recipe.techniques[:number])
         if technique.key in situation.applied:
             raise CannotCompose(f"{technique.title} stands twice in the recipe", action="Keep one of them")

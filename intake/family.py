@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from core.bundle import Family, Network, OnnxGraph, OpenVinoModel
+from core.bundle import Family, Network, OnnxGraph, PlainNetwork
 from core.data import Contract, TextContract
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def family_of(network: Network, contract: Contract) -> Family:
         return "transformer"
     if isinstance(network, OnnxGraph):
         return _family_of_graph(network)
-    assert not isinstance(network, OpenVinoModel), "nobody brings one"
+    assert not isinstance(network, PlainNetwork), "nobody brings one"
     attention, tokens, convolutions = _multiplied(network, contract)
     return "transformer" if attention and attention + tokens > convolutions else "cnn"
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from core.bundle import ModelBundle, Situation, Task
+from core.bundle import Form, ModelBundle, Situation, Task
 from core.data import Floats, Inputs
 from core.devices import Device
 from core.progress import Steps
@@ -78,6 +78,9 @@ class Technique(BaseModel):
     """A short paragraph of markdown: how it works, when it pays, when it does not, with its source."""
     simulates: ClassVar[bool] = False
     """Whether the network computes in float as before, so that neither its speed nor its size tells anything."""
+
+    takes: ClassVar[tuple[Form, ...]] = ("torch", "onnx")
+    """What a model may be, before the first technique, that it could ever work on; pages offer it for no other."""
 
     def label(self) -> str:
         """A few words for titles and legends, with the setting that matters most: `Pruned 50 %`."""

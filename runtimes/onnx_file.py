@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from core.bundle import ModelBundle, OnnxGraph, OpenVinoModel, Precision
+from core.bundle import ModelBundle, OnnxGraph, PlainNetwork, Precision
 from core.onnx_export import LAYERS_IN_FLOAT
 
 _FILE = "model.onnx"
@@ -19,7 +19,7 @@ def onnx_bytes(bundle: ModelBundle, precision: Precision) -> bytes:
     """
     if isinstance(bundle.network, OnnxGraph):
         return bundle.network.content
-    if isinstance(bundle.network, OpenVinoModel):
+    if isinstance(bundle.network, PlainNetwork):
         raise TypeError(f"{bundle.key} is an OpenVINO model here, which has no ONNX form")
     from core.onnx_export import export_onnx
     from runtimes.lowering import lowered

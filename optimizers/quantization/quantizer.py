@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle import Family, Network, OnnxGraph, OpenVinoModel, Precision
+from core.bundle import Family, Network, OnnxGraph, PlainNetwork, Precision
 from core.data import Contract, Inputs
 from core.progress import Steps
 
@@ -46,7 +46,7 @@ class Source:
     @property
     def module(self) -> nn.Module:
         """The torch module. Raises `TypeError` where there is none: techniques check the form beforehand."""
-        if isinstance(self.network, OnnxGraph | OpenVinoModel):
+        if isinstance(self.network, PlainNetwork):
             raise TypeError(f"the network is an {type(self.network).__name__}, not a torch module")
         return self.network
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from core.bundle import ModelBundle, Network, OnnxGraph, OpenVinoModel
+from core.bundle import ModelBundle, Network, OnnxGraph, PlainNetwork
 from core.data import Contract, Floats, InputContract, Split
 from core.errors import CannotCompose, RunFailed, Unavailable
 from core.onnx_macs import parameters_of_graph
@@ -111,7 +111,7 @@ def parameters_in(network: Network) -> int | None:
     """What is learned in a torch module or an ONNX graph; None for another form."""
     if isinstance(network, OnnxGraph):
         return parameters_of_graph(network.content)[0]
-    return None if isinstance(network, OpenVinoModel) else sum(each.numel() for each in network.parameters())
+    return None if isinstance(network, PlainNetwork) else sum(each.numel() for each in network.parameters())
 
 
 @contextmanager
