@@ -28,6 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architecture", metavar="LIBRARY/NAME", help="such as torchvision/resnet18")
     parser.add_argument("--weights", help="a .safetensors or .pt with the architecture's state_dict")
     parser.add_argument("--onnx", help="an ONNX file")
+    parser.add_argument("--keras", help="a .keras or .h5 file, or a SavedModel as a zip or a folder")
+    parser.add_argument("--tflite", help="a .tflite file")
     parser.add_argument("--text", help="a Hugging Face folder with a sequence classifier")
     parser.add_argument("--data", help="a folder or zip of class folders, an npz, or a CSV of texts")
     parser.add_argument("--title", default="", help="how it is called in lists")
@@ -47,8 +49,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def declared_by(options: argparse.Namespace) -> tuple[tuple[Declared, ...], Path]:
     """The models that the options name, and the folder that their paths begin at. Raises `BadInput`."""
     given = {
-        "architecture": options.architecture, "weights": options.weights, "onnx": options.onnx, "text": options.text,
-        "factory": options.model, "data": options.data,
+        "architecture": options.architecture, "weights": options.weights, "onnx": options.onnx, "keras": options.keras,
+        "tflite": options.tflite, "text": options.text, "factory": options.model, "data": options.data,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value}
     if not given:

@@ -53,6 +53,8 @@ CHECKS = (
     ("types", ["-m", "mypy"]),
 )
 START_TIMEOUT_SECONDS = 120
+TALKATIVE = "STUDIO_PIP_TALKS"
+"""Environment variable: pip says what it does also where it writes into a file."""
 
 
 def main(arguments: list[str]) -> int:
@@ -63,8 +65,9 @@ def main(arguments: list[str]) -> int:
     if command == "test":
         return test(rest)
     if command == "install" and len(rest) == 1 and rest[0] in EXTRAS:
-        install(*EXTRAS[rest[0]])
-        print(f"{rest[0]} is installed. Restart the dashboard to use it.")
+        environment, requirements = EXTRAS[rest[0]]
+        install(environment, requirements)
+        print(f"{rest[0]} is installed." + " Restart the dashboard to use it." * (environment == MAIN_ENVIRONMENT))
         return 0
     if command in COMMANDS:
         python = install(MAIN_ENVIRONMENT, "requirements.txt")
@@ -86,6 +89,7 @@ def install(environment: Path, *requirements: str) -> Path:
     print(
         f"Installing {' and '.join(requirements)} into {environment.name}; the first time takes minutes ...", flush=True
     )
+    stamp.unlink(missing_ok=True)  # what is interrupted from here on is not installed
     began = time.monotonic()
     if pip_install(python, requirements):
         sys.exit("Installing failed; the lines above say why. Nothing else was changed: run the same command again.")
@@ -99,7 +103,8 @@ def pip_install(python: Path, requirements: tuple[str, ...]) -> int:
 
     The tested versions are those of the main environment; extras in one of their own pin what they need themselves.
     """
-    command = ["-m", "pip", "install", "--disable-pip-version-check", *(["--quiet"] if not sys.stdout.isatty() else [])]
+    quiet = [] if sys.stdout.isatty() or os.environ.get(TALKATIVE) else ["--quiet"]
+    command = ["-m", "pip", "install", "--disable-pip-version-check", *quiet]
     for name in requirements:
         command += ["--requirement", name]
     if MAIN_ENVIRONMENT not in python.parents:

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridges.environments import ROOT, Environment
+from bridges.keras.granted import GPU_VARIABLE
 from core.devices import default_threads
 from core.errors import BadInput, CannotCompose, NothingDone, RunFailed, StudioError, Unavailable
 from core.progress import Steps, parse_event
 
-GPU_VARIABLE = "STUDIO_TENSORFLOW_GPU_MIB"
-"""MiB of the GPU's memory that TensorFlow may take; unset, it computes on the CPU."""
 _ERRORS: dict[str, type[StudioError]] = {
     each.__name__: each for each in (BadInput, CannotCompose, NothingDone, RunFailed, Unavailable)
 }
@@ -120,7 +119,8 @@ class _Process:
 
 def variables() -> dict[str, str]:
     """The environment variables of a process: quiet, and on the CPU unless a share of the GPU was granted."""
-    given = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "STUDIO_THREADS": str(default_threads())}
+    threads = str(default_threads())
+    given = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "TF_NUM_INTRAOP_THREADS": threads}
     if not os.environ.get(GPU_VARIABLE):
         return os.environ | given | {"CUDA_VISIBLE_DEVICES": "-1"}
     return os.environ | given | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}

@@ -7,6 +7,7 @@ when the process that started it is gone.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -19,7 +20,8 @@ from typing import Any, TextIO
 from core.errors import StudioError
 from core.progress import Steps
 
-_MEMORY = ("ResourceExhaustedError", "MemoryError")
+_EXHAUSTED = "ResourceExhaustedError"
+"""What TensorFlow raises where memory runs out; it is not imported here."""
 _LOOK_SECONDS = 1.0
 
 
@@ -54,7 +56,7 @@ def _outcome(channel: TextIO, task: str, arguments: dict[str, Any]) -> dict[str,
     except Exception as error:  # the edge of this process: libraries raise anything
         traceback.print_exc()
         name = type(error).__name__
-        if name in _MEMORY:
+        if isinstance(error, MemoryError) or name == _EXHAUSTED:
             return {"error": _told("RunFailed", "Memory ran out", "", "Choose a smaller training batch")}
         first_line = next(iter(str(error).strip().splitlines()), "")[:300]
         return {"error": _told("RunFailed", f"The library stopped ({name}: {first_line})", "", "")}
@@ -66,6 +68,7 @@ def _told(kind: str, received: str, expected: str, action: str) -> dict[str, str
 
 def _carry_out(channel: TextIO, task: str, arguments: dict[str, Any]) -> dict[str, Any]:
     module, _, name = task.partition(":")
+    _prepare(module.rpartition(".")[0])
     steps: Steps[dict[str, Any]] = getattr(importlib.import_module(module), name)(**arguments)
     while True:
         try:
@@ -73,6 +76,12 @@ def _carry_out(channel: TextIO, task: str, arguments: dict[str, Any]) -> dict[st
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         _say(channel, {"event": event.model_dump()})
+
+
+@functools.cache
+def _prepare(package: str) -> None:
+    """Let a package of tasks do once, before its first one, what it wants done."""
+    getattr(importlib.import_module(package), "prepare", lambda: None)()
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ LayerKind = Literal["compute", "conversion", "other"]
 
 BITS: Mapping[str, int] = {
     "fp64": 64, "fp32": 32, "tf32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4,
-    "nvfp4": 4, "w8": 32, "w4": 32,
+    "nvfp4": 4, "int16": 16, "w16": 32, "w8": 32, "w4": 32,
 }  # fmt: skip
 """Bits of a stored number of each precision that can be multiplied; TF32 is fp32 in memory.
 
-Weights that are kept in fewer bits (`w8`, `w4`) are multiplied as floats.
+Weights that are kept in fewer bits (`w16`, `w8`, `w4`) are multiplied as floats.
 """
 
 FUSED = " + "

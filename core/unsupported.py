@@ -23,6 +23,9 @@ _WORDS = tuple(
             r"Conversion is failed for: (?P<op>[\w.-]+)",
             r"Unsupported operation of type: (?P<op>\w+) name: (?P<node>\S+)",
             r"\[GPU\] (?P<op>\w+) op is not supported",
+            # LiteRT
+            r"unresolved custom op: (?P<op>\w+)",
+            r"op for builtin opcode '(?P<op>\w+)'",
             # PyTorch's exporter to ONNX
             r"No ONNX function found for <OpOverload\(op='(?P<op>[^']+)'",
         ),

@@ -6,13 +6,14 @@ import hashlib
 import itertools
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.bundle import ModelBundle, OnnxGraph, Task
+from core.bundle import ModelBundle, Network, OnnxGraph, Precision, Task, TfliteModel
 from core.data import DataSplits, InputContract, Labels, Split, TextContract
 from core.errors import RunFailed
 from core.onnx_macs import precision_of_graph
@@ -22,10 +23,10 @@ from experiments.jobs import AddOrder, DataChoice
 from experiments.models import offered
 from intake import sandbox, shelf, uploads
 from intake.index import INDEX_FILE
-from intake.items import DATA_FILE, GRAPH_FILE, WEIGHTS_FILE, ImageSet
+from intake.items import DATA_FILE, GRAPH_FILE, KERAS_FILE, TFLITE_FILE, WEIGHTS_FILE, ImageSet, KerasFile
 from intake.library import MODEL_FILE, SPLITS, OwnModel, TextInput, key_of, models_folder, split_in
 from intake.preprocessing import Preprocessing
-from intake.sources import Architecture, Described, OnnxFile, Source
+from intake.sources import Architecture, Described, KerasSource, Source
 from intake.splitting import labels_for, match, split
 from profiling.statistics import wilson_interval
 from sample_models import datasets
@@ -35,6 +36,13 @@ PHASES = (WEIGHTS, DATA, JUDGE, TRIALS)
 ENOUGH = 20
 """Test examples from which on a doubt is worth saying."""
 LABEL_BYTES = 8
+_FILES = {
+    "architecture": (WEIGHTS_FILE,),
+    "onnx": (GRAPH_FILE,),
+    "keras": (KERAS_FILE, TFLITE_FILE),
+    "tflite": (TFLITE_FILE,),
+}
+"""Of an item, which hold the network of such a source."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ class Ingredients:
     is_labelled: bool
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    eligibility: Mapping[str, str] = field(default_factory=dict)
+    """Of a Keras model, as its file had it."""
 
 
 def describe(owner: str, source: Source) -> Described:
@@ -81,8 +91,15 @@ def add(owner: str, order: AddOrder, draft: Path) -> Steps[str]:
         data_title=order.data_title,
         is_labelled=is_labelled,
         notes=adopted.notes,
+        eligibility=_eligibility(owner, order.source),
     )
     return (yield from put_together(made, draft))
+
+
+def _eligibility(owner: str, source: Source) -> Mapping[str, str]:
+    """What was found, when a Keras model was read, of each technique of TensorFlow."""
+    item = shelf.item(owner, source.item) if isinstance(source, KerasSource) else None
+    return item.eligibility if isinstance(item, KerasFile) else {}
 
 
 def put_together(made: Ingredients, draft: Path) -> Steps[str]:
@@ -149,13 +166,10 @@ def _count(owner: str, choice: DataChoice) -> int:
 
 def _weights_bytes(owner: str, source: Source) -> int:
     """Of an uploaded file as it was written anew; 0 for weights that come from elsewhere."""
-    if isinstance(source, OnnxFile):
-        path = shelf.item_folder(owner, source.item) / GRAPH_FILE
-    elif isinstance(source, Architecture) and source.weights:
-        path = shelf.item_folder(owner, source.weights) / WEIGHTS_FILE
-    else:
-        return 0
-    return path.stat().st_size if path.is_file() else 0
+    names = _FILES.get(source.kind, ())
+    item = source.weights if isinstance(source, Architecture) else getattr(source, "item", "")
+    paths = [shelf.item_folder(owner, item) / name for name in names] if item else []
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _found_out(made: Ingredients, draft: Path) -> Steps[OwnModel]:
@@ -168,7 +182,7 @@ def _found_out(made: Ingredients, draft: Path) -> Steps[OwnModel]:
     splits = DataSplits(**{name: split_in(draft, name) for name in SPLITS})
     contract = _contract(made)
     family = family_of(network, contract)
-    precision = precision_of_graph(network.content) if isinstance(network, OnnxGraph) else "fp32"
+    precision = _precision(network)
     task: Task = "text" if isinstance(made.input, TextInput) else "images"
     bundle = ModelBundle(made.title, family, network, contract, splits, precision, task=task)
     yield PhaseStarted(title=JUDGE)
@@ -202,11 +216,20 @@ def _found_out(made: Ingredients, draft: Path) -> Steps[OwnModel]:
         size_bytes=4 * parameters,
         correct=correct,
         judged=len(predicted),
-        refusals=refusals,
+        refusals=refusals | {key: reason for key, reason in made.eligibility.items() if reason},
         notes=made.notes,
         warnings=(*made.warnings, *doubts),
         added_at=time.time(),
     )
+
+
+def _precision(network: Network) -> Precision:
+    """What an untouched network computes in."""
+    from core.tflite_file import precision_of_file
+
+    if isinstance(network, OnnxGraph):
+        return precision_of_graph(network.content)
+    return precision_of_file(network.content) if isinstance(network, TfliteModel) else "fp32"
 
 
 def _contract(made: Ingredients) -> TextContract | InputContract:
@@ -253,8 +276,12 @@ def _doubts(correct: int, predicted: Labels, classes: int) -> tuple[str, ...]:
 def _counted(bundle: ModelBundle) -> tuple[int, int]:
     """Parameters, and multiply-accumulates of one example."""
     from core.onnx_macs import parameters_of_graph
+    from core.tflite_file import facts_of, tflite_of
     from profiling.size import macs_of
 
+    if content := tflite_of(bundle.network):
+        facts = facts_of(content)
+        return facts.parameter_count, facts.macs
     if isinstance(bundle.network, OnnxGraph):
         return parameters_of_graph(bundle.network.content)[0], macs_of(bundle)
     return sum(each.numel() for each in bundle.module.parameters()), macs_of(bundle)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from core.anatomy import Anatomy
-from core.bundle import ModelBundle
+from core.bundle import Form, ModelBundle, form_title
 from core.progress import Note, Steps
 from profiling.sweep import engine_errors
 
@@ -17,10 +17,12 @@ IMAGES = 32
 """Calibration images behind the histograms of activations."""
 
 
-WHY_NO_ANATOMY = (
-    "The model is an ONNX graph, and activations, parameters and histograms are looked up in the modules of a torch "
-    "network."
-)
+def why_no_anatomy(form: Form) -> str:
+    """Why what a network of that form is made of is not known, in a sentence."""
+    return (
+        f"This is a model {form_title(form)}, and activations, parameters and histograms are looked up in the modules "
+        "of a torch network."
+    )
 
 
 def study_anatomy(bundle: ModelBundle) -> Steps[Anatomy]:
@@ -35,7 +37,7 @@ def study_anatomy(bundle: ModelBundle) -> Steps[Anatomy]:
 def write_anatomy(bundle: ModelBundle, folder: Path) -> Steps[None]:
     """Keep what the network is made of in a run's folder; nothing, and a note, where it cannot be followed."""
     if bundle.form != "torch":
-        yield Note(text=f"What the network is made of was not kept. {WHY_NO_ANATOMY}")
+        yield Note(text=f"What the network is made of was not kept. {why_no_anatomy(bundle.form)}")
         return
     try:
         anatomy = yield from study_anatomy(bundle)

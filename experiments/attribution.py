@@ -39,7 +39,7 @@ Subset = frozenset[str]
 FEWEST, MOST = 2, 4
 """Techniques of a recipe that can be attributed: four already need 16 runs."""
 
-SHARED = ("accuracy", "p50", "size")
+SHARED = ("accuracy", "p50", "size", "gzip")
 
 
 def subsets(recipe: Recipe) -> dict[Subset, Recipe]:
@@ -99,7 +99,7 @@ def _order(recipe: Recipe) -> str:
 
 
 def orders_measured(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each possible order: order, digest, run_id (None if not run), and accuracy, p50_ms, size_bytes."""
+    """One row for each possible order: order, digest, run_id (None if not run), and the columns of `SHARED`."""
     possible, columns = orders(recipe), [MEASURES[key].column for key in SHARED]
     rows = _newest(frame, possible)
     found = [

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -33,6 +34,7 @@ from experiments.jobs import (
 from experiments.turns import turn
 from intake import sandbox, shelf, uploads
 from intake.items import DATA_FILE, Graph, ImageSet, parse_item
+from intake.parsing.kinds import FOR_TENSORFLOW
 from intake.sandbox.verdicts import nonsense
 from intake.written import check_written
 
@@ -84,7 +86,7 @@ def keep_checked(owner: str, wanted: uploads.Wanted, file: Path, draft: Path, *,
     yield PhaseStarted(title=READING)
     size_bytes = file.stat().st_size
     name = name or file.name
-    found = yield from sandbox.parse(wanted, file, draft, {"name": name})
+    found = yield from _found(wanted, file, draft, name)
     try:
         item = parse_item(json.dumps(found | {"name": name, "size_bytes": size_bytes}))
     except ValidationError:
@@ -95,6 +97,16 @@ def keep_checked(owner: str, wanted: uploads.Wanted, file: Path, draft: Path, *,
     if isinstance(item, ImageSet) or (isinstance(item, Graph) and len(item.outputs) > 1):
         file.rename(draft / DATA_FILE)
     return shelf.keep(owner, draft, item)
+
+
+def _found(wanted: uploads.Wanted, file: Path, draft: Path, name: str) -> Steps[dict[str, Any]]:
+    """What is in the file, as the sandbox tells and as far as it concerns Keras, TensorFlow outside of it."""
+    found = yield from sandbox.parse(wanted, file, draft, {"name": name})
+    if found.get("kind") != FOR_TENSORFLOW:
+        return found
+    from experiments.bringing_keras import read_keras  # few files need anything of it
+
+    return (yield from read_keras(file, draft, name))
 
 
 def _events(owner: str, order: Order, folder: Path) -> Iterator[Event]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from experiments.judging import of_frame
 from experiments.measures import NO_DIFFERENCE
+from experiments.models import title_of
 from experiments.result import RunResult, Summary
 from experiments.simulation import SimulatedResult
 from experiments.store import RunRecord
@@ -16,27 +17,37 @@ from profiling.accuracy import Accuracy
 from profiling.statistics import SIGNIFICANCE, SMALLEST_SPEEDUP
 
 
-def variants(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row per finished run, baselines first, then the oldest first. Times in ms, sizes in bytes, shares 0 to 1."""
-    finished = sorted(
-        (record for record in records if record.summary), key=lambda r: (not r.recipe.is_baseline, r.created_at)
-    )
-    rows = [_row(record, record.summary) for record in finished if record.summary]
+def variants(records: Sequence[RunRecord], *, model: str = "") -> pd.DataFrame:
+    """One row per finished run, baselines first, then the oldest first. Times in ms, sizes in bytes, shares 0 to 1.
+
+    With a `model`, runs of other models stand beside its own: they come last, `is_beside`, named after their models,
+    and none of them is a baseline.
+    """
+    rows = [_row(record, record.summary, model) for record in _ordered(records, model) if record.summary]
     frame = pd.DataFrame(rows, columns=COLUMNS)
     return frame.assign(**{name: pd.to_numeric(frame[name]) for name in SOMETIMES_MISSING})
 
 
-def _row(record: RunRecord, summary: Summary) -> dict[str, Any]:
-    recipe = record.recipe
+def _ordered(records: Sequence[RunRecord], model: str) -> list[RunRecord]:
+    return sorted(records, key=lambda r: (_is_beside(r, model), not r.recipe.is_baseline, r.created_at))
+
+
+def _is_beside(record: RunRecord, model: str) -> bool:
+    return bool(model) and record.recipe.model != model
+
+
+def _row(record: RunRecord, summary: Summary, model: str) -> dict[str, Any]:
+    recipe, is_beside = record.recipe, _is_beside(record, model)
     return {
         "run_id": record.id,
         "digest": recipe.digest,
         "slot": record.slot,
-        "title": recipe.title,
+        "title": f"{recipe.title} · {title_of(recipe.model)}" if is_beside else recipe.title,
         "model": recipe.model,
         "runtime": recipe.runtime,
         "device": recipe.device,
-        "is_baseline": recipe.is_baseline,
+        "is_baseline": recipe.is_baseline and not is_beside,
+        "is_beside": is_beside,
         "created_at": record.created_at,
         **summary.row(),
     }
@@ -48,7 +59,7 @@ SOMETIMES_MISSING = [
 """NaN where they were not measured, also when no variant has them."""
 
 COLUMNS = [
-    "run_id", "digest", "slot", "title", "model", "runtime", "device", "is_baseline", "created_at",
+    "run_id", "digest", "slot", "title", "model", "runtime", "device", "is_baseline", "is_beside", "created_at",
     "accuracy", "accuracy_low", "accuracy_high", *Summary.model_fields,
 ]  # fmt: skip
 
@@ -171,10 +182,11 @@ def describe(frame: pd.DataFrame) -> str:
             "variant": frame.title,
             of_frame(frame).noun: frame.accuracy.map("{:.2%}".format),
             "vs baseline": frame.accuracy_verdict.fillna(""),
-            "p50 ms": frame.p50_ms.map("{:.3f}".format),
-            "p95 ms": frame.p95_ms.map(lambda value: "n too small" if pd.isna(value) else f"{value:.3f}"),
+            "p50 ms": frame.p50_ms.map("{:.4f}".format),
+            "p95 ms": frame.p95_ms.map(lambda value: "n too small" if pd.isna(value) else f"{value:.4f}"),
             "speed": frame.latency_verdict.fillna(""),
-            "MiB": (frame.size_bytes / 2**20).map("{:.2f}".format),
+            "MiB": (frame.size_bytes / 2**20).map("{:.3f}".format),
+            "gzip MiB": (frame.gzip_bytes / 2**20).map("{:.3f}".format),
             "MMACs": (frame.macs / 1e6).map("{:.1f}".format),
         }
     )

@@ -11,6 +11,10 @@ models:
     input: {colour: gray, height: 28, width: 28, mean: [72.9], std: [90.0]}
   - onnx: detector.onnx
     data: photographs               # or fashion_mnist: images of the studio
+  - keras: classifier.keras         # or .h5, or the zip of a SavedModel
+    data: photographs
+  - tflite: classifier.tflite
+    data: photographs
   - text: sentiment/                # a Hugging Face folder
     data: reviews.csv
 """
@@ -34,16 +38,22 @@ from experiments.adding import add, describe
 from experiments.bringing import keep_checked
 from experiments.jobs import AddOrder, DataChoice
 from intake import shelf
-from intake.items import ImageSet
+from intake.items import ImageSet, Item
 from intake.library import own_folder
 from intake.preprocessing import Preprocessing
-from intake.sources import Architecture, Described, Factory, OnnxFile, Source
+from intake.sources import Architecture, Described, Factory, KerasSource, OnnxFile, Source, TfliteSource
 from intake.splitting import match
 
 BUNDLED = ("fashion_mnist", "photographs")
 FILE = "models.yaml"
-KINDS = ("architecture", "onnx", "factory", "text")
+KINDS = ("architecture", "onnx", "keras", "tflite", "factory", "text")
 PACKING = "Pack the folder"
+_SOURCES: dict[str, type[OnnxFile | KerasSource | TfliteSource]] = {
+    "graph": OnnxFile,
+    "keras": KerasSource,
+    "tflite": TfliteSource,
+}
+"""Of the kinds of items that are whole networks."""
 
 
 class Declared(BaseModel):
@@ -58,6 +68,9 @@ class Declared(BaseModel):
     """Of the architecture; without them, those that its library downloads."""
     classes: int | None = None
     onnx: Path | None = None
+    keras: Path | None = None
+    """A `.keras` or `.h5` file, or a SavedModel as a zip or a folder."""
+    tflite: Path | None = None
     factory: str = ""
     """`package.module:function`."""
     text: Path | None = None
@@ -84,7 +97,8 @@ class Declared(BaseModel):
 
     def name(self) -> str:
         """The title, or what it is made of."""
-        made_of = self.architecture or self.factory or str((self.onnx or self.text or Path("model")).stem)
+        file = self.onnx or self.keras or self.tflite or self.text or Path("model")
+        made_of = self.architecture or self.factory or str(file.stem)
         return self.title or made_of.rpartition("/")[2].replace(":", " ")
 
 
@@ -163,9 +177,9 @@ def _items(owner: str) -> Iterator[list[str]]:
 def _source(declared: Declared, folder: Path, owner: str, kept: list[str]) -> Steps[Source]:
     if declared.factory:
         return Factory(target=declared.factory, path=folder)
-    if declared.onnx:
-        kept.append((yield from _item(folder / declared.onnx, "model", owner)))
-        return OnnxFile(item=kept[-1])
+    if file := declared.onnx or declared.keras or declared.tflite:
+        kept.append((yield from _item(folder / file, "model", owner)))
+        return _of_file(kept[-1], shelf.item(owner, kept[-1]), file)
     library, _, name = declared.architecture.partition("/")
     weights = ""
     if declared.weights:
@@ -179,6 +193,17 @@ def _source(declared: Declared, folder: Path, owner: str, kept: list[str]) -> St
         raise BadInput(
             f"The architecture is {declared.architecture}", expected="torchvision/NAME or timm/NAME"
         ) from None
+
+
+def _of_file(key: str, item: Item, file: Path) -> Source:
+    """The source that an item of a whole network is. Raises `BadInput` for weights alone."""
+    if item.kind not in _SOURCES:
+        raise BadInput(
+            f"{file} holds {item.kind} and no whole network",
+            expected="a network in .onnx, .keras, .h5 or .tflite, or the zip of a SavedModel",
+            action="Name the architecture that weights belong to",
+        )
+    return _SOURCES[item.kind](item=key)
 
 
 def _data(declared: Declared, folder: Path, owner: str, kept: list[str], described: Described) -> Steps[DataChoice]:

@@ -14,6 +14,8 @@ from core.divergence import Comparison, Divergence
 from core.errors import RunFailed, Unavailable
 from core.onnx_reference import GraphTrace
 from core.progress import Progress, Steps
+from core.tflite_file import tflite_of
+from core.tflite_reference import TfliteTrace
 from experiments.bisection import Bisection, Graph
 from profiling.fidelity import relative_difference
 from profiling.sweep import engine_errors
@@ -65,14 +67,18 @@ def find_divergence(
     return (yield from first_divergence(trace, shown, probe, images=len(x), tolerance=tolerance))
 
 
-def source_trace(source: ModelBundle, artifact: Artifact, *, threads: int = 1) -> Trace | GraphTrace:
+def source_trace(source: ModelBundle, artifact: Artifact, *, threads: int = 1) -> Trace | GraphTrace | TfliteTrace:
     """The source network as it was exported for the artifact, so that its results have the same names.
 
-    What is quantized was prepared by merging each BatchNorm into the layer before it. An ONNX graph goes by the names
-    that it came with.
+    What is quantized was prepared by merging each BatchNorm into the layer before it. ONNX graphs and `.tflite` files
+    go by the names that they came with. Raises `Unavailable` for a torch module as a `.tflite` file.
     """
+    if content := tflite_of(source.network):
+        return TfliteTrace(content, threads)
     if isinstance(source.network, OnnxGraph):
         return GraphTrace(source.network.content, threads)
+    if artifact.main_file.suffix == ".tflite":
+        raise Unavailable("The .tflite file of a network of PyTorch has other names for its intermediate results")
     import torch
 
     from core.trace import onnx_trace, program_trace
@@ -90,7 +96,7 @@ def source_trace(source: ModelBundle, artifact: Artifact, *, threads: int = 1) -
 
 
 def first_divergence(
-    trace: Trace | GraphTrace, shown: tuple[str, ...], probe: Probe, *, images: int, tolerance: float
+    trace: Trace | GraphTrace | TfliteTrace, shown: tuple[str, ...], probe: Probe, *, images: int, tolerance: float
 ) -> Steps[Divergence]:
     """Where the tensors `shown` of the trace, in its order, first differ by more than the tolerance.
 
@@ -121,7 +127,7 @@ def first_divergence(
 class _Comparing:
     """Compares tensors one by one, with progress."""
 
-    trace: Trace | GraphTrace
+    trace: Trace | GraphTrace | TfliteTrace
     probe: Probe
     tolerance: float
     expected: int

@@ -10,13 +10,16 @@ from core.errors import StudioError
 from core.progress import Note, PhaseStarted, Steps
 from experiments.divergence import find_divergence
 from profiling.fidelity import MOST_IMAGES, Fidelity, measure_fidelity, source_logits
+from profiling.size import macs_of
 from profiling.sweep import engine_errors
 from runtimes import Artifact, Session, runtime_of
 from runtimes.torch_session import torch_threads
 
 PHASE = "Same model?"
-_QUICK = ("pytorch", "onnxruntime", "openvino")
+_QUICK = ("pytorch", "onnxruntime", "openvino", "litert")
 """Engines that open in moments, so that the first layer that differs is looked for where any image does."""
+
+_FEWEST_IMAGES, _MOST_MACS = 100, 400_000_000_000
 
 
 def compare_with_source(
@@ -33,7 +36,7 @@ def compare_with_source(
     Not where it was `retrained` after the source: then every layer differs.
     """
     yield PhaseStarted(title=PHASE)
-    pixels = source.data.test.take(MOST_IMAGES).pixels
+    pixels = source.data.test.take(_images(source)).pixels
     with torch_threads(threads) if source.form == "torch" else nullcontext():
         expected = yield from source_logits(source.network, pixels, source.contract, threads=threads)
     found = yield from measure_fidelity(session, expected, pixels, source.contract)
@@ -51,6 +54,13 @@ def compare_with_source(
         yield Note(text=f"The first layer that differs was not found: {reason}")
         return found
     return found.model_copy(update={"divergence": divergence})
+
+
+def _images(source: ModelBundle) -> int:
+    """LiteRT's own kernels take a second for some ten billion multiplications, and large networks get fewer images."""
+    if source.form not in ("keras", "tflite"):
+        return MOST_IMAGES
+    return min(MOST_IMAGES, max(_FEWEST_IMAGES, _MOST_MACS // max(1, macs_of(source))))
 
 
 def rounding_of(artifact: Artifact, device: Device) -> str:

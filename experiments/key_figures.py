@@ -83,7 +83,8 @@ def _size(row: pd.Series[Any], base: pd.Series[Any] | None) -> KeyFigure:
     change = "" if base is None else size_words(row, base)
     tone = _tone(base.size_bytes - row.size_bytes) if base is not None and change else "same"
     change = change or ("" if base is None else "as large")
-    return _figure("size", "Size of the file", row, base, change=change, tone=tone)
+    note = f"{MEASURES['gzip'].text(float(row.gzip_bytes))} compressed"
+    return _figure("size", "Size of the file", row, base, change=change, tone=tone, note=note)
 
 
 def _energy(row: pd.Series[Any], base: pd.Series[Any] | None, results: Mapping[str, RunResult]) -> KeyFigure:

@@ -217,6 +217,8 @@ LIBRARIES: tuple[Library, ...] = (
     Library("nvidia-ml-py", "Asks the NVIDIA driver", unlocks=_nvml),
     Library("nvidia-modelopt", "INT8 and FP8 quantizer for TensorRT", install=_TENSORRT),
     Library("nncf", "INT8 and INT4 quantizer for OpenVINO"),
+    Library("ai-edge-litert", "Serves .tflite files: LiteRT"),
+    Library("litert-quantizer", "INT8 and INT4 quantizer of .tflite files"),
     Library("torch-pruning", "Which channels go together, for structured pruning"),
     Library("torchvision", "Named architectures"),
     Library("timm", "A thousand more architectures by name"),

@@ -85,6 +85,16 @@ MEASURES: dict[str, Measure] = {
         SPEED,
     ),
     "size": Measure("size", "Size", "size_bytes", "MiB", 2**-20, "less", "smallest", ("smaller", "larger")),
+    "gzip": Measure(
+        "gzip",
+        "Compressed size",
+        "gzip_bytes",
+        "MiB",
+        2**-20,
+        "less",
+        "smallest when compressed",
+        ("smaller", "larger"),
+    ),
     "memory": Measure(
         "memory", "Memory", "memory_bytes", "MiB", 2**-20, "less", "lowest in memory", ("less memory", "more memory")
     ),

@@ -10,7 +10,7 @@ import sample_models
 from core.bundle import ModelBundle, precision_title
 from core.catalogue import ModelEntry
 from core.data import Contract, Pixels, Split
-from core.errors import BadInput
+from core.errors import BadInput, Unavailable
 from core.judging import LABELLED, Judging
 from intake import library
 from intake import texts as own_texts
@@ -58,9 +58,13 @@ def check_usable(key: str, owner: str) -> None:
 def baseline_runtime(key: str) -> str:
     """The runtime in which the untouched model is what every variant of it is compared with.
 
-    Eager PyTorch, or ONNX Runtime for a model that was brought as an ONNX graph, which PyTorch cannot run.
+    Eager PyTorch where that can run it, else what runs the file that was brought: ONNX Runtime or LiteRT. The key alone
+    tells, so that runs of a model that was deleted still know.
     """
-    return "onnxruntime" if key.startswith(library.GRAPH_PREFIX) else "pytorch"
+    if key.startswith(library.GRAPH_PREFIX):
+        return "onnxruntime"
+    is_sample_of_keras = key in sample_models.MODELS and sample_models.find(key).form == "keras"
+    return "litert" if is_sample_of_keras or key.startswith(library.LITERT_PREFIXES) else "pytorch"
 
 
 def untouched_title(key: str) -> str:
@@ -92,7 +96,7 @@ def contract(key: str) -> Contract:
 
 
 def load(key: str) -> ModelBundle:
-    """The model, a torch module in eval mode on the CPU or an ONNX graph, with its data."""
+    """The model with its data: a torch module in eval mode on the CPU, or a network as plain data."""
     return sample_models.load(key) if key in sample_models.MODELS else library.load(key)
 
 
@@ -128,4 +132,15 @@ def _of_sample(key: str) -> ModelEntry:
         train=model.dataset.train,
         calibrate=model.dataset.calibrate,
         test=model.dataset.test,
+        form=model.form,
+        refusals=_refusals_of_sample(key),
     )
+
+
+def _refusals_of_sample(key: str) -> dict[str, str]:
+    """What its card tells; nothing without one."""
+    try:
+        eligibility = sample_models.card(key).eligibility
+    except Unavailable:
+        return {}
+    return {technique: reason for technique, reason in eligibility.items() if reason}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from core.bundle import form_title
 from experiments.models import contract, find, is_here
+
+TEACHING_FORMS = ("torch", "onnx")
+"""What models are that can be asked while a network of PyTorch learns."""
 
 
 def other_teachers(model: str, keys: Iterable[str]) -> dict[str, str]:
@@ -25,6 +29,9 @@ def why_no_teacher(key: str, model: str) -> str:
     teacher, taught = find(key), find(model)
     if {teacher.task, taught.task} != {"images"}:
         return f"{teacher.title} cannot teach {taught.title}: only classifiers of images can teach each other."
+    if teacher.form not in TEACHING_FORMS:
+        kind = form_title(teacher.form)
+        return f"{teacher.title} cannot teach {taught.title}: a model {kind} cannot answer in training."
     if teacher.labels != taught.labels:
         return (
             f"{teacher.title} cannot teach {taught.title}: their classes differ ({_some(teacher.labels)}; "

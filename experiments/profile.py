@@ -20,7 +20,7 @@ from core.devices import default_threads, find_device
 from core.errors import BadInput, Unavailable
 from core.layers import LayerProfile
 from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps
-from experiments.anatomies import WHY_NO_ANATOMY, anatomy_of_run, study_anatomy
+from experiments.anatomies import anatomy_of_run, study_anatomy, why_no_anatomy
 from experiments.exporting import exported
 from experiments.module_tree import with_module_names
 from experiments.peaks import Peaks, peaks_for
@@ -110,7 +110,7 @@ def _export(bundle: ModelBundle, recipe: Recipe, folder: Path) -> Steps[Artifact
 def _anatomy(bundle: ModelBundle) -> Steps[_Measured]:
     """What the network is made of, or one sentence on why that is not known: what was measured is worth more."""
     if bundle.form != "torch":
-        return {"why_no_anatomy": WHY_NO_ANATOMY}
+        return {"why_no_anatomy": why_no_anatomy(bundle.form)}
     try:
         anatomy = yield from study_anatomy(bundle)
     except engine_errors() as reason:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import yaml
+from annotated_types import Le
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -31,6 +32,9 @@ from runtimes import RUNTIMES, EngineSettings, Runtime, with_settings
 
 GRAPHABLE = ("pytorch", "tensorrt")
 """Runtimes whose inference can be recorded as a CUDA graph; torch.compile replays graphs of its own."""
+
+CONTROL = "keras_fine_tuning"
+"""The technique of the control beside recipes that train a model of Keras."""
 
 LONGEST_TEXT = 20_000
 """Characters of a recipe file: some thirty times what the longest recipe needs."""
@@ -321,9 +325,39 @@ def reference_of(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"name": "", "techniques": ()})
 
 
+def fine_tuned_control(recipe: Recipe) -> Recipe | None:
+    """The untouched model trained on in FP32 as long as the recipe trains, in the recipe's own runtime.
+
+    Of models of Keras whose recipe trains: what a technique gained or cost is told from what the training alone did.
+    It has the sum of the recipe's epochs, the highest of its learning rates, all else as its first training, and its
+    seed. None for any other recipe, and where the model cannot be trained on.
+    """
+    plain = TECHNIQUES.get(CONTROL)
+    trainings = [each for each in recipe.techniques if plain and each.takes == plain.takes and hasattr(each, "epochs")]
+    if plain is None or not trainings:
+        return None
+    technique = _as_long_as(plain, trainings)
+    control = reference_of(recipe).model_copy(update={"techniques": (technique,)})
+    named = control.model_copy(update={"name": f"{control.title} (control)"})
+    return None if why_refused(named, CannotCompose) else named
+
+
+def _as_long_as(plain: type[Technique], trainings: Sequence[Any]) -> Technique:
+    """One training in place of all of these; of more epochs than it can have, the most."""
+    most = next(each.le for each in plain.model_fields["epochs"].metadata if isinstance(each, Le))
+    shared = {name: getattr(trainings[0], name) for name in plain.model_fields if hasattr(trainings[0], name)}
+    epochs = min(most, sum(each.epochs for each in trainings))
+    rate = max(each.learning_rate for each in trainings)
+    return plain.model_validate(shared | {"epochs": epochs, "learning_rate": rate})
+
+
 def with_references(recipe: Recipe) -> list[Recipe]:
-    """Baseline first, then the recipe, then its reference; each once. Alone what is built ahead: nothing is timed."""
+    """Baseline first, then the recipe, its reference and, where it trains a model of Keras, its control; each once.
+
+    Alone what is built ahead: nothing is timed.
+    """
     if recipe.engine.builds_ahead:
         return [recipe]
-    recipes = [baseline_of(recipe), recipe, reference_of(recipe)]
-    return list({each.digest: each for each in recipes}.values())
+    control = fine_tuned_control(recipe)
+    recipes = [baseline_of(recipe), recipe, reference_of(recipe), *([control] if control else [])]
+    return list(({each.digest: each for each in recipes} | {recipe.digest: recipe}).values())

@@ -22,7 +22,7 @@ from experiments.judging import of_frame
 from experiments.key_figures import KeyFigure, key_figures
 from experiments.measures import NO_DIFFERENCE
 from experiments.models import find, is_here, title_of
-from experiments.recipe import to_yaml
+from experiments.recipe import reference_of, to_yaml
 from experiments.recommendation import (
     Recommendation,
     baseline,
@@ -34,6 +34,8 @@ from experiments.recommendation import (
 from experiments.result import RunResult
 from experiments.savings import CostLine, cost_notes, costs
 from experiments.store import RunRecord
+from experiments.training_on import trained_on
+from experiments.why_tflite import in_general, remarks
 from profiling.statistics import SIGNIFICANCE, mcnemar_p
 
 PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
@@ -85,6 +87,8 @@ class Report:
     limits: tuple[str, ...]
     """What the numbers do not say."""
     why: tuple[Section, ...]
+    remarks: Mapping[str, tuple[str, ...]]
+    """By title of a variant, what explains it without a profile."""
 
     @property
     def titles(self) -> dict[str, str]:
@@ -109,8 +113,8 @@ def compose(
     row, base = _row(frame, chosen.run_id), baseline(frame)
     lines = costs(frame, results, wishes.price) if wishes.price else ()
     return Report(
-        title=wishes.title.strip() or default_title(row.model),
-        subject=_subject(row),
+        title=wishes.title.strip() or default_title(str(frame.model.iloc[0])),
+        subject=_subject(frame),
         date=at,
         program=_program(results),
         recommended=chosen.run_id,
@@ -124,9 +128,29 @@ def compose(
         techniques={record.id: tuple(each.key for each in record.recipe.techniques) for record in records},
         costs=lines,
         cost_notes=cost_notes(lines),
-        limits=_limits(frame, row),
+        limits=(*_limits(frame, row), *filter(None, [in_general(record.recipe for record in records)])),
         why=tuple(section for section in _why(records, results, wishes) if section[1]),
+        remarks=_remarks(frame, records, results),
     )
+
+
+def _remarks(
+    frame: pd.DataFrame, records: Sequence[RunRecord], results: Mapping[str, RunResult]
+) -> dict[str, tuple[str, ...]]:
+    """What explains .tflite files, and which part of a change came from training on."""
+    by_digest, titles = (
+        {each.recipe.digest: each for each in records},
+        dict(zip(frame.run_id, frame.title, strict=True)),
+    )
+    trained = {each.run_id: each.sentence for each in trained_on(records, results)}
+    found = {}
+    for record in records:
+        reference = by_digest.get(reference_of(record.recipe).digest) if record.recipe.techniques else None
+        told = remarks(record.recipe, results[record.id], results[reference.id] if reference else None)
+        sentences = [f"{each.title}. {each.sentence}" for each in told]
+        sentences += [trained[record.id]] if record.id in trained else []
+        found[titles[record.id]] = tuple(sentences)
+    return {title: sentences for title, sentences in found.items() if sentences}
 
 
 def _why(records: Sequence[RunRecord], results: Mapping[str, RunResult], wishes: Wishes) -> Sequence[Section]:
@@ -216,9 +240,12 @@ def default_title(model: str) -> str:
     return f"{title_of(model)}: smaller and faster variants compared"
 
 
-def _subject(row: pd.Series[Any]) -> str:
+def _subject(frame: pd.DataFrame) -> str:
+    """All variants are judged by the same examples and measured alike."""
+    row, models = frame.iloc[0], list(dict.fromkeys(frame.model))
     data = f" on {find(row.model).data_title}" if is_here(row.model) else ""
-    return f"{title_of(row.model)}{data} · {row.device_name} · batch size {row.batch_size:.0f}"
+    names = in_a_list([title_of(model) for model in models])
+    return f"{names}{data} · {row.device_name} · batch size {row.batch_size:.0f}"
 
 
 def _program(results: Mapping[str, RunResult]) -> str:

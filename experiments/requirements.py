@@ -9,7 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from profiling.machine import Conditions
 
-DISTRIBUTIONS: Mapping[str, str] = {"PIL": "pillow", "tensorrt_rtx": "tensorrt-rtx"}
+DISTRIBUTIONS: Mapping[str, str] = {
+    "PIL": "pillow",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "ai_edge_litert": "ai-edge-litert",
+}
 """Distributions whose module is not called as they are."""
 
 

@@ -14,6 +14,7 @@ from core.low_rank import LowRankReport
 from core.pruning import PruningReport
 from core.quantization import QuantizationReport, TrainingComparison
 from core.sparsity import SparsityReport
+from core.tflite_file import TfliteFacts
 from experiments.explanation import Measured
 from experiments.models import untouched_title
 from experiments.peaks import Peaks
@@ -80,6 +81,8 @@ class RunResult(BaseModel):
     """Which weights became zero."""
     distillation: DistillationReport | None = None
     """What the student learned."""
+    tflite: TfliteFacts | None = None
+    """What is in the file, where that is a `.tflite` one."""
 
     def measured(self, recipe: Recipe) -> Measured | None:
         """What `experiments.why` needs of this run of the recipe; None without a profile."""

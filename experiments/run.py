@@ -19,6 +19,7 @@ from core.devices import Device, default_threads, find_device
 from core.errors import Unavailable
 from core.folders import data_folder
 from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps, result_of
+from core.tflite_file import facts_of
 from experiments import models
 from experiments.ahead import PHASES_AHEAD, build_ahead
 from experiments.anatomies import PHASE as ANATOMY
@@ -51,6 +52,8 @@ from runtimes.runtime import Artifact, Runtime, Session
 ArtifactOf = Callable[[str], Artifact]
 """The artifact of the newest finished run of the recipe with that digest; raises `BadInput` or `Unavailable`."""
 
+_RETRAINING = frozenset({"qat", "keras_qat"})
+"""Techniques that train what they quantize."""
 SEVERAL = "Several at once"
 """The phase in which requests are kept in flight together."""
 _GLANCE_SECONDS = 0.5
@@ -116,6 +119,7 @@ def run(recipe: Recipe, folder: Path, *, artifact_of: ArtifactOf | None = None) 
         low_rank=bundle.low_rank,
         sparsity=bundle.sparsity,
         distillation=bundle.distillation,
+        tflite=facts_of(artifact.main_file.read_bytes()) if artifact.main_file.suffix == ".tflite" else None,
     )
     yield Finished(result=result.model_dump(mode="json"))
 
@@ -162,7 +166,7 @@ def _transform(
         if bundle.training and bundle.training is not before.training:
             yield Note(text=gain_of(bundle.training).sentence(bundle.judging))
         made = replace(made, bundle=bundle)
-        if not bundle.quantization and bundle.form == "torch":  # a graph is rounded itself, and the one before is kept
+        if not bundle.quantization and bundle.form in ("torch", "keras"):  # of other forms the one before is kept
             made = _Made(bundle, bundle, macs_of(bundle))
     return made
 
@@ -215,8 +219,9 @@ def _measure(made: _Made, artifact: Artifact, recipe: Recipe, bench: _Bench) -> 
         opened = _opened_in_fresh_process(artifact, bench, len(x))
         yield PhaseStarted(title=bundle.judging.title)
         accuracy = yield from measure_accuracy(session, bundle.data.test, bundle.contract, metric=bundle.metric)
+        retrained = not _RETRAINING.isdisjoint(bundle.applied)
         fidelity = yield from compare_with_source(
-            session, made.source, artifact, bench.device, threads=bench.threads, retrained="qat" in bundle.applied
+            session, made.source, artifact, bench.device, threads=bench.threads, retrained=retrained
         )
         timed = yield from _time(session, batch_of, recipe.measurement, bench)
         here = conditions(bench.device, threads=bench.threads, seed=recipe.seed)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
+from core.bundle import form_title
 from core.devices import default_threads, find_device
 from core.errors import CannotCompose
 from core.folders import data_folder
@@ -32,10 +33,16 @@ class ScanResult(BaseModel):
 
 def why_not_scanned(model: str) -> str:
     """Why the layers of a model cannot be changed one by one, in a sentence; empty where they can."""
-    if models.is_here(model) and models.find(model).form == "onnx":
+    form = models.find(model).form if models.is_here(model) else "torch"
+    if form == "onnx":
         return (
             "The layers of a model that is an ONNX file cannot be changed one by one. Add its weights with the name of "
             "their architecture under Bring your own to scan them."
+        )
+    if form in ("keras", "tflite"):
+        return (
+            f"The layers of a model {form_title(form)} cannot be changed one by one: a scan works on networks of "
+            "PyTorch. What each technique costs the whole network is measured by running it."
         )
     return ""
 

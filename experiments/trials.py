@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from core.data import Floats, Inputs
 from core.devices import find_device
 from core.errors import NothingDone, RunFailed, StudioError, Unavailable
 from core.progress import Note, Progress, Steps, result_of
+from core.tflite_file import tflite_of
 from optimizers import TECHNIQUES, Context
 from runtimes import RUNTIMES
 from sample_models import build_student
@@ -31,8 +33,9 @@ SECONDS = 60.0
 """After so long no further trial begins."""
 TOLERANCE = 0.02
 """How far an engine's answers may be off, of the largest one, while it only computes in another order."""
-_IMAGES = 3
-_OF_A_MODULE, _OF_A_GRAPH = 13, 5
+_IMAGES, _FEWEST = 3, 8
+"""Images that are tried, and the fewest that LiteRT's quantizer observes."""
+_OF_A_MODULE, _OF_A_GRAPH, _OF_A_FILE = 13, 5, 3
 """Trials of each."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """Of a terminal, in messages of PyTorch's exporter."""
@@ -40,7 +43,8 @@ _PLACES = "Exception from "
 """Begins the lines with which OpenVINO says where in its source it was."""
 _RATIO, _ROUND_TO = 0.3, 4
 _WITH_LAYERS = ("int8", "qat", "magnitude_pruning", "simulated", "fp8")
-_PROGRAMS = ("pytorch", "torch_compile", "aotinductor")
+_PROGRAMS = ("pytorch", "torch_compile", "aotinductor", "litert")
+"""Runtimes that are given what `torch.export` makes of a network."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def trials(bundle: ModelBundle, *, seconds: float = SECONDS) -> Steps[dict[str, 
     """
     refusals: dict[str, str] = {}
     late: list[str] = []
-    total = _OF_A_GRAPH if isinstance(bundle.network, OnnxGraph) else _OF_A_MODULE
+    total = {"onnx": _OF_A_GRAPH, "keras": _OF_A_FILE, "tflite": _OF_A_FILE}.get(bundle.form, _OF_A_MODULE)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         for number, trial in enumerate(_trials(bundle, Path(folder))):
@@ -122,6 +126,9 @@ def _trials(bundle: ModelBundle, folder: Path) -> Iterator[Trial]:
         yield from _in_engines(bundle, bundle.network, folder)
         yield from _in_int8(bundle, folder)
         return
+    if tflite_of(bundle.network):
+        yield from _of_a_file(bundle, folder)
+        return
     yield Trial(_WITH_LAYERS, "There is nothing to quantize or to prune in this network", lambda: _require(bundle))
     yield Trial(("weight_only",), "There is nothing to quantize in this network", lambda: _require(bundle, linear=True))
     yield Trial(("two_four",), "No layer of this network can have the 2:4 pattern", lambda: _require_fours(bundle))
@@ -145,6 +152,24 @@ def _in_engines(bundle: ModelBundle, graph: OnnxGraph, folder: Path) -> Iterator
     yield Trial(("tensorrt",), "TensorRT cannot serve this network", lambda: _parse_for_tensorrt(graph))
 
 
+def _of_a_file(bundle: ModelBundle, folder: Path) -> Iterator[Trial]:
+    """Of what LiteRT runs; what TensorFlow can do with it was tried when its file was read."""
+    for key in ("litert", "openvino"):
+        what = f"{RUNTIMES[key].title} cannot serve this network"
+        yield Trial((key,), what, lambda key=key: _serve(key, bundle, bundle, folder))  # type: ignore[misc]
+    if bundle.precision != "fp32":
+        yield Trial(("litert_quantization",), "LiteRT's quantizer has nothing to round in this file", _is_rounded)
+    else:
+        what = "LiteRT's quantizer cannot turn this network into INT8"
+        settings = {"scheme": "static_int8", "calibration_images": _FEWEST}
+        by = "litert_quantization"
+        yield Trial((by,), what, lambda: _quantize("litert", bundle, folder, by, settings))
+
+
+def _is_rounded() -> None:
+    raise NothingDone("it is quantized already")
+
+
 def _in_int8(bundle: ModelBundle, folder: Path) -> Iterator[Trial]:
     """Static quantization, by the engines' own libraries on a few images, and serving its outcome."""
     for key in ("onnxruntime", "openvino"):
@@ -165,6 +190,10 @@ def _answers(bundle: ModelBundle, x: Inputs) -> Floats:
         from core.onnx_reference import reference
 
         return reference(bundle.network.content)(x)
+    if content := tflite_of(bundle.network):
+        from core import tflite_reference
+
+        return tflite_reference.reference(content)(x)
     import torch
 
     with torch.inference_mode():
@@ -186,13 +215,19 @@ def _serve(key: str, bundle: ModelBundle, source: ModelBundle, folder: Path) -> 
             _require_same(wanted[:count], session.run(x[:count]))
 
 
-def _quantize(key: str, bundle: ModelBundle, folder: Path) -> None:
+def _quantize(
+    key: str,
+    bundle: ModelBundle,
+    folder: Path,
+    by: str = "int8",
+    settings: Mapping[str, object] = MappingProxyType({"calibration_images": _IMAGES}),
+) -> None:
     """Raises where the engine's quantizer fails, or the engine does not serve what it made; accuracy is not asked."""
     device, place = find_device("cpu"), folder / f"int8-{key}"
     place.mkdir()
     if reason := RUNTIMES[key].why_unavailable(device):
         raise Unavailable(reason)
-    technique = TECHNIQUES["int8"].model_validate({"calibration_images": _IMAGES})
+    technique = TECHNIQUES[by].model_validate(dict(settings))
     context = Context(device, 1, 0, place, build_student, runtime=key)
     done = result_of(technique.apply(bundle, context))
     with RUNTIMES[key].open(RUNTIMES[key].export(done, place), device, threads=1) as session:

@@ -93,8 +93,11 @@ def repository(recipe: Recipe, result: RunResult, contract: Mapping[str, Any]) -
 def backend_of(recipe: Recipe, result: RunResult) -> Backend:
     """Which of Triton's backends serves it: the engine's own, or Python where there is none.
 
-    TensorRT's opens no engine that TensorRT for RTX built, and OpenVINO's is for CPUs.
+    TensorRT's opens no engine that TensorRT for RTX built, and OpenVINO's is for CPUs. None turns images as `.tflite`
+    files want them.
     """
+    if result.artifact_files[0].endswith(".tflite"):
+        return "python"
     if recipe.runtime == "onnxruntime":
         return "onnxruntime"
     if isinstance(recipe.engine, OpenVinoSettings) and recipe.engine.place == "CPU":

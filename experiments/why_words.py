@@ -13,6 +13,8 @@ from experiments.why_verdict import is_different
 
 LARGE_RESIDUAL = 0.1
 """Of the variant's time."""
+OF_TFLITE = ("keras_", "litert_")
+"""How keys of techniques begin whose networks become `.tflite` files, and lose no channels here."""
 NAMED = 3
 """Layers or operators that a sentence names."""
 
@@ -45,15 +47,16 @@ def untold_runtime(reference: Measured, variant: Measured) -> Cause:
 
 def sparsity(variant: Measured, hoped_ms: float) -> Cause:
     """Zeros take as long as other numbers."""
+    is_tflite = any(key.startswith(OF_TFLITE) for key in variant.techniques)
     return Cause(
         key="sparsity",
         title="Zeros that are still multiplied",
         ms=hoped_ms,
         sentence=f"{percent(variant.sparsity)} of the weights are zero, and this engine multiplies by zero as fast as "
         f"by anything else: the same {count(variant.macs)} multiply-accumulates are executed, in the same time. "
-        f"Skipping the zeros would have been worth {ms(hoped_ms)}. They shrink a compressed file only; removing whole "
-        "channels makes the network itself smaller.",
-        setting="structured_pruning.ratio",
+        f"Skipping the zeros would have been worth {ms(hoped_ms)}. They shrink a compressed file only"
+        + ("." if is_tflite else "; removing whole channels makes the network itself smaller."),
+        setting="" if is_tflite else "structured_pruning.ratio",
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.bundle import Family, Network, OnnxGraph, PlainNetwork
 from core.data import Contract, TextContract
+from core.tflite_file import TfliteFile, tflite_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,13 +22,15 @@ def family_of(network: Network, contract: Contract) -> Family:
     """`transformer` where attention and the linear layers over its tokens multiply more than convolutions do.
 
     Linear layers that see an image as one vector, as the classifiers of AlexNet and VGG, count for neither; without
-    attention, as in ConvNeXt and MLP-Mixer, it is no transformer. Found by running it once; an ONNX graph is asked for
-    its operators.
+    attention, as in ConvNeXt and MLP-Mixer, it is no transformer. Found by running it once; an ONNX graph and a
+    `.tflite` file are asked for their operators.
     """
     if isinstance(contract, TextContract):
         return "transformer"
     if isinstance(network, OnnxGraph):
         return _family_of_graph(network)
+    if content := tflite_of(network):
+        return _family_of_file(content)
     assert not isinstance(network, PlainNetwork), "nobody brings one"
     attention, tokens, convolutions = _multiplied(network, contract)
     return "transformer" if attention and attention + tokens > convolutions else "cnn"
@@ -67,3 +70,9 @@ def _family_of_graph(graph: OnnxGraph) -> Family:
     makers = {name: node.op_type for node in nodes for name in node.output}
     attends = any(node.op_type == "MatMul" and makers.get(node.input[0]) == "Softmax" for node in nodes)
     return "transformer" if attends or any(node.op_type == "Attention" for node in nodes) else "cnn"
+
+
+def _family_of_file(content: bytes) -> Family:
+    """The same of a `.tflite` file, in which products of two activations are operators of their own."""
+    names = [operator.name for operator in TfliteFile(content).operators]
+    return "transformer" if "BATCH_MATMUL" in names and "SOFTMAX" in names else "cnn"

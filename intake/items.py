@@ -14,6 +14,7 @@ from intake.index import SplitName
 from intake.limits import LIMITS
 
 WEIGHTS_FILE, GRAPH_FILE, THUMBNAILS_FILE, DATA_FILE = "weights.safetensors", "model.onnx", "thumbnails.npz", "data"
+KERAS_FILE, TFLITE_FILE = "keras.npz", "model.tflite"
 THUMBNAIL, MOST_THUMBNAILS = 96, 60
 """Side in pixels, and how many."""
 LISTED = 100
@@ -93,6 +94,61 @@ class Graph(_Item):
     metadata: dict[str, str] = {}
 
 
+class KerasFile(_Item):
+    """A Keras model, built anew and written as `KERAS_FILE`, with its float32 conversion as `TFLITE_FILE`.
+
+    It maps float32 x[N, H, W, C] to logits[N, classes].
+    """
+
+    kind: Literal["keras"] = "keras"
+    height: Annotated[int, Field(ge=1, le=4096)]
+    width: Annotated[int, Field(ge=1, le=4096)]
+    channels: Literal[1, 3]
+    classes: Annotated[int, Field(ge=2, le=LIMITS.classes)]
+    layers: NonNegativeInt
+    parameter_count: NonNegativeInt
+    """Statistics of normalisation included."""
+    macs: NonNegativeInt = 0
+    api: Literal["tf_keras", "keras"]
+    """Keras 2, on which TensorFlow's optimisation toolkit works, or Keras 3."""
+    saved_as: _Line
+    """`Keras 3.12.0`, as the file said."""
+    normalises: bool = False
+    """Whether its first layer shifts or scales the pixels itself."""
+    mean: Annotated[tuple[FiniteFloat, ...], Field(max_length=3)] = ()
+    """Per channel, what its first layers took off the pixels; empty where none of them did only that."""
+    std: Annotated[tuple[Annotated[FiniteFloat, Field(gt=0)], ...], Field(max_length=3)] = ()
+    """Per channel, what they then divided by."""
+    eligibility: Annotated[dict[_Line, _Line], Field(max_length=50)] = {}
+    """For each technique of TensorFlow, empty or why it does not work on this network."""
+
+
+class TfliteFile(_Item):
+    """A `.tflite` file, checked and packed anew as `TFLITE_FILE`: one image in, the scores of its classes out."""
+
+    kind: Literal["tflite"] = "tflite"
+    height: Annotated[int, Field(ge=1, le=4096)]
+    width: Annotated[int, Field(ge=1, le=4096)]
+    channels: Literal[1, 3]
+    layout: Literal["NCHW", "NHWC"]
+    dtype: Literal["float32", "uint8", "int8"]
+    """Of its input."""
+    scale: FiniteFloat = 1.0
+    """Of an input in 8 bits: what its step stands for."""
+    zero_point: int = 0
+    """Of an input in 8 bits: which number stands for 0."""
+    classes: Annotated[int, Field(ge=2, le=LIMITS.classes)]
+    largest_batch: NonNegativeInt = 0
+    """Images that it takes at once; 0 for any number."""
+    operators: Annotated[dict[_Line, NonNegativeInt], Field(max_length=200)]
+    """How many there are of each kind."""
+    parameter_count: NonNegativeInt
+    macs: NonNegativeInt
+    quantized: bool = False
+    """Whether it has layers in 8 bits already."""
+    answers: Literal["logits", "probabilities"] = "logits"
+
+
 class SkippedImage(BaseModel):
     """One that cannot be read."""
 
@@ -144,7 +200,7 @@ class ImageSet(_Item):
         return sum(self.counts.values())
 
 
-Item: TypeAlias = Weights | Graph | ImageSet
+Item: TypeAlias = Weights | Graph | KerasFile | TfliteFile | ImageSet
 _ITEM: TypeAdapter[Item] = TypeAdapter(Annotated[Item, Field(discriminator="kind")])
 
 

@@ -3,8 +3,9 @@
 own/<owner>/uploads/<id>/   what is being uploaded and checked
 own/<owner>/items/<id>/     what was found good, written anew: `items`
 own/<owner>/deleted/        `<key>.json`: what a model that was deleted was called, as its runs still are
-own/<owner>/models/<key>/   `model.json`, the weights (`weights.safetensors` or `model.onnx`) and the prepared
-                            examples (`train.npy`, `train-labels.npy` and so on)
+own/<owner>/models/<key>/   `model.json`, the weights (`weights.safetensors`, `model.onnx`, `keras.npz` with
+                            `model.tflite`, or the latter alone) and the prepared examples (`train.npy`,
+                            `train-labels.npy` and so on)
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ from intake.sources import Source
 MODEL_FILE = "model.json"
 EVERYONE = "everyone"
 """In the place of an owner, where nobody has to say who they are."""
-OWN_PREFIX, GRAPH_PREFIX = "own-", "onnx-"
-"""How keys begin: of networks of torch, and of ONNX files."""
+OWN_PREFIX, GRAPH_PREFIX, LITERT_PREFIXES = "own-", "onnx-", ("keras-", "tflite-")
+"""How keys begin: of networks of torch, of ONNX files, and of what LiteRT serves: of Keras, and `.tflite` files."""
+_PREFIXES: dict[Form, str] = {"onnx": GRAPH_PREFIX, **dict(zip(("keras", "tflite"), LITERT_PREFIXES, strict=True))}
 SPLITS = ("train", "calibrate", "test")
-_KEY = re.compile(f"({OWN_PREFIX}|{GRAPH_PREFIX})[a-z0-9-]+")
+_KEY = re.compile(f"({'|'.join((OWN_PREFIX, *_PREFIXES.values()))})[a-z0-9-]+")
 
 
 class TextInput(BaseModel):
@@ -140,10 +142,10 @@ def key_of(title: str, content: str, form: Form = "torch") -> str:
     """The key of a model: its form, its title in letters that an address can hold, and a hash of what it is made of.
 
     The form is told by the key alone, so that runs of a model that was deleted still know what they compare with. It
-    has at most 54 characters.
+    has at most 56 characters.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:32] or "model"
-    return f"{GRAPH_PREFIX if form == 'onnx' else OWN_PREFIX}{slug}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    return f"{_PREFIXES.get(form, OWN_PREFIX)}{slug}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def entries(owner: str = "") -> list[ModelEntry]:

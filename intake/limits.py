@@ -34,6 +34,8 @@ class Limits:
     parse_seconds: float = 30 * 60
     """Of a data set; a model has `model_seconds`."""
     model_seconds: float = 120
+    keras_seconds: float = 600
+    """Of a file that TensorFlow reads, which takes seconds to start."""
     memory_bytes: int = 8 * GIB
 
 

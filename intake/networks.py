@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import nn
 
-from core.bundle import Network, OnnxGraph
+from core.bundle import KerasModel, Network, OnnxGraph, TfliteModel
 from core.errors import BadInput, Unavailable
 from core.progress import Progress, Steps
 from intake.adopting import adopted, described_factory, fitted
@@ -16,16 +16,32 @@ from intake.architectures import names_of_classes
 from intake.building import filled, untrained
 from intake.factories import made_by
 from intake.graphs import adopt_graph
-from intake.items import GRAPH_FILE, WEIGHTS_FILE, Graph, Item, Weights, parse_item
-from intake.preprocessing import Preprocessing, of_graph
+from intake.items import (
+    GRAPH_FILE,
+    KERAS_FILE,
+    TFLITE_FILE,
+    WEIGHTS_FILE,
+    Graph,
+    Item,
+    KerasFile,
+    TfliteFile,
+    Weights,
+    parse_item,
+)
+from intake.litert_files import adopt_file
+from intake.preprocessing import Preprocessing, of_graph, of_keras, of_tflite
 from intake.shelf import ITEM_FILE
-from intake.sources import Architecture, Described, Factory, OnnxFile, Source
+from intake.sources import Architecture, Described, Factory, KerasSource, OnnxFile, Source, TfliteSource
 
 
 def network_of(source: Source, folder: Path, wanted: object) -> Network:
     """The network with the weights that lie in the model's folder, all of which must fit; in eval mode on the CPU."""
     if isinstance(source, OnnxFile):
         return OnnxGraph((folder / GRAPH_FILE).read_bytes())
+    if isinstance(source, KerasSource):
+        return KerasModel((folder / KERAS_FILE).read_bytes(), (folder / TFLITE_FILE).read_bytes())
+    if isinstance(source, TfliteSource):
+        return TfliteModel((folder / TFLITE_FILE).read_bytes())
     if isinstance(source, Architecture | Factory) and isinstance(wanted, Preprocessing):
         network = untrained(source, wanted) if isinstance(source, Architecture) else made_by(source)[0]
         _load(network, folder / WEIGHTS_FILE)
@@ -48,7 +64,15 @@ def described(source: Source, items: Path) -> Described:
         graph = _item(items, source.item)
         assert isinstance(graph, Graph), "the page offers no other"
         return Described(classes=graph.classes, labels=names_of_classes(graph.classes), input=of_graph(graph))
+    if isinstance(source, KerasSource | TfliteSource):
+        return described_file(_file(items, source.item))
     raise BadInput("A folder of texts has no images as its input", action="Add it with its texts")
+
+
+def described_file(file: KerasFile | TfliteFile) -> Described:
+    """What a Keras model or a `.tflite` file says of itself."""
+    wanted = of_keras(file) if isinstance(file, KerasFile) else of_tflite(file)
+    return Described(classes=file.classes, labels=names_of_classes(file.classes), input=wanted)
 
 
 def adopt(source: Source, wanted: Preprocessing, items: Path, draft: Path, *, logits: str = "") -> Steps[Described]:
@@ -61,15 +85,25 @@ def adopt(source: Source, wanted: Preprocessing, items: Path, draft: Path, *, lo
         graph = _item(items, source.item)
         assert isinstance(graph, Graph), "the page offers no other"
         return (yield from adopt_graph(graph, items / source.item, wanted, draft, logits=logits))
+    if isinstance(source, KerasSource | TfliteSource):
+        found = _file(items, source.item)
+        done = yield from adopt_file(found, items / source.item, wanted, draft)
+        return done.model_copy(update={"labels": names_of_classes(done.classes)})
     assert isinstance(source, Architecture | Factory), "texts are added elsewhere"
     file = items / source.weights / WEIGHTS_FILE if isinstance(source, Architecture) and source.weights else None
-    done = adopted(source, wanted, draft, weights=file)
-    return Described(classes=done.classes, labels=names_of_classes(done.classes), input=wanted, notes=done.notes)
+    made = adopted(source, wanted, draft, weights=file)
+    return Described(classes=made.classes, labels=names_of_classes(made.classes), input=wanted, notes=made.notes)
 
 
 def _weights(items: Path, key: str) -> Weights:
     found = _item(items, key)
     assert isinstance(found, Weights), "the page offers no other"
+    return found
+
+
+def _file(items: Path, key: str) -> KerasFile | TfliteFile:
+    found = _item(items, key)
+    assert isinstance(found, KerasFile | TfliteFile), "the page offers no other"
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from core.data import Fit, InputContract, Interpolation
-from intake.items import Geometry, Graph
+from intake.items import Geometry, Graph, KerasFile, TfliteFile
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """On the scale 0-255: torchvision's (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225)."""
@@ -91,6 +91,40 @@ def of_graph(graph: Graph) -> Preprocessing:
         mean, std, source = IMAGENET_MEAN, IMAGENET_STD, "as usual for ImageNet: the file does not say"
     size = wanted.height or 224, wanted.width or 224
     return Preprocessing(colour=colour, height=size[0], width=size[1], mean=mean, std=std, source=source)
+
+
+def of_keras(model: KerasFile) -> Preprocessing:
+    """What is usual for a network of Keras, which does not say how its images are prepared unless it does so itself."""
+    if len(model.mean) == len(model.std) == model.channels:
+        return _of_size(model, (0.0, 1.0), "as its own first layers had it").model_copy(
+            update={"mean": model.mean, "std": model.std}
+        )
+    if model.normalises:
+        scale, source = (0.0, 1.0), "its first layer scales the pixels itself"
+    else:
+        scale, source = (127.5, 127.5), "as usual for Keras: the file does not say"
+    return _of_size(model, scale, source)
+
+
+def of_tflite(model: TfliteFile) -> Preprocessing:
+    """What a `.tflite` file says of its input: steps of 8 bits say what each pixel stands for, floats nothing."""
+    if model.dtype == "float32":
+        return _of_size(model, (127.5, 127.5), "as usual for .tflite files: this one does not say")
+    least = 0 if model.dtype == "uint8" else -128
+    mean = float(model.zero_point - least)
+    return _of_size(model, (mean, 1 / model.scale), "from the scale of its input: pixels pass as they are")
+
+
+def _of_size(model: KerasFile | TfliteFile, scale: tuple[float, float], source: str) -> Preprocessing:
+    mean, std = ((value,) * model.channels for value in scale)
+    return Preprocessing(
+        colour="gray" if model.channels == 1 else "RGB",
+        height=model.height,
+        width=model.width,
+        mean=mean,
+        std=std,
+        source=source,
+    )
 
 
 def _numbers_of(graph: Graph, name: str, channels: int) -> tuple[float, ...]:

@@ -36,6 +36,20 @@ class OnnxFile(_Source):
     item: str = Field(pattern=f"^{ITEM}$")
 
 
+class KerasSource(_Source):
+    """A Keras model that was uploaded."""
+
+    kind: Literal["keras"] = "keras"
+    item: str = Field(pattern=f"^{ITEM}$")
+
+
+class TfliteSource(_Source):
+    """A `.tflite` file that was uploaded."""
+
+    kind: Literal["tflite"] = "tflite"
+    item: str = Field(pattern=f"^{ITEM}$")
+
+
 class Factory(_Source):
     """A function of the machine's owner that returns a trained torch module. Never named in the browser."""
 
@@ -53,7 +67,9 @@ class TextFolder(_Source):
     path: Path
 
 
-Source: TypeAlias = Annotated[Architecture | OnnxFile | Factory | TextFolder, Field(discriminator="kind")]
+Source: TypeAlias = Annotated[
+    Architecture | OnnxFile | KerasSource | TfliteSource | Factory | TextFolder, Field(discriminator="kind")
+]
 
 
 class Described(BaseModel):

@@ -16,7 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from intake.index import INDEX_FILE, Line
 from intake.items import (
     GRAPH_FILE,
+    KERAS_FILE,
     MOST_THUMBNAILS,
+    TFLITE_FILE,
     THUMBNAIL,
     THUMBNAILS_FILE,
     WEIGHTS_FILE,
@@ -29,6 +31,7 @@ from intake.limits import MIB
 from intake.parsing import safetensors_file
 from intake.parsing.graph_scan import LARGEST_BYTES
 from intake.parsing.tensors import Tensor
+from intake.parsing.tflite import LARGEST_BYTES as LARGEST_TFLITE_BYTES
 from intake.parsing.untrusted import opened
 from intake.sandbox.verdicts import nonsense
 
@@ -41,6 +44,8 @@ def check_written(folder: Path, item: Item) -> None:
     wanted = {
         "weights": {WEIGHTS_FILE},
         "graph": {GRAPH_FILE},
+        "keras": {KERAS_FILE, TFLITE_FILE},
+        "tflite": {TFLITE_FILE},
         "images": {INDEX_FILE, THUMBNAILS_FILE},
     }[item.kind]
     if {path.name for path in folder.iterdir()} != wanted:
@@ -50,8 +55,10 @@ def check_written(folder: Path, item: Item) -> None:
         _check_thumbnails(folder / THUMBNAILS_FILE)
     elif isinstance(item, Weights):
         _check_weights(folder / WEIGHTS_FILE, item)
-    else:
+    elif isinstance(item, Graph):
         _check_graph(folder / GRAPH_FILE, item)
+    else:
+        _check_tflite(folder / TFLITE_FILE)
 
 
 def _check_index(path: Path, item: ImageSet) -> None:
@@ -111,4 +118,10 @@ def _check_weights(path: Path, item: Weights) -> None:
 def _check_graph(path: Path, item: Graph) -> None:
     """A graph with as many operators as the facts speak of."""
     if path.stat().st_size > LARGEST_BYTES or sum(item.operators.values()) != item.nodes:
+        raise nonsense()
+
+
+def _check_tflite(path: Path) -> None:
+    """A file of LiteRT's format."""
+    if path.stat().st_size > LARGEST_TFLITE_BYTES or path.read_bytes()[4:8] != b"TFL3":
         raise nonsense()

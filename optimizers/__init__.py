@@ -2,6 +2,12 @@
 
 from optimizers.distillation import Distillation
 from optimizers.int8 import Int8
+from optimizers.keras_clustering import KerasClustering
+from optimizers.keras_fine_tuning import KerasFineTuning
+from optimizers.keras_pruning import KerasPruning
+from optimizers.keras_qat import KerasQuantizationAware
+from optimizers.keras_quantization import KerasQuantization
+from optimizers.litert_quantization import LiteRtQuantization
 from optimizers.low_precision import Fp8
 from optimizers.low_rank import LowRank
 from optimizers.magnitude_pruning import MagnitudePruning
@@ -25,6 +31,12 @@ TECHNIQUES: dict[str, type[Technique]] = {
     "weight_only": WeightOnly,
     "fp8": Fp8,
     "simulated": Simulated,
+    "keras_fine_tuning": KerasFineTuning,
+    "keras_pruning": KerasPruning,
+    "keras_clustering": KerasClustering,
+    "keras_qat": KerasQuantizationAware,
+    "keras_quantization": KerasQuantization,
+    "litert_quantization": LiteRtQuantization,
 }
 
 __all__ = ["TECHNIQUES", "Context", "Technique"]

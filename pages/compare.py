@@ -1,4 +1,4 @@
-"""Variants of one model side by side: what each gains, what it costs, why, and whether that is more than noise."""
+"""Variants side by side: what each gains, what it costs, why, and whether that is more than noise."""
 
 import streamlit as st
 
@@ -16,7 +16,10 @@ TABS = {
 }
 
 st.title("Compare")
-st.caption("Variants of one model, each measured on the file that ships. The baseline is grey and comes first.")
+st.caption(
+    "Variants of one model, and beside them those of others that are judged by the same images, each measured on the "
+    "file that ships. The baseline is grey and comes first."
+)
 records = choose()
 if records:
     selection = selection_of(records)

@@ -2,12 +2,14 @@
 
 import streamlit as st
 
+from bridges.environments import ENVIRONMENTS, Environment
+from core.bundle import Form, form_title
 from core.devices import Device
-from core.errors import BadInput, StudioError
-from experiments.fitting import why_unfit
-from experiments.models import check_usable, find, is_here, title_of, was_deleted
+from core.errors import BadInput, CannotCompose, StudioError
+from experiments.fitting import untouched, why_unfit
+from experiments.models import baseline_runtime, check_usable, find, is_here, title_of, was_deleted
 from experiments.other_teachers import other_teachers
-from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml, why_refused
+from experiments.recipe import MeasurementSettings, Recipe, fine_tuned_control, from_yaml, to_yaml, why_refused
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import EXTRAS, RUNTIMES, Runtime, with_settings
@@ -18,8 +20,9 @@ from ui.titles import of_models
 from ui.widgets import controls, takes_models, takes_variants
 
 REFERENCES_HELP = (
-    "A run also needs the untouched model in PyTorch (baseline; of an ONNX file in ONNX Runtime) and in the chosen "
-    "runtime (reference). "
+    "A run also needs the untouched model in PyTorch (baseline; of an ONNX file in ONNX Runtime, of Keras and .tflite "
+    "files in LiteRT) and in the chosen runtime (reference). A recipe that trains a model of Keras also needs its "
+    "control: the untouched model trained on in FP32 for as many epochs, because training alone changes accuracy too. "
     "They are measured once and reused."
 )
 STYLE = """<style>
@@ -31,15 +34,38 @@ SEED_HELP = "Fixes every random choice: the same recipe on the same machine give
 MAX_SEED = 2**31 - 1
 MOST_RUNS = 100
 """Among which finished variants are looked for; the newest of them."""
-FEWER_BITS = ("mixed_precision", "int8", "qat", "weight_only", "fp8", "simulated")
-GROUPS = {
-    "Smaller network": tuple(key for key in TECHNIQUES if key not in FEWER_BITS),
-    "Fewer bits": FEWER_BITS,
-}
+FEWER_BITS = (
+    "mixed_precision", "int8", "qat", "weight_only", "fp8", "simulated",
+    "keras_qat", "keras_quantization", "litert_quantization",
+)  # fmt: skip
+ONLY_COMPRESSED = (
+    "Pruning and clustering shrink a .tflite file only once it is compressed, and speed nothing up. The page of a run "
+    "shows both sizes."
+)
 STATE = st.session_state
 STATE.setdefault("optimise.start", Recipe(model="", runtime="onnxruntime"))
 STATE.setdefault("optimise.order", tuple(TECHNIQUES))
 STATE.setdefault("optimise.generation", 0)
+
+
+def form() -> Form:
+    """What the chosen model is, before the first technique."""
+    return find(STATE["model"]).form
+
+
+def offered() -> list[str]:
+    """The techniques that could ever work on a model of that form, in the order in which they apply."""
+    return [key for key in STATE["optimise.order"] if form() in TECHNIQUES[key].takes]
+
+
+def groups() -> dict[str, list[str]]:
+    """What is offered, by what it is good for."""
+    smaller = "Smaller file" if form() in ("keras", "tflite") else "Smaller network"
+    found = {
+        smaller: [key for key in offered() if key not in FEWER_BITS],
+        "Fewer bits": [key for key in offered() if key in FEWER_BITS],
+    }
+    return {title: keys for title, keys in found.items() if keys}
 
 
 def open_recipe(recipe: Recipe) -> None:
@@ -96,23 +122,41 @@ def pick_device() -> Device:
 
 
 def pick_runtime(device: Device) -> str:
-    """The runtime to export for; what is not here is shown with its reason."""
-    reasons = {key: as_usual(key, device).why_unavailable(device) for key in RUNTIMES}
-    here = [key for key, reason in reasons.items() if reason is None]
-    start = STATE["optimise.start"].runtime
+    """The runtime to export for; what is not here is shown with its reason, and what never takes such a model named."""
+    able = [key for key in RUNTIMES if takes_model(key, device)]
+    reasons = {key: as_usual(key, device).why_unavailable(device) for key in able}
+    here = [key for key, reason in reasons.items() if reason is None] or able
+    start, usual = STATE["optimise.start"], baseline_runtime(STATE["model"])
+    wanted = start.runtime if form() == "torch" or start.model == STATE["model"] else usual
     chosen = st.segmented_control(
         "Runtime",
         here,
-        default=start if start in here else here[0],
+        default=next(key for key in (wanted, usual, *here) if key in here),
         required=True,
         format_func=lambda key: RUNTIMES[key].title,
         help="The engine that serves the exported file. Everything is measured in it.",
-        key=key_of("runtime"),
+        key=key_of(".".join(["runtime", *([] if form() == "torch" else able)])),
         persist_state="session",
     )
     st.caption(RUNTIMES[chosen].summary)
+    if others := [RUNTIMES[key].title for key in RUNTIMES if key not in able]:
+        st.caption(f"Not for a model {form_title(form())}: {', '.join(others)}.")
     draw_absent({RUNTIMES[key].title: reason for key, reason in reasons.items() if reason})
     return chosen
+
+
+def takes_model(key: str, device: Device) -> bool:
+    """Whether a runtime could serve the chosen model at all; networks of PyTorch may become what it serves."""
+    if form() == "torch":
+        return True
+    runtime = as_usual(key, device)
+    try:
+        runtime.check(untouched(STATE["model"], key, runtime.settings.target(device)))
+    except CannotCompose:
+        return False
+    except StudioError:
+        return True
+    return True
 
 
 def as_usual(key: str, device: Device) -> Runtime:
@@ -150,8 +194,8 @@ def is_on(key: str) -> bool:
 
 
 def active() -> list[str]:
-    """The techniques that are on, in the order they apply."""
-    return [key for key in STATE["optimise.order"] if is_on(key)]
+    """The techniques that are on, in the order they apply; what is on for models of another form waits for those."""
+    return [key for key in offered() if is_on(key)]
 
 
 def apply_earlier(key: str) -> None:
@@ -161,19 +205,38 @@ def apply_earlier(key: str) -> None:
     STATE["optimise.order"] = tuple(swapped.get(each, each) for each in STATE["optimise.order"])
 
 
-def draw_group(title: str, keys: tuple[str, ...], device: Device, runtime: Runtime) -> dict[str, Technique]:
-    """The techniques of a group, in the order they apply; the settings of those that are on."""
+def draw_techniques(device: Device, runtime: Runtime) -> dict[str, Technique]:
+    """All that is offered, in groups, and what keeps any of it from working here; the settings of those that are on."""
+    draw_left_out()
+    unfit = {key: why_unfit(key, STATE["model"], runtime, device) or "" for key in offered()}
+    for environment in ENVIRONMENTS.values():
+        if any(needs(reason, environment) for reason in unfit.values()):
+            st.info(f"{environment.why_missing}.", icon=":material/download:")
+    settings: dict[str, Technique] = {}
+    for title, keys in groups().items():
+        settings |= draw_group(title, {key: unfit[key] for key in keys})
+    return settings
+
+
+def needs(reason: str, environment: Environment) -> bool:
+    """Whether it is for want of that environment that something does not work here."""
+    return bool(environment.why_missing) and environment.why_missing in reason
+
+
+def draw_group(title: str, unfit: dict[str, str]) -> dict[str, Technique]:
+    """The techniques of a group, each with the reason why it does not work here; the settings of those that are on."""
     with st.container(border=True, gap="xsmall", key=f"group-{title}"):
         st.markdown(f":small[:gray[**{title}**]]")
-        ordered = [key for key in STATE["optimise.order"] if key in keys]
-        settings = {key: draw_technique(key, why_unfit(key, STATE["model"], runtime, device)) for key in ordered}
+        if title == "Smaller file":
+            st.caption(ONLY_COMPRESSED)
+        settings = {key: draw_technique(key, reason) for key, reason in unfit.items()}
     return {key: technique for key, technique in settings.items() if technique}
 
 
-def draw_technique(key: str, unfit: str | None) -> Technique | None:
+def draw_technique(key: str, unfit: str) -> Technique | None:
     """A technique's switch and, when it is on, its sliders; its settings, or None when off.
 
-    `unfit` is the reason why no setting makes it work here: then it can only be switched off.
+    `unfit` is the reason why no setting makes it work here, if there is one: then it can only be switched off.
     """
     kind = TECHNIQUES[key]
     on = is_on(key)
@@ -184,10 +247,11 @@ def draw_technique(key: str, unfit: str | None) -> Technique | None:
             st.space("stretch")
             with st.popover("Learn", icon=":material/school:", type="tertiary"):
                 st.markdown(kind.learn)
-        if on or not unfit:
+        absent = next((each.title for each in ENVIRONMENTS.values() if needs(unfit, each)), "")
+        if on or absent or not unfit:
             st.caption(kind.summary)
         if unfit:
-            st.caption(f":material/block: Not here: {text.escape(unfit)}")
+            st.caption(f":material/block: Not here: {f'needs {absent}' if absent else text.escape(unfit)}")
         return draw_settings(key) if on else None
 
 
@@ -272,6 +336,9 @@ def draw_run(recipe: Recipe) -> None:
     reason = misfits[0] if misfits else why_refused(recipe)
     if reason:
         st.error(text.escape(reason), icon=":material/block:")
+    if control := fine_tuned_control(recipe):
+        training = text.escape(control.techniques[0].label())
+        st.caption(f"Its control runs too, unless it is measured: {training}, in FP32.")
     again = st.checkbox("Measure the references again", help=REFERENCES_HELP, key="again")
     if st.button(
         "Run", type="primary", icon=":material/play_arrow:", width="stretch", disabled=bool(reason), key="run"
@@ -291,6 +358,16 @@ def draw_pointer(setting: str) -> None:
     else:
         return
     st.info(f"The recipe is set as it was run. What to try here: {where}.", icon=":material/arrow_downward:")
+
+
+def draw_left_out() -> None:
+    """What the opened recipe has and never works on the chosen model."""
+    left = [each.title for each in STATE["optimise.start"].techniques if is_on(each.key) and each.key not in offered()]
+    if left:
+        st.info(
+            f"Left out of the recipe, because they never work on a model {form_title(form())}: {', '.join(left)}.",
+            icon=":material/info:",
+        )
 
 
 def draw_missing(model: str) -> None:
@@ -353,9 +430,7 @@ with left:
     misfits: list[str] = []
     runtime = set_engine(pick_runtime(device), device)
     st.subheader("Techniques")
-    settings: dict[str, Technique] = {}
-    for title, keys in GROUPS.items():
-        settings |= draw_group(title, keys, device, runtime)
+    settings = draw_techniques(device, runtime)
     with st.expander("Measurement", key="measurement"):
         measurement = controls(STATE["optimise.start"].measurement, key=key_of("measurement"))
         seed = st.number_input(

@@ -5,9 +5,11 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from bridges.environments import ENVIRONMENTS
 from core.folders import data_folder
 from runtimes import EXTRAS, RUNTIMES
 from ui import text
+from ui.extras_view import draw_environments
 from ui.sandbox_view import draw_uploads
 from ui.state import devices, gpu_absence
 from ui.system_live import draw_live
@@ -54,10 +56,11 @@ for runtime in RUNTIMES.values():
     absence = None if None in absences else absences[-1]
     badge = ":gray-badge[Not here]" if absence else ":green-badge[Ready]"
     st.markdown(f"{badge} **{runtime.title}** · {absence or runtime.summary}")
-for extra in (extra for extra in EXTRAS.values() if extra.key not in RUNTIMES):
+for extra in (extra for extra in EXTRAS.values() if extra.key not in RUNTIMES and extra.key not in ENVIRONMENTS):
     badge = ":green-badge[Installed]" if extra.is_installed else ":gray-badge[Optional]"
     how = "" if extra.is_installed else f" Install: `{extra.command}`"
     st.markdown(f"{badge} **{extra.title}** · {extra.adds}{how}")
+draw_environments()
 
 st.subheader("What this machine unlocks")
 draw_unlocked(devices())

@@ -17,6 +17,8 @@ from core.divergence import Divergence
 from core.errors import BadInput
 from core.onnx_reference import reference
 from core.progress import Progress, Steps
+from core.tflite_file import tflite_of
+from core.tflite_reference import reference as tflite_reference
 from profiling.statistics import Interval, wilson_interval
 from profiling.subject import Subject
 
@@ -26,8 +28,8 @@ _BATCH = 128
 _MOST_PIXELS = 4_000_000
 """Of all images that pass at once."""
 TOLERANCES: Mapping[str, float] = {
-    "fp32": 1e-3, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2, "w8": 0.15, "int8": 0.15, "fp8": 0.2, "w4": 0.2,
-    "nvfp4": 0.4,
+    "fp32": 1e-3, "tf32": 1e-2, "fp16": 1e-2, "bf16": 5e-2, "w16": 1e-2, "w8": 0.15, "int16": 0.15, "int8": 0.15,
+    "fp8": 0.2, "w4": 0.2, "nvfp4": 0.4,
 }  # fmt: skip
 """The largest `relative` that each precision explains, of logits as of any tensor on the way to them.
 
@@ -36,15 +38,16 @@ https://arxiv.org/abs/2209.05433). Spread evenly, that has a root mean square of
 int8 (https://arxiv.org/abs/1712.05877), with 255 steps over some eight times the root mean square of a tensor, it is
 0.9 % of that. Errors of layers are nearly independent and add up like their squares, which makes fifty layers seven
 times as wrong as one: 0.2 % in fp16, 1.6 % in bf16 and 6 % in int8. The bounds are two to five times that, because few
-ranges fit so well. In fp8 and in 4 bits part of the error averages out in sums; their bounds suit some dozen layers. In
-fp32 only the order of summation differs.
+ranges fit so well. With activations in 16 bits, weights in 8 bits remain. In fp8 and in 4 bits part of the error
+averages out in sums; their bounds suit some dozen layers. In fp32 only the order of summation differs.
 """
 
 
 class Fidelity(BaseModel):
     """How the logits of an opened artifact differ from those of its source network in fp32.
 
-    The source answers in eager PyTorch or, where it was brought as an ONNX graph, in ONNX Runtime without rewriting.
+    The source answers in eager PyTorch or, where it is no torch module, in another engine as it stands: an ONNX graph
+    in ONNX Runtime without rewriting, a `.tflite` file, and Keras by its conversion to one, in LiteRT without XNNPACK.
 
     It is the network as it was just before it was quantized or, where it was not, the very network exported.
     """
@@ -120,14 +123,20 @@ def source_logits(network: Network, pixels: Stored, contract: Contract, *, threa
     """float32 logits[N, classes] of a network on the CPU, which stays as it is.
 
     A float module answers in eager PyTorch, with as many threads as torch has; an ONNX graph in ONNX Runtime, with
-    nothing in it fused or rewritten.
+    nothing in it fused or rewritten; Keras and `.tflite` files in LiteRT's own kernels.
     """
-    answer = reference(network.content, threads=threads) if isinstance(network, OnnxGraph) else _eager(network)
+    answer = _answering(network, threads)
     parts: list[Floats] = []
     for start in range(0, len(pixels), _batch(contract)):
         parts.append(answer(contract.prepare(pixels[start : start + _batch(contract)])))
         yield _progress(start + len(parts[-1]), len(pixels), contract, "asking the source network")
     return np.concatenate(parts)
+
+
+def _answering(network: Network, threads: int) -> Callable[[Inputs], Floats]:
+    if content := tflite_of(network):
+        return tflite_reference(content, threads=threads)
+    return reference(network.content, threads=threads) if isinstance(network, OnnxGraph) else _eager(network)
 
 
 def _eager(network: Network) -> Callable[[Inputs], Floats]:

@@ -24,6 +24,8 @@ LIBRARIES = (
     "openvino",
     "tensorrt",
     "tensorrt-rtx",
+    "ai-edge-litert",
+    "litert-quantizer",
     "torch-pruning",
     "numpy",
 )

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from core.bundle import ModelBundle, OnnxGraph
 from core.macs import count_macs
 from core.onnx_macs import macs_of_graph, parameters_of_graph
+from core.tflite_file import parameters_of_file, tflite_of
+from core.tflite_macs import macs_of_file
 from profiling.subject import Shipped
 
 _CHUNK_BYTES = 1 << 20
@@ -47,7 +49,9 @@ def measure_size(bundle: ModelBundle, shipped: Shipped, *, macs: int) -> Size:
 
 
 def macs_of(bundle: ModelBundle) -> int:
-    """Multiply-accumulates for one image of a bundle in float; of one that was brought as an ONNX graph, in that."""
+    """Multiply-accumulates for one image of a bundle in float; of ONNX graphs and `.tflite` files, in these."""
+    if content := tflite_of(bundle.network):
+        return macs_of_file(content)
     if isinstance(bundle.network, OnnxGraph):
         return macs_of_graph(bundle.network.content, bundle.contract.shape)
     return count_macs(bundle.module, bundle.contract)
@@ -60,7 +64,9 @@ def _gzip_bytes(content: bytes) -> int:
 
 
 def _count(bundle: ModelBundle) -> tuple[int, int]:
-    """Parameters, and those that are not zero; of a quantized network as its report has them."""
+    """Parameters, and those that are not zero; of a quantized network as its report or its `.tflite` file has them."""
+    if content := tflite_of(bundle.network):
+        return parameters_of_file(content)
     if report := bundle.quantization:
         return report.parameter_count, report.nonzero_count
     if isinstance(bundle.network, OnnxGraph):

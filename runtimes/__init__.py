@@ -2,6 +2,7 @@
 
 from runtimes.aotinductor import AotInductor
 from runtimes.extras import EXTRAS, Extra
+from runtimes.litert import LiteRt, LiteRtSettings
 from runtimes.onnxruntime_ import OnnxRuntime, OnnxRuntimeSettings
 from runtimes.openvino_ import OpenVino, OpenVinoSettings
 from runtimes.pytorch import PyTorch
@@ -16,6 +17,7 @@ RUNTIMES: dict[str, Runtime] = {
     "onnxruntime": OnnxRuntime(OnnxRuntimeSettings()),
     "openvino": OpenVino(OpenVinoSettings()),
     "tensorrt": TensorRt(TensorRtSettings()),
+    "litert": LiteRt(LiteRtSettings()),
 }
 
 

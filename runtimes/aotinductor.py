@@ -16,6 +16,7 @@ from runtimes.fit import (
     refuse_bf16_before_ampere,
     refuse_fp16_on_cpu,
     refuse_graph,
+    refuse_tflite,
     why_no_compiler,
     why_no_cuda,
     why_not_installed,
@@ -64,6 +65,7 @@ class AotInductor:
     def check(self, situation: Situation) -> None:
         """Raises `CannotCompose` for what is quantized, and for floats that the device only emulates."""
         refuse_graph(situation, self.title)
+        refuse_tflite(situation, self.title)
         if situation.form != "torch" or situation.precision not in _PRECISIONS:
             raise CannotCompose(
                 f"a quantized network for {self.title}",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from bridges.environments import ENVIRONMENTS
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,7 @@ class Extra:
     key: str
     title: str
     modules: tuple[str, ...]
-    """Import names, any of which will do."""
+    """Import names, any of which will do; not looked for where it has an environment of its own."""
     adds: str
     """One sentence: what is gained."""
     is_engine: bool = True
@@ -29,9 +28,10 @@ class Extra:
 
     @property
     def is_installed(self) -> bool:
-        """Whether one of its modules can be found, here or in its own environment; nothing is imported."""
-        stamp = ROOT / f".venv-{self.key}" / f"installed-requirements-{self.key}.txt"
-        return stamp.exists() or any(find_spec(name) is not None for name in self.modules)
+        """Whether its own environment is here or, of those without one, one of its modules; nothing is imported."""
+        if environment := ENVIRONMENTS.get(self.key):
+            return environment.is_installed
+        return any(find_spec(name) is not None for name in self.modules)
 
 
 EXTRAS: dict[str, Extra] = {
@@ -56,9 +56,17 @@ EXTRAS: dict[str, Extra] = {
     ),
     "tensorflow": Extra(
         "tensorflow",
-        "TensorFlow and LiteRT",
+        "TensorFlow",
         ("tensorflow",),
-        "Keras models, TensorFlow's pruning, clustering and quantization-aware training, and .tflite files for phones. "
-        "This version sets up its environment; the techniques are not part of it yet.",
+        "Models of Keras: bringing, training, pruning and clustering them, and TensorFlow's quantization, with and "
+        "without training. What comes out, a .tflite file, is served and measured without it.",
+        is_engine=False,
+    ),
+    "litert-torch": Extra(
+        "litert-torch",
+        "LiteRT Torch",
+        ("litert_torch",),
+        "Networks of PyTorch as .tflite files, so that LiteRT serves them and its quantizer works on them.",
+        is_engine=False,
     ),
 }

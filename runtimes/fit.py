@@ -10,7 +10,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from core.bundle import Situation
+from core.bundle import Situation, form_title
 from core.devices import Device
 from core.errors import CannotCompose
 
@@ -40,6 +40,16 @@ def refuse_graph(situation: Situation, title: str) -> None:
             expected="the network as a torch module",
             action="Choose ONNX Runtime, OpenVINO or TensorRT as the runtime, or add its weights with the name of "
             "their architecture under Bring your own",
+        )
+
+
+def refuse_tflite(situation: Situation, title: str) -> None:
+    """Raises `CannotCompose` for a model of Keras or a `.tflite` file: nothing turns it into another engine's form."""
+    if situation.form in ("keras", "tflite"):
+        raise CannotCompose(
+            f"a model {form_title(situation.form)} for {title}",
+            expected="an engine that opens .tflite files",
+            action="Choose LiteRT or OpenVINO as the runtime",
         )
 
 

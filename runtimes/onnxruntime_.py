@@ -16,7 +16,7 @@ from core.errors import CannotCompose, Unavailable
 from core.layers import LayerProfile
 from core.settings import choice
 from core.unsupported import naming_the_operator
-from runtimes.fit import refuse_fp16_on_cpu, why_not_installed
+from runtimes.fit import refuse_fp16_on_cpu, refuse_tflite, why_not_installed
 from runtimes.onnx_file import left_out_rewriting, write_onnx
 from runtimes.onnxruntime_providers import (
     CUDA,
@@ -100,6 +100,7 @@ class OnnxRuntime:
     def check(self, situation: Situation) -> None:
         """Raises `CannotCompose` where it has no kernels: bf16, fp8, fp16 on a CPU, quantized graphs with CUDA."""
         refuse_fp16_on_cpu(situation)
+        refuse_tflite(situation, self.title)
         if situation.form == "openvino":
             raise CannotCompose(
                 "a network in OpenVINO's form for ONNX Runtime",

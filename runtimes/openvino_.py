@@ -1,5 +1,5 @@
-"""OpenVINO: its own format (IR, an `.xml` graph and a `.bin` of weights) or ONNX, on Intel and AMD CPUs, Intel's GPUs
-and NPUs."""
+"""OpenVINO: its own format (IR, an `.xml` graph and a `.bin` of weights), ONNX or `.tflite`, on Intel and AMD CPUs,
+Intel's GPUs and NPUs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from core.bundle import ModelBundle, OpenVinoModel, Precision, Situation
+from core.bundle import ModelBundle, OpenVinoModel, Precision, Situation, form_title, precision_title
 from core.data import Floats, Inputs
 from core.devices import Device
 from core.errors import CannotCompose, Unavailable
@@ -19,6 +19,7 @@ from runtimes.fit import refuse_fp16_on_cpu, why_not_installed
 from runtimes.onnx_file import onnx_bytes, write_onnx
 from runtimes.runtime import NO_AIDS, Aids, Artifact, EngineSettings, Session
 from runtimes.sample_code import THREADS, sample_code
+from runtimes.tflite_file import TFLITE_FORMS, write_tflite
 
 _FILES = ("model.xml", "model.bin")
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
@@ -26,6 +27,10 @@ _PLACES = {"CPU": "CPU", "GPU": "Intel GPU", "NPU": "Intel NPU"}
 _COMPUTED: dict[str, tuple[Precision, ...]] = {"GPU": ("fp32", "fp16"), "NPU": ("fp16",)}
 """In which number formats those processors multiply what is not quantized."""
 _FLOATS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+_NOT_FROM_TFLITE = {
+    "w4": "it does not open 4-bit weights of convolutions in such a file",
+    "int16": "it has no arithmetic of 16-bit integers and answers otherwise",
+}
 _HINTS = {"bf16": "bf16", "fp16": "f16"}
 _ENGINE = """
 config = {config}{threads}
@@ -41,6 +46,16 @@ model = openvino.Core().compile_model(model, "{place}", {config})
 
 def logits(x):
     return np.concatenate([model(image[None])[0] for image in x])
+"""
+_TFLITE_ENGINE = """
+config = {config}{threads}
+model = openvino.Core().read_model(HERE / "{file}")
+{reshaped}model = openvino.Core().compile_model(model, "{place}", config)
+
+def logits(x):
+    if list(x.shape[1:]) != [{sides}]:
+        x = x.transpose(0, 2, 3, 1)
+    return {answer}
 """
 
 
@@ -74,7 +89,8 @@ class OpenVinoSettings(EngineSettings):
     file: Literal["ir", "onnx"] = choice(
         "ir",
         title="File",
-        help="OpenVINO's own format (an .xml graph and a .bin of weights), or one .onnx file, which it reads as well.",
+        help="OpenVINO's own format (an .xml graph and a .bin of weights), or one .onnx file, which it reads as well. "
+        "Models of Keras and .tflite files ship as the .tflite file that it opens.",
         labels={"ir": "OpenVINO IR", "onnx": "ONNX"},
     )
     weights: Literal["fp32", "fp16"] = choice(
@@ -139,6 +155,8 @@ class OpenVino:
             _refuse_bf16_without_instructions(situation)
         else:
             _refuse_precision(situation.precision, self.settings.place)
+        if situation.form in TFLITE_FORMS:
+            self._check_tflite(situation)
         if self.settings.file == "onnx" and situation.form == "openvino":
             raise CannotCompose(
                 "a network in OpenVINO's form as an ONNX file",
@@ -152,14 +170,32 @@ class OpenVino:
                 action="Choose FP32 for the weights in the file",
             )
 
-    def export(self, bundle: ModelBundle, folder: Path, aids: Aids = NO_AIDS) -> Artifact:
-        """Write `model.xml` and `model.bin`, or `model.onnx`, for any batch size.
+    def _check_tflite(self, situation: Situation) -> None:
+        what = f"a model {form_title(situation.form)} for OpenVINO"
+        if self.settings.file == "onnx" or self.settings.rounds_weights:
+            raise CannotCompose(
+                f"{what} as {'an ONNX file' if self.settings.file == 'onnx' else 'a file with FP16 weights'}",
+                expected="the .tflite file itself, which it opens as it is",
+                action="Choose OpenVINO IR as the file and FP32 for the weights in it",
+            )
+        if reason := _NOT_FROM_TFLITE.get(situation.precision):
+            raise CannotCompose(
+                f"{what}, with {precision_title(situation.precision)}",
+                expected=f"float or INT8, because {reason}",
+                action="Choose LiteRT as the runtime",
+            )
 
-        Weights are fp32, or fp16 in OpenVINO's own format; what is computed in is chosen when it is opened. An OpenVINO
-        model is written as it is, with the options for the engine that it carries.
+    def export(self, bundle: ModelBundle, folder: Path, aids: Aids = NO_AIDS) -> Artifact:
+        """Write `model.xml` and `model.bin`, `model.onnx`, or of Keras and `.tflite` files `model.tflite`.
+
+        They are for any batch size where the network is. Weights are fp32, or fp16 in OpenVINO's own format; what is
+        computed in is chosen when it is opened. An OpenVINO model is written as it is, with the options for the engine
+        that it carries.
         """
-        if self.settings.file == "onnx":
-            files: tuple[str, ...] = (write_onnx(bundle, folder, "fp32"),)
+        if bundle.form in TFLITE_FORMS:
+            files: tuple[str, ...] = (write_tflite(bundle, folder),)
+        elif self.settings.file == "onnx":
+            files = (write_onnx(bundle, folder, "fp32"),)
         else:
             files = _FILES
             _write_ir(bundle, folder, compress_to_fp16=self.settings.rounds_weights)
@@ -212,13 +248,30 @@ class OpenVino:
     def sample_code(self, artifact: Artifact) -> str:
         """A program that classifies images with the file that `export` wrote, served as it was measured."""
         settings = _settings(artifact)
-        engine = (_FIXED_ENGINE if settings.place == "NPU" else _ENGINE).format(
+        in_words = _FIXED_ENGINE if settings.place == "NPU" else _ENGINE
+        tflite = _tflite_in_words(artifact) if artifact.main_file.suffix == ".tflite" else {}
+        engine = (_TFLITE_ENGINE if tflite else in_words).format(
             config=json.dumps(settings.config(artifact.precision)),
             threads=f'\nconfig["INFERENCE_NUM_THREADS"] = {THREADS}' if settings.place == "CPU" else "",
             file=artifact.files[0],
             place=settings.place,
+            **tflite,
         )
         return sample_code(artifact, imports="import openvino", engine=engine)
+
+
+def _tflite_in_words(artifact: Artifact) -> dict[str, str]:
+    """How a program gives images to the file and takes its answers, as they are when it serves."""
+    from runtimes.openvino_file import read_model
+
+    batch, *others = read_model(artifact.main_file).input(0).get_partial_shape()
+    sides = ", ".join(str(side.get_length()) for side in others)
+    is_open = batch.is_dynamic and _settings(artifact).place != "NPU"
+    return {
+        "sides": sides,
+        "reshaped": f"model.reshape([-1, {sides}])\n" if is_open else "",
+        "answer": "model(x)[0]" if is_open else "np.concatenate([model(image[None])[0] for image in x])",
+    }
 
 
 def _why_not_there(place: str) -> str | None:

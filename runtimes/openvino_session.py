@@ -17,10 +17,15 @@ Compile = Callable[[Any], Any]
 
 
 class OpenVinoSession:
-    """One request at a time."""
+    """One request at a time; it says `largest_batch` where its model is made for one number of images."""
+
+    largest_batch: int
 
     def __init__(self, compiled: Any) -> None:
         self._model, self._request = compiled, compiled.create_infer_request()
+        batch = compiled.input(0).get_partial_shape()[0]
+        if batch.is_static:
+            self.largest_batch = batch.get_length()
 
     def run(self, x: Inputs) -> Floats:
         """float32 logits[N, classes] for x[N, C, H, W]."""

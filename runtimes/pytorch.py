@@ -18,6 +18,7 @@ from runtimes.fit import (
     refuse_bf16_before_ampere,
     refuse_fp16_on_cpu,
     refuse_graph,
+    refuse_tflite,
     why_no_compiler,
     why_no_cuda,
     why_not_installed,
@@ -77,6 +78,7 @@ class PyTorch:
         """Raises `CannotCompose` for another form than PyTorch's, and for a precision that it would not compute in."""
         _refuse_settings(self.settings, situation.device)
         refuse_graph(situation, self.title)
+        refuse_tflite(situation, self.title)
         if situation.form != "torch":
             raise CannotCompose(
                 f"a graph in {_FORMS[situation.form]} form for {self.title}",

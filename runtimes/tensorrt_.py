@@ -19,6 +19,7 @@ from core.errors import CannotCompose, Unavailable
 from core.formats import why_not_multiplied
 from core.layers import LayerProfile
 from core.settings import choice, slider
+from runtimes.fit import refuse_tflite
 from runtimes.runtime import NO_AIDS, Aids, Artifact, EngineSettings, Session
 from runtimes.sample_code import sample_code
 from runtimes.tensorrt_build import Order, build_engine
@@ -176,6 +177,7 @@ class TensorRt:
 
         Raises `Unavailable` where nothing makes a graph in bf16.
         """
+        refuse_tflite(situation, self.title)
         if situation.precision not in _PRECISIONS.get(situation.form, ()):
             raise CannotCompose(
                 f"a network in {situation.precision} that was not quantized for TensorRT",

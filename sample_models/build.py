@@ -4,7 +4,8 @@ The networks learn from the 60,000 official training images of Fashion-MNIST, wi
 for calibration or testing. Look for the images in `--data`, where Debian's package `dataset-fashion-mnist` puts them;
 torchvision downloads them otherwise. One seed, one process: on a CPU the same machine, thread count and library
 versions give the same weights again. Accuracy is counted on the CPU in fp32 whatever the network was trained on.
-On a GPU everything takes minutes; on one CPU core the ResNet alone takes about an hour.
+On a GPU everything takes minutes; on one CPU core the ResNet alone takes about an hour. The network of Keras is trained
+in TensorFlow's environment (`build_keras`), on the CPU in a few minutes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import torch
 
 from core.data import Labels, Pixels, Split
 from core.macs import count_macs
-from sample_models import datasets, networks, registry
+from core.progress import Event, Progress
+from sample_models import build_keras, datasets, networks, registry
 from sample_models.model_card import ModelCard, write_card
 from sample_models.training import Recipe, count_correct, seeded, train
 
@@ -44,6 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
     for key in options.keys or registry.MODELS:
         if key in RECIPES:
             build(key, read_training_set(options.data), device=options.device, seed=options.seed)
+        elif key in build_keras.RECIPES:
+            for event in build_keras.build(key, read_training_set(options.data), seed=options.seed):
+                _show_progress(key, event)
         else:
             write_card(compute_card(key))
         card = registry.card(key)
@@ -94,7 +99,7 @@ def compute_card(
         train_s=train_s,
         recipe=recipe,
         device=device,
-        torch_version=torch.__version__,
+        library=f"torch {torch.__version__}",
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -141,6 +146,13 @@ def _progress_line(key: str) -> Callable[[int, int, torch.Tensor], None]:
             )
 
     return show
+
+
+def _show_progress(key: str, event: Event) -> None:
+    if isinstance(event, Progress):
+        end = "\n" if event.done == event.total else ""
+        line = f"\r{key}: {event.done:g}/{event.total:g} {event.unit}, {event.doing}   "
+        print(line, end=end, file=sys.stderr, flush=True)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

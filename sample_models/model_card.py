@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from core.errors import Unavailable
@@ -20,7 +21,7 @@ class ModelCard:
     macs: int
     """Multiply-accumulates of one image."""
     size_bytes: int
-    """Of the fp32 weights file."""
+    """Of the fp32 weights file; of a network of Keras, of its `.tflite` in float32."""
     correct: int
     test_images: int
     epochs: int | None
@@ -30,9 +31,12 @@ class ModelCard:
     train_s: float | None
     recipe: str
     device: str
-    torch_version: str
+    library: str
+    """What it was trained and counted with, and the version: `torch 2.11.0`."""
     date: str
     """ISO 8601, UTC."""
+    eligibility: Mapping[str, str] = field(default_factory=dict)
+    """Of a network of Keras: for each technique of TensorFlow, nothing or why it does not work on it, as was tried."""
 
     @property
     def accuracy(self) -> float:

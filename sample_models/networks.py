@@ -1,10 +1,11 @@
-"""The sample models as torch modules, with and without their trained weights. Imports torch inside its functions."""
+"""The networks of the sample models, with and without their trained weights. Imports torch inside its functions."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.bundle import KerasModel
 from core.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
@@ -57,6 +58,18 @@ def trained(key: str) -> nn.Module:
     return network.eval()
 
 
+def keras_model(key: str) -> KerasModel:
+    """The sample model of Keras and its conversion, as its two files have them. Raises `Unavailable` without them."""
+    return KerasModel(_bundled_file(key, ".npz").read_bytes(), _bundled_file(key, ".tflite").read_bytes())
+
+
+def save_keras(key: str, network: KerasModel) -> None:
+    """Write both files where `keras_model` finds them."""
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / f"{key}.npz").write_bytes(network.content)
+    (FOLDER / f"{key}.tflite").write_bytes(network.tflite)
+
+
 def save(key: str, network: nn.Module) -> int:
     """Write the weights where `trained` finds them; returns the size of the file in bytes."""
     from safetensors.torch import save_file
@@ -68,23 +81,29 @@ def save(key: str, network: nn.Module) -> int:
 
 
 def size_bytes(key: str) -> int:
-    """Size of the weights file."""
-    path = _efficientnet_file() if key == EFFICIENTNET else FOLDER / f"{key}.safetensors"
-    return path.stat().st_size
+    """Size of the weights file; of a network of Keras that of its `.tflite` in float32."""
+    if key == EFFICIENTNET:
+        return _efficientnet_file().stat().st_size
+    safetensors = FOLDER / f"{key}.safetensors"
+    return (safetensors if safetensors.exists() else _bundled_file(key, ".tflite")).stat().st_size
 
 
 def _bundled_weights(key: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    path = FOLDER / f"{key}.safetensors"
+    weights: dict[str, Tensor] = load_file(_bundled_file(key, ".safetensors"))
+    return weights
+
+
+def _bundled_file(key: str, suffix: str) -> Path:
+    path = FOLDER / f"{key}{suffix}"
     if not path.exists():
         raise Unavailable(
             f"The sample model {key} has no weights here",
             expected=path.name,
             action=f"Train it with `python -m sample_models.build {key}`",
         )
-    weights: dict[str, Tensor] = load_file(path)
-    return weights
+    return path
 
 
 def _efficientnet() -> nn.Module:

@@ -1,4 +1,4 @@
-"""The sample models by key. Importing this file does not import torch; `load` and `build_student` do."""
+"""The sample models by key. Importing this file does not import torch; `build_student` does, and `load` of most."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.bundle import Family, ModelBundle
+from core.bundle import Family, Form, ModelBundle
 from core.data import InputContract, Pixels, Split
 from core.errors import BadInput
 from sample_models import datasets, networks
@@ -34,6 +34,7 @@ class SampleModel:
     """The paper it follows."""
     licence: str
     source: str
+    form: Form = "torch"
 
 
 _HERE = "Trained from scratch by `sample_models/build.py`"
@@ -72,6 +73,18 @@ MODELS: dict[str, SampleModel] = {
         architecture="Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929",
         licence=_LICENCE,
         source=_HERE,
+    ),
+    "keras_cnn_fmnist": SampleModel(
+        key="keras_cnn_fmnist",
+        title="CNN in Keras",
+        family="cnn",
+        dataset=FASHION_MNIST,
+        description="Two 3x3 convolutions of 16 and 32 channels, each with max pooling, and a dense layer of 64 units.",
+        why="For TensorFlow's toolkit and LiteRT, on the images that the PyTorch models classify.",
+        architecture="LeCun et al. 1998, https://doi.org/10.1109/5.726791",
+        licence=_LICENCE,
+        source="Trained from scratch by `sample_models/build_keras.py`",
+        form="keras",
     ),
     "student_cnn_fmnist": SampleModel(
         key="student_cnn_fmnist",
@@ -122,12 +135,15 @@ def contract(key: str) -> InputContract:
 
 
 def load(key: str) -> ModelBundle:
-    """The trained model in eval mode on the CPU, with its data. Raises `Unavailable` where weights are missing."""
+    """The trained model with its data: a torch module in eval mode on the CPU, or a network of Keras as plain data.
+
+    Raises `Unavailable` where weights are missing.
+    """
     model = find(key)
     return ModelBundle(
         key=key,
         family=model.family,
-        network=networks.trained(key),
+        network=networks.keras_model(key) if model.form == "keras" else networks.trained(key),
         contract=contract(key),
         data=datasets.fashion_mnist() if model.dataset is FASHION_MNIST else datasets.photographs(),
     )

@@ -63,6 +63,42 @@ def test_a_failed_install_says_so_and_is_tried_again(project: Path) -> None:
             studio.install(project / "environment", "wrong.txt")
 
 
+def test_an_interrupted_install_leaves_no_stamp_of_an_earlier_one(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamp = project / "environment" / "installed-few.txt"
+    assert stamp.exists()
+
+    def killed(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studio, "pip_install", killed)
+    (project / "few.txt").write_text("# changed again\n")
+    with pytest.raises(KeyboardInterrupt):
+        studio.install(project / "environment", "few.txt")
+    assert not stamp.exists()
+
+
+@pytest.mark.parametrize(("talks", "quiet"), [("", True), ("1", False)])
+def test_pip_talks_into_a_file_where_somebody_reads_it(
+    talks: str, quiet: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setenv(studio.TALKATIVE, talks)
+    monkeypatch.setattr(studio, "call", lambda _python, command: commands.append(command) or 0)
+    studio.pip_install(project / "environment" / "bin" / "python", ("few.txt",))
+    assert [("--quiet" in command) for command in commands] == [quiet]
+
+
+def test_the_checks_install_tensorflow_and_testing_by_itself_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "python3 studio.py install tensorflow\nexec python3 studio.py test" in (ROOT / ".ci" / "run").read_text()
+    installed = []
+    monkeypatch.setattr(studio, "install", lambda environment, *files: installed.append((environment, *files)))
+    monkeypatch.setattr(studio, "call", lambda *_: 0)
+    assert studio.test([]) == 0
+    assert installed == [(studio.MAIN_ENVIRONMENT, "requirements.txt", "requirements-dev.txt")]
+
+
 def test_an_unknown_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert studio.main(["dance"]) == 2
     assert "studio.py run" in capsys.readouterr().out

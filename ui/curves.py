@@ -51,6 +51,7 @@ CURVES = {
     for kind in (
         CurveKind("accuracy", "Accuracy", "%", 100, limit=100),
         CurveKind("loss", "Loss", ""),
+        CurveKind("sparsity", "Zeros among the pruned weights", "%", 100, bounds=(0, 100)),
         CurveKind("samples_per_s", "Training speed", "images/s", bounds=(0, None)),
         CurveKind("training_bytes", "Memory of a training step", "MiB", 2**-20, bounds=(0, None)),
         CurveKind("loss_scale", "Loss scale", ""),

@@ -5,8 +5,10 @@ TERMS = {
     "Recipe": "What to do, as plain data: a model, techniques in order, a runtime, a device and how to measure.",
     "Run": ("One execution of a recipe. It belongs to the server, not to the browser: closing the tab stops nothing."),
     "Variant": "The network that a run made, with what was measured on it.",
-    "Baseline": "The untouched network in FP32 and eager PyTorch; of a model that is an ONNX file, in ONNX Runtime. "
-    "Every difference on screen is relative to it.",
+    "Baseline": (
+        "The untouched network in FP32 and eager PyTorch; of a model that is an ONNX file, in ONNX Runtime, and of one "
+        "of Keras or a .tflite file in LiteRT. Every difference on screen is relative to it."
+    ),
     "Reference": (
         "The untouched network in the recipe's own runtime. It tells what the techniques gained, and what the "
         "runtime did."
@@ -24,6 +26,22 @@ TERMS = {
     "Static and dynamic": (
         "Static: ranges of activations are fixed beforehand on a calibration set. Dynamic: they are found "
         "anew for each input."
+    ),
+    "Dynamic range quantization": (
+        "Weights are kept in INT8, and what reaches a layer is rounded to INT8 anew for each input. No calibration is "
+        "needed; TensorFlow's simplest way to a quarter of the size."
+    ),
+    "16x8": (
+        "Activations in 16 bits, weights in 8: nearly the accuracy of FP32 with the weights of INT8, for processors "
+        "made for it. On ordinary ones it is slower than FP32."
+    ),
+    "LiteRT (.tflite)": (
+        "Google's engine for phones and small devices, formerly TensorFlow Lite, and the file that it serves. The file "
+        "holds one network and its weights, and no code."
+    ),
+    "Gzip size": (
+        "Bytes of the file after gzip: what is stored or sent where files are compressed. Zeros and repeated weights "
+        "shrink it; the file that the engine opens stays as large as it is."
     ),
     "State dict (state_dict)": (
         "The weights of a PyTorch network by name, without the code that computes with them; the architecture has to "
@@ -99,6 +117,14 @@ TERMS = {
     "2:4 sparsity": (
         "Two zeros in every four neighbouring weights: the pattern that NVIDIA GPUs from Ampere on compute faster."
     ),
+    "Clustering": (
+        "Giving the weights of a layer a few shared values. The file keeps every weight as a number of its own, so it "
+        "becomes smaller only once it is compressed, and nothing becomes faster."
+    ),
+    "Collaborative optimisation": (
+        "Quantization-aware training that keeps what was made before it: the zeros of pruning (PQAT), the shared "
+        "values of clustering (CQAT), or both (PCQAT). Here it is what a chain of these techniques does."
+    ),
     "SparseGPT": (
         "Choosing which weights become zero, and moving the others so that a layer's outputs on calibration images "
         "change as little as possible, with the second derivatives of that change."
@@ -140,8 +166,9 @@ TERMS = {
     "Temperature": "Softens the teacher's outputs, so that the student sees which wrong classes are almost right.",
     "Alpha": "The weight of the teacher in the student's loss. With 0 the student learns from the labels alone.",
     "Control": (
-        "The same student from the same start on the same batches, trained without the teacher. Only what exceeds it "
-        "can be put down to the teacher."
+        "What the training alone would have done. Of a distillation: the same student from the same start on the same "
+        "batches, trained without the teacher. Of a recipe that trains a model of Keras: the untouched model trained "
+        "on in FP32 for as many epochs. Only what exceeds the control can be put down to the technique."
     ),
     "Decoupled distillation (DKD)": (
         "A loss that tells apart how sure the teacher is of the right class and how it shares out the rest among the "

@@ -196,6 +196,7 @@ def expected_curves(record: RunRecord, view: LiveView) -> list[str]:
     unknown = {"accuracy", "latency_ms"} if record.recipe.engine.builds_ahead else {"latency_ms"}
     always = [key for key in ALWAYS if record.recipe.is_timed or key not in unknown]
     always += ["loss"] * trains + ["machine_cpu_percent"] * record.is_live
+    always += ["sparsity"] * any(technique.key == "keras_pruning" for technique in record.recipe.techniques)
     return [key for key in CURVES if key in always or view.has(key)]
 
 

@@ -30,6 +30,7 @@ from ui.quantization_view import draw_quantization
 from ui.simulated_view import draw_simulation
 from ui.sparsity_view import draw_sparsity
 from ui.state import colours, open_page, store
+from ui.tflite_view import draw_tflite
 from ui.training_view import draw_training
 
 MOST_REPETITIONS = 100
@@ -125,6 +126,8 @@ def draw_metrics(record: RunRecord) -> None:
         draw_sparsity(result.sparsity, record)
     if result.quantization:
         draw_quantization(result.quantization, record)
+    if result.tflite:
+        draw_tflite(result.tflite, result, record)
     draw_every_runtime(record)
 
 

@@ -17,7 +17,7 @@ def why_lost(recipe: Recipe) -> str:
 
 
 def enqueue(store: Store, recipe: Recipe, *, measure_again: bool = False) -> str:
-    """Queue the recipe between its baseline and its reference; the recipe's own run id.
+    """Queue the recipe between its baseline and what else it is compared with; the recipe's own run id.
 
     What it is compared with is left out where it is measured already, or about to be, unless `measure_again`.
     """

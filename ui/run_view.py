@@ -12,6 +12,7 @@ from core.folders import data_folder
 from experiments.recording import ENDING, packed, record_run
 from experiments.resuming import can_resume
 from experiments.store import RunRecord
+from experiments.training_on import is_control
 from ui import tables, text
 from ui.live import LiveView, at_work, duration, family, look_of
 from ui.outcome import draw_outcome
@@ -225,6 +226,8 @@ def role(record: RunRecord) -> str:
     """What a run is to the others of its family."""
     if record.recipe.is_baseline:
         return "Baseline"
+    if is_control(record.recipe):
+        return "Control"
     return "Variant" if record.recipe.techniques else "Reference"
 
 

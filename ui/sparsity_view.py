@@ -13,7 +13,8 @@ from core.devices import Device
 from core.sparsity import SparsityReport
 from experiments.compare import accuracy_verdict, latency_verdict, variants
 from experiments.judging import of_record
-from experiments.recipe import Recipe
+from experiments.models import baseline_runtime
+from experiments.recipe import Recipe, fine_tuned_control
 from experiments.sparsity import pays
 from experiments.store import RunRecord
 from runtimes import RUNTIMES
@@ -22,12 +23,14 @@ from ui.figures import sparsity as figures
 from ui.figures.frame import PLAIN
 from ui.state import colours, devices, ink, store
 
-ZEROING = ("magnitude_pruning", "two_four")
+ZEROING = ("magnitude_pruning", "two_four", "keras_pruning")
 """Techniques that set weights to zero."""
 AMPERE = Device("cuda:0", "cuda", "an NVIDIA GPU from Ampere on, none here", 0, compute_capability=(8, 0))
 """Stands for all of them where there is none here."""
 ON_GPUS = ("pytorch", "tensorrt")
 """Runtimes that are asked about it."""
+OF_TFLITE = ("litert", "openvino")
+"""Runtimes that serve a `.tflite` file, the only ones that are asked about a network of Keras."""
 DENSE = "Dense: left as they are, for the reasons under All layers. "
 BLOCKS = (
     "A run of four is four neighbours along a layer's inputs, at one place of the kernel. 2:4 kernels need at least "
@@ -111,16 +114,21 @@ def draw_truth(shown: _Shown) -> None:
         st.table(table, border="horizontal", hide_index=True, alt="What the zeros did to bytes, speed and answers")
         st.caption(f"Dense: {text.escape(dense.title)}. {basis(shown.record, is_twin=is_twin)}")
     st.markdown("**Where these zeros can make it faster**")
-    table = places(shown.report, devices())
+    table = places(shown.report, devices(), is_tflite=baseline_runtime(shown.record.recipe.model) == "litert")
     st.table(table, border="horizontal", hide_index=True, alt="Runtimes and devices that skip these zeros")
     st.caption("From what engines and hardware do with zeros, not from this run; what this run measured stands above.")
 
 
 def dense_run(record: RunRecord) -> tuple[RunRecord | None, bool]:
-    """The newest finished run of the recipe without zeros, and whether it is that; else of the untouched model."""
+    """The newest finished run without zeros, and whether nothing else differs; else that of the untouched model.
+
+    That is the recipe without what sets zeros or, where nothing else would be left of it, its fine-tuned control.
+    """
     twin = without_zeros(record.recipe)
-    if found := store().finished_before(twin):
-        return found, True
+    control = None if twin.techniques else fine_tuned_control(record.recipe)
+    for recipe in filter(None, (control, twin)):
+        if found := store().finished_before(recipe):
+            return found, True
     return store().finished_before(twin.model_copy(update={"techniques": ()})), False
 
 
@@ -165,15 +173,23 @@ def _size(theirs: Any, ours: Any, name: str) -> str:
     return tables.ratio_in_words(ours[name] / theirs[name])
 
 
-def places(report: SparsityReport, here: Sequence[Device]) -> pd.DataFrame:
-    """One row a runtime and device, those where it pays first: what runs here, and GPUs from Ampere on in any case."""
-    asked = [(key, device) for device in here for key in RUNTIMES if RUNTIMES[key].why_unavailable(device) is None]
-    if not any(device.compute_capability and device.compute_capability >= (8, 0) for device in here):
+def places(report: SparsityReport, here: Sequence[Device], *, is_tflite: bool = False) -> pd.DataFrame:
+    """One row a runtime and device, those where it pays first: what runs here, and GPUs from Ampere on in any case.
+
+    Of a network that becomes a `.tflite` file, what opens that.
+    """
+    runtimes = OF_TFLITE if is_tflite else tuple(RUNTIMES)
+    asked = [(key, device) for device in here for key in runtimes if RUNTIMES[key].why_unavailable(device) is None]
+    if not is_tflite and not any(_is_ampere(device) for device in here):
         asked += [(key, AMPERE) for key in ON_GPUS]
     rows = [(f"{RUNTIMES[key].title} on {device.name}", *pays(key, device, report)) for key, device in asked]
     ordered = sorted(rows, key=lambda row: not row[1])
     words = [(place, "yes" if is_faster else "no", why) for place, is_faster, why in ordered]
     return pd.DataFrame(words, columns=["Runtime and device", "Can pay", "Why"])
+
+
+def _is_ampere(device: Device) -> bool:
+    return bool(device.compute_capability and device.compute_capability >= (8, 0))
 
 
 def draw_layers(shown: _Shown) -> None:

@@ -70,6 +70,7 @@ def comparison(frame: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "title": frame.title,
+            **({"model": frame.model.map(model_title)} if frame.is_beside.any() else {}),
             "runtime": frame.runtime.map(value_title),
             "precision": frame.precision.map(value_title),
             "accuracy": 100 * frame.accuracy,
@@ -83,8 +84,8 @@ def comparison(frame: pd.DataFrame) -> pd.DataFrame:
             "best_batch_size": frame.best_batch_size,
             "energy": 1000 * pd.to_numeric(frame.joules),
             "size": frame.size_bytes / text.MIB,
-            "size_change": _changes(frame, frame.size_ratio.map(ratio_in_words)),
             "gzip": frame.gzip_bytes / text.MIB,
+            "size_change": _changes(frame, frame.size_ratio.map(ratio_in_words)),
             "memory": frame.memory_bytes / text.MIB,
             "parameters": frame.parameter_count,
             "nonzero": frame.nonzero_count,

@@ -22,7 +22,9 @@ def data_size(size_bytes: float) -> str:
 
 
 def milliseconds(value_ms: float) -> str:
-    """`0.47 ms`, `12.3 ms`."""
+    """`0.47 ms`, `12.3 ms`, and below a tenth of that `15.1 µs`, which two decimals would hide."""
+    if 0 < value_ms < 0.1:
+        return f"{1000 * value_ms:.3g} µs"
     return f"{_three_digits(value_ms)} ms"
 
 

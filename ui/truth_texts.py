@@ -116,8 +116,9 @@ def _time(value_ms: float) -> str:
 
 AGREEMENT_HELP = (
     "Share of test images that get the same top class from the opened export as from the network it was made from, "
-    "in eager PyTorch and FP32 (of an ONNX file in ONNX Runtime, nothing in it rewritten); a 95 % Wilson interval goes "
-    "with it. Of a quantized network that is the one just before it was quantized."
+    "in eager PyTorch and FP32 (of an ONNX file in ONNX Runtime, nothing in it rewritten; of Keras and .tflite files "
+    "in LiteRT's reference kernels); a 95 % Wilson interval goes with it. Of a quantized network that is the one just "
+    "before it was quantized."
 )
 RELATIVE_HELP = (
     "Root mean square of the difference of all logits, over that of the source's logits. The tolerance is what "
@@ -142,7 +143,7 @@ ASPECTS: dict[str, Aspect] = {
     "latency": Aspect(
         "Latency", "Median time of one inference, and what 95 of 100 stay below; then how it compares with the same "
         "variant in eager PyTorch or, where that cannot run it, with the untouched model there; of a model that is an "
-        "ONNX file in ONNX Runtime. `!`: something else slowed the timing.", latency,
+        "ONNX file in ONNX Runtime, of one of Keras in LiteRT. `!`: something else slowed the timing.", latency,
         lambda cell: cell.summary.p50_ms if cell.summary else None,
     ),
     "size": Aspect(

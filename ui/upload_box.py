@@ -15,7 +15,8 @@ from ui.uploads import ADDRESS
 HERE = Path(__file__).resolve().parent
 WHAT: dict[Wanted, str] = {"model": "Drop a trained model here", "data": "Drop images here"}
 KINDS: dict[Wanted, str] = {
-    "model": "Weights as .safetensors or as a .pt state_dict, or one .onnx file",
+    "model": "Weights as .safetensors or as a .pt state_dict; a network as .onnx, .keras, .h5, .tflite or a zip of a "
+    "SavedModel",
     "data": "A zip of class folders, an .npz with x and y, or a zip with a CSV of path,label",
 }
 

@@ -16,7 +16,9 @@ from intake.parsing.safetensors_file import FORMAT_HEADER_BYTES
 from intake.parsing.untrusted import Untrusted, cut_short, shown
 from intake.parsing.zip_index import EMPTY, START
 
-Kind: TypeAlias = Literal["zip", "safetensors", "onnx"]
+Kind: TypeAlias = Literal["zip", "safetensors", "onnx", "tflite", "keras"]
+FOR_TENSORFLOW = "for-tensorflow"
+"""The kind of a finding that is no item: the file is one that TensorFlow's environment reads."""
 HEAD_BYTES = 1024
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """The number that a file of torch before 1.6 begins with, as a pickle of its own."""
@@ -34,7 +36,7 @@ class Foreign:
         """The error to raise."""
         return Refused(
             self.says,
-            expected="a state_dict in .safetensors or .pt, or a network in .onnx",
+            expected="a state_dict in .safetensors or .pt, or a network in .onnx, .keras, .h5 or .tflite",
             action=self.action,
             snippet=self.snippet,
         )
@@ -45,7 +47,6 @@ _UNPACK = "Unpack it, and upload the file inside"
 _ENGINE = Foreign(
     "A TensorRT engine, which fits one GPU and one version only", "Upload the ONNX file it was built from"
 )
-_KERAS = Foreign("A Keras model, which can hold Python code", "Convert it to ONNX", snippets.KERAS_TO_ONNX)
 _IMAGE = Foreign("An image", _DATA)
 _PROGRAM = Foreign("A program of this or another system")
 _ARRAYS = Foreign("Arrays of NumPy", _DATA + ", if these are images and labels")
@@ -68,8 +69,6 @@ PAGE = Foreign(
 BEGINNINGS: tuple[tuple[int, bytes, Foreign], ...] = (
     (0, LEGACY, LEGACY_PICKLE),
     (257, b"ustar", Foreign("Old or foreign pickle, or another archive in tar", "Save it again", snippets.SAVE_AGAIN)),
-    (0, b"\x89HDF\r\n\x1a\n", _KERAS),
-    (4, b"TFL3", Foreign("A TensorFlow Lite model", "Convert it to ONNX", snippets.TFLITE_TO_ONNX)),
     (4, b"ORTM", Foreign("A model in the internal format of ONNX Runtime", "Upload the ONNX file it was made from")),
     (0, b"ptrt", _ENGINE), (0, b"ftrt", _ENGINE), (0, b"vtrt", _ENGINE),
     (0, b"GGUF", Foreign("GGUF, the format of llama.cpp for language models", "Upload the network's own weights")),
@@ -84,6 +83,11 @@ BEGINNINGS: tuple[tuple[int, bytes, Foreign], ...] = (
     (0, b"Rar!", Foreign("Packed with RAR", _UNPACK)), (0, b"\x28\xb5\x2f\xfd", Foreign("Packed with zstd", _UNPACK)),
 )  # fmt: skip
 """Where in a file which bytes tell what it is."""
+
+TAKEN: tuple[tuple[int, bytes, Kind], ...] = ((0, b"\x89HDF\r\n\x1a\n", "keras"), (4, b"TFL3", "tflite"))
+"""The same of files that are read."""
+OF_TENSORFLOW = r"config\.json|model\.weights\.h5|([^/]+/)*saved_model\.pb"
+"""Names in a zip of a Keras model or of a SavedModel."""
 
 TEXTS: tuple[tuple[str, Foreign], ...] = (
     (r"(<\?xml[^>]*>\s*)?(<!--((?!-->).)*-->\s*)*<(!doctype html|html|head|body)\b", PAGE),
@@ -101,8 +105,6 @@ ZIPS: tuple[tuple[str, Foreign | None], ...] = (
     (r"[^/]+/(constants\.pkl|code/.*)", SCRIPT),
     (r"([^/]+/)?(archive_format|models/.+\.json|serialized_exported_program\.json|data/aotinductor/.*)", EXPORTED),
     (r"[^/]+/data\.pkl", None),
-    (r"(.*/)?model\.weights\.h5", _KERAS),
-    (r"(.*/)?saved_model\.pb", Foreign("A TensorFlow SavedModel", "Convert it to ONNX with tf2onnx")),
     (r"(.*/)?Manifest\.json|.*\.mlmodel", Foreign("A Core ML model", "Upload the network it was converted from")),
     (r"MAR-INF/.*", Foreign("An archive of TorchServe", _UNPACK)),
     (r".*\.(safetensors|pt|pth|bin|onnx|h5|ckpt)", Foreign("A zip with a model in it", _UNPACK)),
@@ -121,6 +123,9 @@ def kind_of(source: Untrusted, name: str) -> Kind:
         return "safetensors"
     if head.startswith((START, EMPTY)):
         return "zip"
+    for at, beginning, kind in TAKEN:
+        if head.startswith(beginning, at):
+            return kind
     for at, beginning, foreign in BEGINNINGS:
         if head.startswith(beginning, at):
             raise foreign.refusal()
@@ -133,6 +138,15 @@ def kind_of(source: Untrusted, name: str) -> Kind:
     if name.lower().endswith(".onnx") or _is_onnx(head):
         return "onnx"
     raise _unknown(source, head)
+
+
+def is_for_tensorflow(names: Iterable[str]) -> bool:
+    """Whether a zip with these entries is a Keras model or a SavedModel, and nothing that is known to be another."""
+    names = tuple(names)
+    others = [pattern for pattern, _ in ZIPS[:3]]
+    if any(re.fullmatch(pattern, name) for pattern in others for name in names):
+        return False
+    return any(re.fullmatch(OF_TENSORFLOW, name) for name in names)
 
 
 def refusal_of_zip(names: Iterable[str]) -> Refused | None:

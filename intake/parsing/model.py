@@ -1,4 +1,4 @@
-"""A file that should be a network: weights or an ONNX model, told apart by what is in it, never by its name."""
+"""A file that should be a network: told apart by what is in it, never by its name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.progress import Steps
 from intake.items import WEIGHTS_FILE, Weights
 from intake.limits import LIMITS
 from intake.parsing import checkpoint, safetensors_file
-from intake.parsing.kinds import kind_of, refusal_of_zip
+from intake.parsing.kinds import FOR_TENSORFLOW, is_for_tensorflow, kind_of, refusal_of_zip
 from intake.parsing.state_dict import StateDict, chosen, type_notes, without_prefix
 from intake.parsing.tensors import Tensor, check_names, write
 from intake.parsing.untrusted import Untrusted, opened
@@ -19,8 +19,9 @@ from intake.parsing.zip_index import entries
 
 
 def parse(file: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str, Any]]:
-    """The facts of a `Weights` or a `Graph` as plain data, its file written anew into the folder `out`.
+    """The facts of a `Weights`, a `Graph` or a `TfliteFile` as plain data, its file written anew into the folder `out`.
 
+    Of a file of TensorFlow, which only its own environment can read, `{"kind": FOR_TENSORFLOW}` comes back.
     `options["name"]` is what the file was called when it was uploaded, where that of `file` is not. Raises `Refused`.
     """
     name = str(options.get("name") or file.name)
@@ -28,9 +29,15 @@ def parse(file: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str, 
         if source.size > LIMITS.model_bytes:
             raise Refused(f"The file has {source.size:,} bytes", expected=f"at most {LIMITS.model_bytes:,}")
         kind = kind_of(source, name)
-        if kind != "onnx":
+        if kind == "keras" or (kind == "zip" and is_for_tensorflow(entries(source))):
+            return {"kind": FOR_TENSORFLOW}
+        if kind in ("zip", "safetensors"):
             found, warnings = _weights(source, kind)
             return (yield from _written(source, found, out, name, warnings))
+    if kind == "tflite":
+        from intake.parsing import tflite
+
+        return (yield from tflite.parse(file, out, options))
     from intake.parsing import graph
 
     return (yield from graph.parse(file, out, options))

@@ -29,10 +29,6 @@ import tensorflow, tf2onnx  # where the network was made
 network = tensorflow.keras.models.load_model("model.keras")
 tf2onnx.convert.from_keras(network, output_path="model.onnx")"""
 
-TFLITE_TO_ONNX = """\
-from tf2onnx import convert
-convert.from_tflite("model.tflite", output_path="model.onnx")"""
-
 TO_FLOAT = """\
 import torch
 weights = torch.load("weights.pt", map_location="cpu", weights_only=True)

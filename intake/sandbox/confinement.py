@@ -14,7 +14,7 @@ from pathlib import Path
 
 from core.errors import Unavailable
 from intake.sandbox import landlock, seccomp
-from intake.sandbox.task import Request, facts_of_machine
+from intake.sandbox.task import DEVICES, Request, facts_of_machine
 
 OPEN_FILES = 256
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -78,7 +78,7 @@ def _restrict(request: Request) -> None:
         raise Unavailable(f"without bubblewrap, version {landlock.ENOUGH_ALONE} of it is needed (Linux 6.2)")
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise Unavailable("the kernel keeps privileges")
-    landlock.restrict((*request.readable, *facts_of_machine()), [request.task.out])
+    landlock.restrict((*request.readable, *facts_of_machine(), *DEVICES), request.task.writable)
 
 
 def _filter() -> None:

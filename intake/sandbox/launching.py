@@ -99,7 +99,7 @@ def _try(mechanism: Mechanism, task: Task, port: int) -> Started | str:
             mechanism=mechanism,
         )
         try:
-            child = Child(command(mechanism, task), task.out)
+            child = Child(command(mechanism, task), task.out, task.scratch)
         except OSError as error:
             return f"{mechanism} does not start ({error.strerror})"
         hello = _hello(child, request)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from intake.sandbox.task import ROOT, Mechanism, Task, facts_of_machine, interpreter, packages, readable
+from intake.sandbox.task import DEVICES, ROOT, Mechanism, Task, facts_of_machine, readable
 
 MOST_LINE_BYTES = 32 * 2**20
 MOST_WORDS_BYTES = 64 * 2**10
@@ -27,14 +27,14 @@ _KEPT = ("SYSTEMROOT",)
 class Child:
     """A process that was started; `end` has to be called in the end."""
 
-    def __init__(self, command: Sequence[str], folder: Path) -> None:
+    def __init__(self, command: Sequence[str], folder: Path, scratch: Path | None = None) -> None:
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=folder,
-            env=_environment(folder),
+            env=_environment(scratch or folder),
             start_new_session=True,
         )
         self._lines: queue.Queue[bytes | None] = queue.Queue(maxsize=4)
@@ -113,8 +113,8 @@ class Child:
 
 def command(mechanism: Mechanism, task: Task) -> list[str]:
     """What starts a sandboxed process for that task."""
-    paths = [str(ROOT), *map(str, packages())]
-    python = [str(interpreter()), "-I", "-S", "-B", "-X", "utf8", "-c", _START, *paths]
+    paths = [str(ROOT), *map(str, task.python.packages)]
+    python = [str(task.python.executable), "-I", "-S", "-B", "-X", "utf8", "-c", _START, *paths]
     return [*_bubblewrap(task), *python] if mechanism == "bubblewrap" else python
 
 
@@ -128,14 +128,15 @@ def _bubblewrap(task: Task) -> list[str]:
         shutil.which("bwrap") or "bwrap",
         *("--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--proc", "/proc"),
         *(word for path in given for word in ("--ro-bind", str(path), str(path))),
-        *("--dev-bind", "/dev/null", "/dev/null", "--bind", str(task.out), str(task.out)),
+        *(word for path in DEVICES for word in ("--dev-bind", str(path), str(path))),
+        *(word for path in task.writable for word in ("--bind", str(path), str(path))),
         *("--remount-ro", "/", "--chdir", str(task.out), "--"),
     ]
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """Nothing of ours but what Python needs to start; one thread in numerical libraries."""
+def _environment(temporary: Path) -> dict[str, str]:
+    """Nothing of ours but what Python needs to start; one thread in numerical libraries, and no GPU."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    path = {"PATH": os.defpath, "HOME": "/nowhere", "TMPDIR": str(folder), "LANG": "C.UTF-8"}
-    return {**kept, **single, **path}
+    path = {"PATH": os.defpath, "HOME": "/nowhere", "TMPDIR": str(temporary), "LANG": "C.UTF-8"}
+    return {**kept, **single, **path, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}

@@ -91,7 +91,7 @@ def _last_words(child: Child, task: Task) -> Refused:
 def _look_at_disk(task: Task) -> None:
     """Raises `Refused` where it wrote too much, in whatever folders, or the disk runs full."""
     try:
-        size = sum(_taken(path.lstat()) for path in task.out.rglob("*"))
+        size = sum(_taken(path.lstat()) for folder in task.writable for path in folder.rglob("*"))
     except OSError:
         size = 0
     if size > task.out_bytes:

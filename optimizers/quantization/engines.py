@@ -43,6 +43,8 @@ def static_quantizer(runtime: str, grid: StaticGrid, *, rest: Literal["fp32", "f
 
 def static_refusal(runtime: str, device: Device, grid: StaticGrid) -> CannotCompose | None:
     """Why the engine's quantizer cannot work with these settings, or None."""
+    if runtime not in FORMS:
+        return _no_quantizer()
     if runtime == "torch_compile":
         return _refusal(pt2e.why_refused(grid, device))
     asked = {"openvino": nncf_static.why_refused, "tensorrt": modelopt_.why_refused}.get(runtime)
@@ -67,6 +69,8 @@ def weight_quantizer(runtime: str, grid: WeightGrid) -> Quantizer:
 
 def weight_refusal(runtime: str, device: Device, grid: WeightGrid, *, bits: int) -> CannotCompose | None:
     """Why the engine cannot keep weights in that form, or None."""
+    if runtime not in FORMS:
+        return _no_quantizer()
     if runtime == "onnxruntime":
         return _refusal(ort_weights.why_refused(grid))
     if runtime == "openvino":
@@ -76,6 +80,14 @@ def weight_refusal(runtime: str, device: Device, grid: WeightGrid, *, bits: int)
 
         return _refusal(why_weights_refused(grid, bits=bits))
     return _refusal(torchao_weights.why_refused(grid, device, bits=bits))
+
+
+def _no_quantizer() -> CannotCompose:
+    return CannotCompose(
+        "this kind of quantization for LiteRT",
+        expected="the technique LiteRT quantizer, which works on LiteRT's own files",
+        action="Choose that technique instead, or another runtime",
+    )
 
 
 def _refusal(reason: str | None) -> CannotCompose | None:

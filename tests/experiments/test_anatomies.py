@@ -29,7 +29,7 @@ def test_a_network_that_cannot_be_followed_leaves_a_note_and_no_failure(bundle: 
         def forward(self, x: object) -> object:
             raise RuntimeError("not in eager PyTorch")
 
-    for network, reason in ((Broken(), "not in eager PyTorch"), (OnnxGraph(b""), "is an ONNX graph")):
+    for network, reason in ((Broken(), "not in eager PyTorch"), (OnnxGraph(b""), "that is an ONNX file")):
         notes = [each for each in write_anatomy(replace(bundle, network=network), tmp_path) if isinstance(each, Note)]
         assert [reason in each.text for each in notes] == [True]
     kept, why_not = anatomy_of_run(tmp_path)

@@ -22,7 +22,8 @@ from tests.runtimes.conftest import make_bundle
 
 CPU = find_device("cpu")
 IMAGES = 256
-EVERYWHERE = ("pytorch", "onnxruntime", "openvino")
+ENGINES = {"torch": ("pytorch", "onnxruntime", "openvino"), "keras": ("litert", "openvino")}
+"""By the form of a sample."""
 ONCE = ("student_cnn_fmnist", "aotinductor")
 """Compiling takes long, so that one sample stands for all; `test_divergence` has two networks in torch.compile."""
 
@@ -35,7 +36,7 @@ def sample(model: str) -> ModelBundle:
 
 
 @pytest.mark.parametrize(
-    ("model", "runtime"), [*((model, runtime) for model in MODELS for runtime in EVERYWHERE), ONCE]
+    ("model", "runtime"), [*((key, runtime) for key, model in MODELS.items() for runtime in ENGINES[model.form]), ONCE]
 )
 def test_in_fp32_every_sample_agrees_on_all_images_in_every_engine(model: str, runtime: str, tmp_path: Path) -> None:
     if reason := RUNTIMES[runtime].why_unavailable(CPU):

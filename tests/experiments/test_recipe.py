@@ -1,9 +1,22 @@
 from __future__ import annotations
 
 import pytest
+from annotated_types import Le
 
 from core.errors import BadInput, CannotCompose, Unavailable
-from experiments.recipe import MeasurementSettings, Recipe, check, from_yaml, to_yaml, why_refused, with_references
+from experiments.recipe import (
+    CONTROL,
+    MeasurementSettings,
+    Recipe,
+    check,
+    fine_tuned_control,
+    from_yaml,
+    reference_of,
+    to_yaml,
+    why_refused,
+    with_references,
+)
+from optimizers import TECHNIQUES
 from optimizers.int8 import Int8
 
 CHAIN = """
@@ -86,6 +99,52 @@ def test_references_are_the_baseline_and_the_runtimes_own_fp32_each_once() -> No
     assert (reference.techniques, reference.runtime) == ((), "onnxruntime")
     assert with_references(baseline) == [baseline]
     assert len(with_references(reference)) == 2
+
+
+TRAINED = """
+model: keras_cnn_fmnist
+runtime: litert
+seed: 3
+techniques:
+- keras_pruning: {epochs: 2, learning_rate: 0.002, batch_size: 128}
+- keras_qat: {epochs: 1, learning_rate: 0.0005, batch_size: 128}
+"""
+
+
+def test_a_recipe_that_trains_a_model_of_keras_has_a_control_trained_on_as_long() -> None:
+    recipe = from_yaml(TRAINED)
+    baseline, variant, control = with_references(recipe)
+    assert (baseline.is_baseline, variant) == (True, recipe)
+    assert [each.key for each in control.techniques] == ["keras_fine_tuning"]
+    training = control.techniques[0]
+    assert (training.epochs, training.learning_rate, training.batch_size) == (3, 0.002, 128)
+    assert (control.seed, control.runtime, control.measurement) == (3, "litert", recipe.measurement)
+    assert control.name.endswith("(control)")
+    assert control.digest == control.model_copy(update={"name": ""}).digest
+
+
+def test_equal_trainings_share_one_control_and_fine_tuning_is_its_own() -> None:
+    recipe = from_yaml(TRAINED)
+    control = fine_tuned_control(recipe)
+    assert control
+    clustering = TECHNIQUES["keras_clustering"](epochs=3, learning_rate=0.002, batch_size=128)
+    other = fine_tuned_control(recipe.model_copy(update={"techniques": (clustering,), "name": "mine"}))
+    assert other
+    assert other.digest == control.digest
+    mine = control.model_copy(update={"name": "Mine"})
+    assert [each.name for each in with_references(mine)] == ["", "Mine"]
+    assert fine_tuned_control(reference_of(recipe)) is None
+    assert fine_tuned_control(from_yaml(CHAIN)) is None
+
+
+def test_longer_trainings_than_one_control_can_have_get_the_longest() -> None:
+    highest = next(each.le for each in TECHNIQUES[CONTROL].model_fields["epochs"].metadata if isinstance(each, Le))
+    techniques = tuple(
+        TECHNIQUES[key](epochs=highest // 2) for key in ("keras_pruning", "keras_clustering", "keras_qat")
+    )
+    control = fine_tuned_control(from_yaml(TRAINED).model_copy(update={"techniques": techniques}))
+    assert control
+    assert control.techniques[0].epochs == highest
 
 
 def test_a_model_that_is_not_bundled_any_more_is_refused_with_a_sentence() -> None:

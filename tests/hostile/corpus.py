@@ -1,11 +1,11 @@
-"""All files of the corpus, honest ones among them."""
+"""All files of the corpus that the studio's own Python reads, honest ones among them; `keras_models` has the others."""
 
 from __future__ import annotations
 
-from tests.hostile import data, graphs, weights
+from tests.hostile import data, graphs, tflites, weights
 from tests.hostile.case import Case
 
-CORPUS: tuple[Case, ...] = (*weights.CASES, *graphs.CASES, *data.CASES)
+CORPUS: tuple[Case, ...] = (*weights.CASES, *graphs.CASES, *tflites.CASES, *data.CASES)
 HOSTILE = tuple(case for case in CORPUS if not case.honest)
 HONEST = tuple(case for case in CORPUS if case.honest)
 

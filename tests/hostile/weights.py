@@ -278,8 +278,6 @@ ZIPS: list[tuple[str, Callable[[Path], Path], str]] = [
     ("cut-at-the-end", cut(0.97), "Cut short"),
     ("torchscript", archive(SCRIPT), "is a program, not weights"),
     ("exported", archive({"m/archive_format": b"pt2", "m/models/m.json": b"{}"}, "m.pt2"), "is a program, not weights"),
-    ("keras", archive({"metadata.json": b"{}", "config.json": b"{}", "model.weights.h5": b""}, "m.keras"), "Keras"),
-    ("saved-model", archive({"m/saved_model.pb": b"", "m/variables/variables.index": b""}, "m.zip"), "SavedModel"),
     ("images", archive({"cat/1.png": PIXEL}, "images.zip"), "images"),
     ("arrays", arrays, "Arrays"),
     ("model-in-a-zip", archive({"best.pt": b""}, "best.zip"), "model in it"),
@@ -303,8 +301,6 @@ FOREIGN: list[tuple[str, Callable[[Path], Path], str]] = [
     ("empty", plain(b"", "weights.pt"), "Cut short: 0 bytes"),
     ("one-byte", plain(b"P", "weights.pt"), "Cut short: 1 byte"),
     ("zeros", plain(bytes(4096), "weights.bin"), "zeros"),
-    ("h5", plain(b"\x89HDF\r\n\x1a\n" + bytes(64), "model.h5"), "Keras"),
-    ("tflite", plain(b"\x1c\0\0\0TFL3" + bytes(64), "model.tflite"), "TensorFlow Lite"),
     ("engine", plain(b"ptrt" + bytes(64), "model.engine"), "TensorRT"),
     (
         "openvino-binary",

@@ -14,6 +14,7 @@ import torch
 from annotated_types import Ge, Le
 from pydantic import ValidationError
 
+from bridges.environments import Environment
 from core.bundle import ModelBundle, Situation
 from core.devices import Device
 from core.errors import CannotCompose
@@ -33,6 +34,12 @@ QUICK: dict[str, dict[str, Any]] = {
     "weight_only": {},
     "fp8": {"calibration_images": 16},
     "simulated": {"calibration_images": 16},
+    "keras_fine_tuning": {"epochs": 1},
+    "keras_pruning": {"epochs": 1},
+    "keras_clustering": {"epochs": 1},
+    "keras_qat": {"epochs": 1},
+    "keras_quantization": {"calibration_images": 8},
+    "litert_quantization": {"calibration_images": 8},
 }
 RUNTIME = {
     "int8": "onnxruntime",
@@ -47,7 +54,12 @@ ADA = replace(GPU, compute_capability=(8, 9))
 
 
 def place(kind: type[Technique]) -> dict[str, Any]:
-    """The runtime to try it in and, for what only a GPU multiplies, a GPU: quantizing for one needs none."""
+    """The runtime to try it in and, for what only a GPU multiplies, a GPU: quantizing for one needs none.
+
+    What takes networks of Keras or `.tflite` files is tried on one.
+    """
+    if "keras" in kind.takes:
+        return {"runtime": "litert", "form": "keras", "brought_as": "keras"}
     runtime = RUNTIME.get(kind.key, "openvino")
     return {"runtime": runtime, "device": ADA} if runtime == "tensorrt" else {"runtime": runtime}
 
@@ -58,6 +70,8 @@ def wide_enough(kind: type[Technique], bundle: ModelBundle) -> ModelBundle:
 
 
 every_technique = pytest.mark.parametrize("kind", TECHNIQUES.values(), ids=TECHNIQUES)
+OF_TORCH = {key: kind for key, kind in TECHNIQUES.items() if "keras" not in kind.takes}
+"""What works on torch modules themselves; the others are tried on their own forms, each in its own file."""
 
 
 def quick(kind: type[Technique]) -> Technique:
@@ -65,7 +79,7 @@ def quick(kind: type[Technique]) -> Technique:
     return kind(**QUICK[kind.key])
 
 
-@every_technique
+@pytest.mark.parametrize("kind", OF_TORCH.values(), ids=OF_TORCH)
 def test_apply_does_what_check_foretells_and_leaves_all_else_as_it_was(
     kind: type[Technique], bundle: ModelBundle, context: Context, situation: Situation
 ) -> None:
@@ -197,7 +211,8 @@ def test_orders_that_do_not_are_refused_with_the_reason(
 
 
 @every_technique
-def test_nothing_is_done_twice(kind: type[Technique], situation: Situation) -> None:
+def test_nothing_is_done_twice(kind: type[Technique], situation: Situation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Environment, "why_missing", None)
     with pytest.raises(CannotCompose, match="a second time"):
         check_all(replace(situation, **place(kind)), kind(), kind())
 

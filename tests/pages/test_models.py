@@ -10,6 +10,8 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 from streamlit.testing.v1 import AppTest
 
+from experiments.eligibility import eligibility
+from experiments.models import find
 from sample_models import MODELS
 
 Visit = Callable[..., AppTest]
@@ -41,3 +43,12 @@ def test_a_card_leads_to_the_optimise_page_with_its_model(visit: Visit) -> None:
     page.button(key="optimise-vit_fmnist").click().run()
     assert page.query_params["model"] == "vit_fmnist"
     assert page.selectbox(key="model").value == "vit_fmnist"
+
+
+def test_the_sample_of_keras_tells_what_works_on_it(visit: Visit) -> None:
+    page = visit("models")
+    lines = eligibility(find("keras_cnn_fmnist"))
+    shown = next(each for each in page.expander if "techniques work on it" in each.label)
+    assert shown.label == f"{len(lines)} of {len(lines)} techniques work on it"
+    assert all(f"**{line.title}**" in shown.markdown[0].value for line in lines)
+    assert [badge.value for badge in page.markdown if "orange-badge" in badge.value] == [":orange-badge[Keras]"]

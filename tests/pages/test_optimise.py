@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from bridges.environments import TENSORFLOW, Environment
 from core.devices import find_device
 from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml, why_refused
 from experiments.store import Store
@@ -193,11 +195,80 @@ def test_too_many_layers_block_the_run_with_a_sentence_and_what_was_typed_stays(
     assert page.container(key="technique-int8").text_input[0].value == typed
 
 
-def test_every_technique_is_in_a_group(visit: Visit) -> None:
-    page = visit("optimise")
-    titles = [f"**{technique.title}**" for technique in TECHNIQUES.values()]
-    groups = [page.container(key=f"group-{name}").toggle for name in ("Smaller network", "Fewer bits")]
-    assert [toggle.label for group in groups for toggle in group] == titles, "in the order in which they compose"
+def drawn(page: AppTest) -> list[str]:
+    """Titles of the techniques on the page, in order."""
+    found = []
+    for name in ("Smaller network", "Smaller file", "Fewer bits"):
+        with suppress(KeyError):
+            found += [toggle.label.strip("*") for toggle in page.container(key=f"group-{name}").toggle]
+    return found
+
+
+@pytest.mark.parametrize(("model", "form"), [("resnet_fmnist", "torch"), ("keras_cnn_fmnist", "keras")])
+def test_every_technique_that_could_work_on_the_model_is_in_a_group_and_no_other(
+    visit: Visit, model: str, form: str
+) -> None:
+    page = visit("optimise", model=model)
+    could = [technique.title for technique in TECHNIQUES.values() if form in technique.takes]
+    assert drawn(page) == could, "in the order in which they compose"
+    assert 0 < len(could) < len(TECHNIQUES)
+
+
+def test_a_model_of_keras_starts_in_litert_and_names_the_engines_that_never_take_one(visit: Visit) -> None:
+    page = visit("optimise", model="keras_cnn_fmnist")
+    assert shown_recipe(page) == Recipe(model="keras_cnn_fmnist", runtime="litert")
+    assert page.get("segmented_control")[0].options == ["OpenVINO", "LiteRT"]
+    captions = [caption.value for caption in page.caption]
+    assert any(words.startswith("Not for a model of Keras: PyTorch, torch.compile") for words in captions)
+    assert any("only once it is compressed, and speed nothing up" in words for words in captions)
+    assert not page.button(key="run").disabled
+    page.selectbox(key="model").set_value("resnet_fmnist").run()
+    assert shown_recipe(page) == Recipe(model="resnet_fmnist", runtime="onnxruntime")
+
+
+def test_techniques_of_another_form_leave_the_recipe_with_the_model_and_come_back_with_it(visit: Visit) -> None:
+    page = switch(visit("optimise"), "structured_pruning", "int8")
+    chosen = shown_recipe(page)
+    page.selectbox(key="model").set_value("keras_cnn_fmnist").run()
+    assert shown_recipe(page).techniques == ()
+    assert not page.error
+    switch(page, "litert_quantization")
+    assert [each.key for each in shown_recipe(page).techniques] == ["litert_quantization"]
+    switch(page, "litert_quantization")
+    page.selectbox(key="model").set_value(chosen.model).run()
+    assert shown_recipe(page).techniques == chosen.techniques
+
+
+def test_a_recipe_with_techniques_that_never_work_on_its_model_says_what_is_left_out(visit: Visit) -> None:
+    wrong = Recipe(model="keras_cnn_fmnist", techniques=(TECHNIQUES["int8"](),), runtime="litert")
+    page = upload(visit("optimise"), to_yaml(wrong).encode())
+    assert "never work on a model of Keras: INT8 quantization" in page.info[0].value
+    assert shown_recipe(page).techniques == ()
+
+
+def test_without_tensorflow_one_sentence_says_so_and_its_techniques_are_disabled(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Environment, "is_installed", property(lambda each: each.key != "tensorflow"))
+    page = visit("optimise", model="keras_cnn_fmnist")
+    assert [info.value for info in page.info] == [f"{TENSORFLOW.why_missing}."]
+    for key in ("keras_fine_tuning", "keras_pruning", "keras_clustering", "keras_qat", "keras_quantization"):
+        assert page.container(key=f"technique-{key}").toggle[0].disabled
+        assert blocked(page, key).endswith("Not here: needs TensorFlow")
+    assert not page.container(key="technique-litert_quantization").toggle[0].disabled
+    assert not page.button(key="run").disabled
+
+
+def test_what_trains_a_model_of_keras_is_queued_with_its_control(
+    visit: Visit, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Environment, "is_installed", True)
+    page = switch(visit("optimise", model="keras_cnn_fmnist"), "keras_pruning")
+    assert any(words.value.startswith("Its control runs too") for words in page.caption)
+    page.button(key="run").click().run()
+    assert [tuple(each.key for each in record.recipe.techniques) for record in store.queue()] == [
+        (), ("keras_pruning",), ("keras_fine_tuning",),
+    ]  # fmt: skip
 
 
 def test_engines_that_are_not_installed_are_disabled_with_their_sentence(visit: Visit) -> None:

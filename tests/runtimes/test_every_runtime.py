@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bridges.environments import LITERT_TORCH
 from core.bundle import ModelBundle, OnnxGraph, Precision, Situation
 from core.data import Floats
 from core.devices import Device
@@ -29,6 +30,9 @@ ROOT = Path(__file__).parents[2]
 CLASSES = 10
 HEADERS = sysconfig.get_path("include")
 GPU = Device("cuda:0", "cuda", "Test GPU", 1 << 34, compute_capability=(8, 0))
+
+OTHERS = ("pytorch", "torch_compile", "aotinductor", "onnxruntime", "tensorrt")
+"""Engines that open no `.tflite` file."""
 
 every_runtime = pytest.mark.parametrize("key", RUNTIMES)
 
@@ -179,6 +183,13 @@ def quantized(bundle: ModelBundle, x: Floats, folder: Path) -> bytes:
         ("openvino", {"precision": "bf16"}, "AVX512-BF16"),
         ("pytorch", {"precision": "bf16", "device": Device("cuda:0", "cuda", "T4", 1, (7, 5))}, "7.5"),
         ("onnxruntime", {"form": "onnx", "precision": "int8", "device": GPU}, "compute these graphs in float"),
+        *((key, {"form": "keras"}, "Choose LiteRT or OpenVINO") for key in OTHERS),
+        *((key, {"form": "tflite", "precision": "int8"}, "Choose LiteRT or OpenVINO") for key in OTHERS),
+        ("openvino", {"form": "tflite", "precision": "w4"}, "4-bit weights"),
+        ("openvino", {"form": "tflite", "precision": "int16"}, "16-bit integers"),
+        ("litert", {"form": "onnx"}, "nothing converts others"),
+        ("litert", {"precision": "bf16"}, "fp32, which LiteRT Torch converts"),
+        ("litert", {"task": "text"}, "images"),
     ],
 )
 def test_refusals_give_the_reason(key: str, situation: dict[str, object], reason: str) -> None:
@@ -190,6 +201,8 @@ def test_refusals_give_the_reason(key: str, situation: dict[str, object], reason
 
 @every_runtime
 def test_fp32_fits_every_runtime(key: str, cpu: Device) -> None:
+    if key == "litert" and LITERT_TORCH.why_missing:
+        pytest.skip(LITERT_TORCH.why_missing)
     RUNTIMES[key].check(Situation("cnn", 7, 10, cpu, key))
 
 

@@ -38,7 +38,7 @@ def test_build_writes_weights_and_a_card_that_belong_together(tmp_path, monkeypa
 
     written = json.loads((tmp_path / "cards" / f"{key}.json").read_text())
     assert (written["epochs"], written["train_images"], written["seed"]) == (1, 512, 4)
-    assert written["torch_version"] == torch.__version__
+    assert written["library"] == f"torch {torch.__version__}"
     assert "AdamW" in written["recipe"]
     bundle = registry.load(key)
     predicted = np.concatenate(

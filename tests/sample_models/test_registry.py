@@ -7,18 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
 from safetensors.torch import load_file, save_file
 from scipy.stats import hypergeom
 
 import sample_models
+from bridges.keras.form import described
 from core.data import Split
 from core.errors import BadInput, Unavailable
+from optimizers import TECHNIQUES
 from profiling.accuracy import _labelled
-from sample_models import networks, registry
+from sample_models import build_keras, networks, registry
 from sample_models.architectures import NETWORKS, VisionTransformer
 from sample_models.training import count_correct
 
 ROOT = Path(__file__).parents[2]
+IN_TORCH = [key for key, model in sample_models.MODELS.items() if model.form == "torch"]
+KERAS = "keras_cnn_fmnist"
 
 
 def _macs_by_hooks(network, x):
@@ -51,11 +56,11 @@ sys.exit(f"imported {found}" if found else 0)
 
 
 def test_every_registered_network_is_trained_here_or_published():
-    assert set(sample_models.MODELS) == {*NETWORKS, networks.EFFICIENTNET}
+    assert set(sample_models.MODELS) == {*NETWORKS, networks.EFFICIENTNET, *build_keras.RECIPES}
     assert all(key == model.key for key, model in sample_models.MODELS.items())
 
 
-@pytest.mark.parametrize("key", sample_models.MODELS)
+@pytest.mark.parametrize("key", IN_TORCH)
 def test_card_counts_are_those_of_the_loaded_model(key):
     card, bundle = sample_models.card(key), sample_models.load(key)
     assert card.parameter_count == sum(parameter.numel() for parameter in bundle.module.parameters())
@@ -63,6 +68,54 @@ def test_card_counts_are_those_of_the_loaded_model(key):
     assert card.size_bytes == networks.size_bytes(key)
     assert card.test_images == len(bundle.data.test)
     assert not bundle.module.training
+
+
+def _answers_by_numpy(weights, x):
+    """logits[N, 10] for x[N, 28, 28, 1]: two 3x3 convolutions with ReLU and 2x2 max pooling, then two dense layers."""
+    for kernel, bias in (weights[0:2], weights[2:4]):
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (1, 2))
+        x = np.maximum(np.einsum("nhwcij,ijco->nhwo", windows, kernel) + bias, 0)
+        count, height, width, channels = x.shape
+        x = x.reshape(count, height // 2, 2, width // 2, 2, channels).max((2, 4))
+    hidden = np.maximum(x.reshape(len(x), -1) @ weights[4] + weights[5], 0)
+    return hidden @ weights[6] + weights[7]
+
+
+def _answers_by_litert(content, x):
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    interpreter.resize_tensor_input(source, x.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source, x)
+    interpreter.invoke()
+    return interpreter.get_tensor(target)
+
+
+def test_both_files_of_the_keras_sample_are_the_network_of_its_card():
+    card, bundle = sample_models.card(KERAS), sample_models.load(KERAS)
+    network = described(bundle.network.content)
+    x = bundle.contract.prepare(bundle.data.test.pixels[:64]).transpose(0, 2, 3, 1).copy()
+    wanted = _answers_by_numpy(network.weights, x)
+    np.testing.assert_allclose(_answers_by_litert(bundle.network.tflite, x), wanted, atol=1e-4)
+    assert (bundle.form, network.api) == ("keras", "tf_keras")
+    assert card.parameter_count == sum(weight.size for weight in network.weights)
+    assert card.macs == 28 * 28 * 9 * 16 + 14 * 14 * 9 * 16 * 32 + 7 * 7 * 32 * 64 + 64 * 10
+    assert card.size_bytes == networks.size_bytes(KERAS) == len(bundle.network.tflite)
+
+
+def test_the_keras_sample_scores_what_its_card_says():
+    card, bundle = sample_models.card(KERAS), sample_models.load(KERAS)
+    x = bundle.contract.prepare(bundle.data.test.pixels).transpose(0, 2, 3, 1).copy()
+    correct = int((_answers_by_litert(bundle.network.tflite, x).argmax(1) == bundle.data.test.targets).sum())
+    # Kernels of another machine round differently, which can turn a tie.
+    assert abs(correct - card.correct) <= 3
+    assert card.accuracy > 0.90
+
+
+def test_every_technique_of_tensorflow_was_tried_on_the_keras_sample_and_works():
+    eligibility = sample_models.card(KERAS).eligibility
+    assert set(eligibility) == {key for key in TECHNIQUES if key.startswith("keras_")}
+    assert not any(eligibility.values())
 
 
 @pytest.mark.parametrize("key", sample_models.STUDENTS)
@@ -110,10 +163,11 @@ def test_an_unknown_key_names_the_known_ones():
         sample_models.load("resnet")
 
 
-def test_missing_weights_name_the_build_command(tmp_path, monkeypatch):
+@pytest.mark.parametrize("key", ["vit_fmnist", KERAS])
+def test_missing_weights_name_the_build_command(tmp_path, monkeypatch, key):
     monkeypatch.setattr(networks, "FOLDER", tmp_path)
-    with pytest.raises(Unavailable, match=r"python -m sample_models\.build vit_fmnist"):
-        sample_models.load("vit_fmnist")
+    with pytest.raises(Unavailable, match=rf"python -m sample_models\.build {key}"):
+        sample_models.load(key)
 
 
 @pytest.mark.parametrize("damage", ["missing", "unexpected"])

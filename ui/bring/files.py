@@ -13,6 +13,8 @@ from intake.shelf import ITEM_FILE, delete_item, item_folder, items
 from ui import text
 from ui.identity import owner
 
+_KINDS = {"weights": "weights", "graph": "ONNX", "keras": "Keras", "tflite": "LiteRT", "images": "images"}
+
 
 def of_kind(*kinds: type[Item]) -> dict[str, Item]:
     """The person's items of these kinds by id, the newest first."""
@@ -40,7 +42,7 @@ def _came_at(key: str) -> str:
 
 def name_of(item: Item) -> str:
     """`resnet.pt · weights, 44.7 MiB`, as text that no markup hides in."""
-    kind = {"weights": "weights", "graph": "ONNX", "images": "images"}[item.kind]
+    kind = _KINDS[item.kind]
     count = f"{item.images:,} " if isinstance(item, ImageSet) else ""
     return f"{item.name} · {count}{kind}, {text.data_size(item.size_bytes)}"
 

@@ -10,10 +10,11 @@ import streamlit as st
 from core.errors import BadInput
 from experiments.jobs import DescribeOrder, Job, cancel, forget, job, start
 from intake.architectures import IMAGENET_CLASSES, KnownArchitecture, catalogue, names_of_classes
-from intake.items import Graph, Weights
-from intake.preprocessing import of_graph
-from intake.sources import Architecture, Described, OnnxFile
+from intake.items import Graph, Item, KerasFile, TfliteFile, Weights
+from intake.preprocessing import of_graph, of_keras, of_tflite
+from intake.sources import Architecture, Described, KerasSource, OnnxFile, TfliteSource
 from ui import text
+from ui.bring.eligibility import draw_tried
 from ui.bring.files import draw_delete, draw_notes, of_kind, titles_of
 from ui.bring.work import Work, draw_refusal
 from ui.identity import owner
@@ -29,7 +30,7 @@ MOST_CHARACTERS = 200_000
 class ChosenModel:
     """A network with weights that fit it."""
 
-    source: Architecture | OnnxFile
+    source: Architecture | OnnxFile | KerasSource | TfliteSource
     described: Described
     title: str
     """What it may be called."""
@@ -48,7 +49,7 @@ def choose_model(work: Work) -> ChosenModel | None:
     st.subheader("1 · The model")
     upload_box("model", key="bring.upload-model")
     work.draw("model")
-    found = of_kind(Weights, Graph)
+    found = of_kind(Weights, Graph, KerasFile, TfliteFile)
     titles = {**titles_of(found), PRETRAINED: "Pretrained weights of a named architecture"}
     options = [*found, PRETRAINED]
     if STATE.get("bring.file") not in options:
@@ -66,8 +67,16 @@ def choose_model(work: Work) -> ChosenModel | None:
     item = found.get(chosen)
     if item:
         draw_notes(item)
-    model = _choose_graph(chosen, item) if isinstance(item, Graph) else _choose_architecture(chosen, work)
+    model = _model_of(chosen, item, work)
     return _named(model) if model and not model.described.labels else model
+
+
+def _model_of(key: str, item: Item | None, work: Work) -> ChosenModel | None:
+    if isinstance(item, Graph):
+        return _choose_graph(key, item)
+    if isinstance(item, KerasFile | TfliteFile):
+        return _choose_file(key, item)
+    return _choose_architecture(key, work)
 
 
 def _named(model: ChosenModel) -> ChosenModel:
@@ -117,6 +126,32 @@ def draw_graph_facts(item: Graph) -> None:
     )
 
 
+def _choose_file(key: str, item: KerasFile | TfliteFile) -> ChosenModel:
+    draw_file_facts(item)
+    if isinstance(item, KerasFile):
+        source, wanted = KerasSource(item=key), of_keras(item)
+    else:
+        source, wanted = TfliteSource(item=key), of_tflite(item)  # type: ignore[assignment]
+    described = Described(classes=item.classes, labels=names_of_classes(item.classes), input=wanted)
+    return ChosenModel(source, described, item.name.rpartition(".")[0] or item.name)
+
+
+def draw_file_facts(item: KerasFile | TfliteFile) -> None:
+    """The numbers of a Keras model or a `.tflite` file, and what can be done with it."""
+    columns = st.columns(4)
+    columns[0].metric("Parameters", text.count(item.parameter_count))
+    columns[1].metric("MACs", text.count(item.macs), help="Multiply-accumulate operations for one image.")
+    columns[2].metric("Classes", f"{item.classes:,}")
+    if isinstance(item, KerasFile):
+        columns[3].metric("Layers", f"{item.layers:,}", help=f"Saved as {item.saved_as}.")
+        st.info(KERAS_WORKS, icon=":material/info:")
+        draw_tried(item.eligibility)
+    else:
+        operators = ", ".join(f"{count} {name}" for name, count in item.operators.items())
+        columns[3].metric("Operators", f"{sum(item.operators.values()):,}", help=f"{operators}.")
+        st.info(QUANTIZED_WORKS if item.quantized else TFLITE_WORKS, icon=":material/info:")
+
+
 def _choose_architecture(weights: str, work: Work) -> ChosenModel | None:
     offered = {each.id: each for each in _catalogue() if weights or each.classes}
     left, right = st.columns([3, 1])
@@ -144,6 +179,18 @@ def _catalogue() -> tuple[KnownArchitecture, ...]:
     return catalogue()
 
 
+KERAS_WORKS = (
+    "A Keras model is measured in LiteRT and OpenVINO. TensorFlow prunes, clusters and trains it as far as the list "
+    "says, and LiteRT's own quantizer rounds what it was converted to."
+)
+TFLITE_WORKS = (
+    "A .tflite file is measured in LiteRT and OpenVINO and quantized by LiteRT's own quantizer. To prune, cluster or "
+    "train it, the Keras model that it was made from is needed."
+)
+QUANTIZED_WORKS = (
+    "This .tflite file is quantized already: it is measured in LiteRT and OpenVINO as it is. To quantize it otherwise, "
+    "bring the float file that it was made from; to prune or to train it, the Keras model."
+)
 CLASSES_HELP = "How many numbers the network answers with. Where the weights have another count, it is offered."
 
 

@@ -6,15 +6,30 @@ import datetime
 
 import streamlit as st
 
+from core.bundle import Form
+from experiments.eligibility import eligibility
 from intake.library import OwnModel, delete_model, own_folder, own_models
 from intake.limits import quota_bytes
 from intake.sources import Architecture, Factory, Source
 from profiling.statistics import wilson_interval
 from ui import text
+from ui.eligibility_view import draw_eligibility
 from ui.identity import owner
 from ui.state import open_page
 
-SOURCES = {"onnx": "an ONNX file", "text": "a Hugging Face folder"}
+SOURCES = {
+    "onnx": "an ONNX file",
+    "keras": "a Keras model",
+    "tflite": "a .tflite file",
+    "text": "a Hugging Face folder",
+}
+BADGES: dict[Form, str] = {
+    "torch": "PyTorch",
+    "onnx": "ONNX",
+    "openvino": "OpenVINO",
+    "keras": "Keras",
+    "tflite": "LiteRT",
+}
 
 
 def draw_owned(*, usage: bool = True) -> None:
@@ -32,13 +47,16 @@ def draw_model(model: OwnModel) -> None:
     with st.container(border=True, height="stretch"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.subheader(text.escape(model.title), anchor=False, width="content")
-            st.badge({"onnx": "ONNX", "torch": "PyTorch", "openvino": "OpenVINO"}[model.form], color="gray")
+            st.badge(BADGES[model.form], color="gray")
         _draw_numbers(model)
         for warning in model.warnings:
             st.warning(text.escape(warning), icon=":material/warning:")
-        if model.refusals:
-            with st.expander(f"{len(model.refusals)} things do not work on it", key=f"refusals-{model.key}"):
-                st.markdown("\n".join(f"- {text.escape(reason)}" for reason in model.refusals.values()))
+        if refusals := _others(model):
+            words = "1 thing does not work on it" if len(refusals) == 1 else f"{len(refusals)} things do not work on it"
+            with st.expander(words, key=f"refusals-{model.key}"):
+                st.markdown("\n".join(f"- {text.escape(reason)}" for reason in refusals))
+        if model.form in ("keras", "tflite"):
+            draw_eligibility(model.entry)
         with st.expander("Origin, input and data", key=f"origin-{model.key}"):
             st.markdown(_origin(model))
         st.space("stretch")
@@ -52,6 +70,12 @@ def draw_model(model: OwnModel) -> None:
                 if st.button("Delete it", key=f"really-{model.key}", type="primary"):
                     delete_model(owner(), model.key)
                     st.rerun()
+
+
+def _others(model: OwnModel) -> list[str]:
+    """Why something does not work on it, but for what the list of techniques tells."""
+    told = {line.key for line in eligibility(model.entry)} if model.form in ("keras", "tflite") else set()
+    return [reason for key, reason in model.refusals.items() if key.partition("@")[0] not in told]
 
 
 def _draw_numbers(model: OwnModel) -> None:

@@ -15,6 +15,7 @@ from core.judging import Judging
 from experiments.attribution import (
     FEWEST,
     MOST,
+    SHARED,
     Attribution,
     Subset,
     attribute,
@@ -33,7 +34,8 @@ from experiments.store import RunRecord
 from profiling.statistics import SMALLEST_SPEEDUP
 from ui import text
 from ui.comparison.missing import draw_missing
-from ui.comparison.selection import Selection
+from ui.comparison.selection import Selection, draw_own
+from ui.comparison.trained_on import draw_training_of
 from ui.figures.attribution import contributions
 from ui.figures.frame import PLAIN
 from ui.live import duration
@@ -50,11 +52,13 @@ REMARKS = {
     "accuracy": "percentage points",
     "p50": "times faster, logarithmic axis",
     "size": "times smaller, logarithmic axis",
+    "gzip": "times smaller after gzip, logarithmic axis",
 }
 
 
 def draw(selection: Selection) -> None:
     """One recipe with several techniques, taken apart."""
+    selection = draw_own(selection)
     candidates = [record for record in selection.records if can_be_taken_apart(record.recipe)]
     if not candidates:
         draw_empty(selection)
@@ -75,6 +79,7 @@ def draw(selection: Selection) -> None:
         st.warning(text.escape(str(error)), icon=":material/warning:")
         return
     st.markdown(total_sentence(recipe, taken_apart))
+    draw_training_of(selection, run_id)
     draw_contributions(taken_apart, colour=selection.colours[recipe.digest], ink=selection.ink)
     draw_table(taken_apart, found)
     draw_orders(recipe)
@@ -162,10 +167,10 @@ def draw_contributions(found: Attribution, *, colour: str, ink: str) -> None:
                 figure = contributions(rows, total, colour=colour, ink=ink)
                 words = f"What each technique contributed to {title.lower()}"
                 st.plotly_chart(figure, key=f"attribution.{key}", config=PLAIN, alt=words)
-        with st.container(border=True, height="stretch"):
-            st.markdown("**How to read this**")
-            for paragraph in HOW:
-                st.caption(paragraph)
+    with st.container(border=True):
+        st.markdown("**How to read this**")
+        for paragraph in HOW:
+            st.caption(paragraph)
     st.markdown("\n".join(f"- {text.escape(sentence)}" for sentence in found.sentences))
 
 
@@ -176,7 +181,7 @@ def draw_table(taken_apart: Attribution, found: dict[Subset, RunRecord]) -> None
         table["measure"] = [measure(key, taken_apart.judging).title for key in table.measure]
         st.dataframe(table, hide_index=True, column_config=CONTRIBUTION_COLUMNS, placeholder="", alt="Contributions")
         frame = variants([*found.values()])
-        columns = ["title", "accuracy", "p50_ms", "size_bytes"]
+        columns = ["title", *(MEASURES[key].column for key in SHARED)]
         st.dataframe(in_units(frame[columns]), hide_index=True, column_config=measured_columns(taken_apart.judging),
                      alt="Measured subsets")  # fmt: skip
 
@@ -195,7 +200,8 @@ MEASURED_COLUMNS: dict[str, Any] = {
     "title": "Variant",
     "order": "Order",
     "p50_ms": st.column_config.NumberColumn("p50", format="%.3f ms"),
-    "size_bytes": st.column_config.NumberColumn("Size", format="%.2f MiB"),
+    "size_bytes": st.column_config.NumberColumn("Size", format="%.3f MiB"),
+    "gzip_bytes": st.column_config.NumberColumn("Compressed", format="%.3f MiB"),
 }
 
 
@@ -206,7 +212,8 @@ def measured_columns(judging: Judging) -> dict[str, Any]:
 
 def in_units(frame: pd.DataFrame) -> pd.DataFrame:
     """Shares in percent and bytes in MiB, as the columns say."""
-    return frame.assign(accuracy=100 * frame.accuracy, size_bytes=frame.size_bytes / text.MIB)
+    in_mib = {name: frame[name] / text.MIB for name in ("size_bytes", "gzip_bytes")}
+    return frame.assign(accuracy=100 * frame.accuracy, **in_mib)
 
 
 def draw_orders(recipe: Recipe) -> None:

@@ -37,7 +37,8 @@ def draw_latencies(selection: Selection) -> None:
         draws = cumulative if view == "cumulative" else violins
         figure = draws(selection.frame, samples, selection.colours, ink=selection.ink)
         st.plotly_chart(figure, key=f"latencies.{view}", config=PLAIN, alt="Distribution of the time of one call")
-        st.caption(HOW[view])
+        dotted = " Dotted: variants of other models." if selection.has_beside and view == "cumulative" else ""
+        st.caption(HOW[view] + dotted)
         st.markdown("\n".join(f"- {text.escape(each)}" for each in findings(selection.frame, samples)))
         draw_table(selection)
 

@@ -9,16 +9,20 @@ import streamlit as st
 
 from core.judging import Judging
 from experiments.recipe import baseline_title
+from experiments.why_tflite import in_general
 from ui import figures, tables, text
 from ui.comparison.selection import Selection
 from ui.comparison.simulated import draw_simulated
+from ui.comparison.trained_on import draw_trained_on
+from ui.figures.bars import time_digits
 from ui.figures.frame import PLAIN
 
-ALWAYS = ("colour", "title", "accuracy", "p50_ms", "size")
+ALWAYS = ("colour", "title", "model", "accuracy", "p50_ms", "size", "gzip")
 """Columns of the table that are never hidden."""
 COLUMNS: dict[str, Any] = {
     "colour": st.column_config.ImageColumn("", width=30, pinned=True, help="The variant's colour in every chart."),
     "title": st.column_config.TextColumn("Variant", width="medium", pinned=True),
+    "model": "Model",
     "runtime": "Runtime",
     "precision": "Precision",
     "accuracy_change": st.column_config.TextColumn(
@@ -27,20 +31,14 @@ COLUMNS: dict[str, Any] = {
     "agreement": st.column_config.NumberColumn(
         "Agreement", format="%.2f %%", help="Share of the test examples that it and the baseline predict alike."
     ),
-    "p50_ms": st.column_config.NumberColumn("p50", format="%.3f ms", help="Median of one inference."),
-    "p95_ms": st.column_config.NumberColumn(
-        "p95",
-        format="%.3f ms",
-        help="95 of 100 inferences take less; n/a where there were fewer than the 72 calls it needs.",
-    ),
     "speed_change": st.column_config.TextColumn(
         "Speed", help="At p50, where the 95 % interval of the ratio excludes 1 and the effect exceeds 3 %."
     ),
     "best_batch_size": st.column_config.NumberColumn("Best batch", format="%d", help="Batch size of that throughput."),
     "energy": st.column_config.NumberColumn("Energy", format="%.3f mJ", help="Per inference, above idle (NVML)."),
-    "size": st.column_config.NumberColumn("Size", format="%.2f MiB"),
+    "size": st.column_config.NumberColumn("Size", format="%.3f MiB"),
     "size_change": "Size change",
-    "gzip": st.column_config.NumberColumn("Compressed", format="%.2f MiB", help="The same files after gzip."),
+    "gzip": st.column_config.NumberColumn("Compressed", format="%.3f MiB", help="The same files after gzip."),
     "memory": st.column_config.NumberColumn("Memory", format="%.1f MiB"),
     "parameters": st.column_config.NumberColumn("Parameters", format="%,d"),
     "nonzero": st.column_config.NumberColumn("Not zero", format="%,d", help="Parameters that are not zero."),
@@ -58,7 +56,10 @@ def draw(selection: Selection) -> None:
                 st.markdown(f"**{panel.title}** :small[:gray[{figures.remark(selection.frame, panel)}]]")
                 figure = figures.bars(selection.frame, panel, selection.colours, ink=selection.ink)
                 st.plotly_chart(figure, key=f"bars.{panel.column}", config=PLAIN, alt=f"{panel.title} of each variant")
+    if words := in_general(record.recipe for record in selection.records):
+        st.caption(f":material/compress: {words}")
     draw_table(selection)
+    draw_trained_on(selection)
     draw_simulated(selection)
     with st.expander("Conditions of every measurement", icon=":material/science:", key="conditions"):
         st.dataframe(tables.conditions(selection.results, selection.titles), alt="Conditions of every variant")
@@ -69,7 +70,7 @@ def draw_table(selection: Selection) -> None:
     st.subheader("All numbers")
     frame = tables.with_agreement(selection.frame, selection.results)
     frame, shows_all = draw_filters(frame)
-    columns = columns_for(selection.judging)
+    columns = columns_for(selection.judging, digits=time_digits(frame))
     table = tables.comparison(frame)
     table.insert(0, "colour", frame.digest.map(selection.colours).map(tables.swatch).to_numpy())
     order = [str(name) for name in table] if shows_all else tables.differing(table, keep=ALWAYS)
@@ -89,12 +90,21 @@ def draw_table(selection: Selection) -> None:
         )  # fmt: skip
 
 
-def columns_for(judging: Judging) -> dict[str, Any]:
-    """The columns of the table. Without labels accuracy is agreement, and there is no second one beside it."""
+def columns_for(judging: Judging, *, digits: int = 3) -> dict[str, Any]:
+    """The columns of the table, times with so many decimals.
+
+    Without labels accuracy is agreement, and there is no second one beside it.
+    """
     accuracy = st.column_config.NumberColumn(judging.title, format="%.2f %%", help=judging.help)
     per_second = judging.unit.capitalize() + "/s"
     columns = COLUMNS | {
         "accuracy": accuracy,
+        "p50_ms": st.column_config.NumberColumn("p50", format=f"%.{digits}f ms", help="Median of one inference."),
+        "p95_ms": st.column_config.NumberColumn(
+            "p95",
+            format=f"%.{digits}f ms",
+            help="95 of 100 inferences take less; n/a where there were fewer than the 72 calls it needs.",
+        ),
         "throughput_per_s": st.column_config.NumberColumn(
             per_second, format="%,.0f", help="At the batch size compared."
         ),
@@ -154,7 +164,7 @@ def draw_remarks(selection: Selection) -> None:
         st.info(text.escape(without_labels(selection.judging)), icon=":material/info:")
     frame = selection.frame
     if not frame.is_baseline.any():
-        named = baseline_title(str(frame.model.iloc[0]))
+        named = baseline_title(selection.model)
         st.info(f"The baseline ({named}) is not among these, so no differences are shown.", icon=":material/info:")
     if disturbed := list(frame.title[frame.is_disturbed]):
         names = text.escape(", ".join(disturbed))

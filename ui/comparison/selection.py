@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from core.judging import Judging
+from experiments.beside import judged_alike
 from experiments.compare import against_baseline, variants
 from experiments.judging import of_frame
+from experiments.models import title_of
 from experiments.result import RunResult
 from experiments.store import RunRecord
-from ui import tables
+from ui import tables, text
 from ui.state import colours, ink, store
 from ui.titles import distinct, of_models
 
@@ -22,10 +24,18 @@ MOST_OFFERED, SHOWN_AT_FIRST = 100, 9
 """Variants: those that can be picked, the newest ones, and how many of them are drawn unasked."""
 
 
+BESIDE_HELP = (
+    "Judged by the same answers to the same test images, and measured under the same settings. Differences are to the "
+    "baseline of the model above, on the same images; hatched bars and diamonds mark these in charts."
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Variants of one model, measured alike, the baseline first."""
+    """Variants of one model, measured alike, the baseline first; after them, if any, those of other models."""
 
+    model: str
+    """The model's key."""
     records: tuple[RunRecord, ...]
     results: Mapping[str, RunResult]
     """Everything measured, by run id."""
@@ -36,9 +46,16 @@ class Selection:
     ink: str
 
     @property
-    def model(self) -> str:
-        """The model's key."""
-        return self.records[0].recipe.model
+    def has_beside(self) -> bool:
+        """Whether there are variants of other models among them."""
+        return bool(self.frame.is_beside.any())
+
+    @property
+    def own(self) -> Selection:
+        """Without the variants of other models."""
+        frame = self.frame[~self.frame.is_beside.astype(bool)]
+        records = tuple(record for record in self.records if record.recipe.model == self.model)
+        return replace(self, records=records, frame=frame)
 
     @property
     def judging(self) -> Judging:
@@ -65,17 +82,21 @@ class Selection:
         return self.frame[self.frame.run_id == run_id].iloc[0]
 
 
-def selection_of(records: list[RunRecord]) -> Selection:
-    """The runs with all that was measured in them, in the colours of the page's theme."""
+def selection_of(records: list[RunRecord], model: str = "") -> Selection:
+    """The runs with all that was measured in them, in the colours of the page's theme.
+
+    Those of other models than this, or than the first run's, stand beside its own.
+    """
+    model = model or records[0].recipe.model
     results = store().results([record.id for record in records])
-    frame = tables.with_unique_titles(against_baseline(variants(records), results))
+    frame = tables.with_unique_titles(against_baseline(variants(records, model=model), results))
     by_id = {record.id: record for record in records}
     ordered = tuple(by_id[run_id] for run_id in frame.run_id)
-    return Selection(ordered, results, frame, colours(records), ink())
+    return Selection(model, ordered, results, frame, colours(records), ink())
 
 
 def choose() -> list[RunRecord]:
-    """The finished runs to compare, all measured under the same settings."""
+    """The finished runs to compare, all measured under the same settings: first those of the model chosen here."""
     measured = store().measured()
     if not measured:
         return []
@@ -95,7 +116,8 @@ def choose() -> list[RunRecord]:
     found = store().variants(model, settings, limit=MOST_OFFERED + 1)
     if len(found) > MOST_OFFERED:
         st.caption(f"There are more than {MOST_OFFERED} variants: the newest {MOST_OFFERED} can be picked.")
-    return pick(found[:MOST_OFFERED], key=f"{model}.{settings}")
+    own = pick(found[:MOST_OFFERED], key=f"{model}.{settings}")
+    return [*own, *pick_beside(model, settings, measured)] if own else []
 
 
 def pick(records: list[RunRecord], *, key: str) -> list[RunRecord]:
@@ -110,3 +132,29 @@ def pick(records: list[RunRecord], *, key: str) -> list[RunRecord]:
         key=f"compare.variants.{key}",
     )
     return [record for record in records if record.id in chosen]
+
+
+def pick_beside(model: str, settings: str, measured: Sequence[tuple[str, str]]) -> list[RunRecord]:
+    """Those variants of other models that the person wants to see too; none, and nothing to pick, at first."""
+    others = judged_alike(model, [key for key, each in measured if each == settings])
+    records = [record for key in others for record in store().variants(key, settings, limit=MOST_OFFERED)]
+    if not records:
+        return []
+    models = of_models(others)
+    titles = {record.id: f"{models[record.recipe.model]}: {record.title}" for record in records}
+    chosen = st.multiselect(
+        "Beside them: variants of other models", list(titles), format_func=distinct(titles).__getitem__,
+        key=f"compare.beside.{model}.{settings}", placeholder="Choose variants of other models",
+        help=BESIDE_HELP,
+    )  # fmt: skip
+    return [record for record in records if record.id in chosen]
+
+
+def draw_own(selection: Selection) -> Selection:
+    """The variants of the chosen model alone, for a question that makes no sense across models, which it says."""
+    if selection.has_beside:
+        st.caption(
+            f"Here only the variants of {text.escape(title_of(selection.model))} are looked at: what a technique did "
+            "is told by the same network without it."
+        )
+    return selection.own

@@ -108,6 +108,7 @@ def legend(frame: pd.DataFrame, x: str, y: str, found: Marks) -> list[str]:
     return [
         "Dotted: the front, variants that no other one beats in both.",
         "Area of a disc: size of the file.",
+        *(["Diamonds: variants of other models."] if frame.is_beside.any() else []),
         *(["Thin lines: 95 % intervals."] if any(Axis.of(frame, key).has_interval for key in (x, y)) else []),
         *(["Ring: chosen above."] if found.chosen else []),
         *(["Hollow: breaks a limit."] if found.breaks else []),
@@ -147,7 +148,9 @@ def draw_parallel(selection: Selection, frame: pd.DataFrame, found: Marks) -> No
         st.plotly_chart(figure, key="parallel", config=PLAIN, alt="All measures of each variant, better is up")
         st.caption(
             "Each axis reaches from the worst to the best of these variants, so it shows their order, not how much "
-            "they differ: read the numbers at its ends." + (" Thick: chosen above." if found.chosen else "")
+            "they differ: read the numbers at its ends."
+            + (" Thick: chosen above." if found.chosen else "")
+            + (" Dotted: variants of other models." if selection.has_beside else "")
         )
 
 

@@ -13,9 +13,11 @@ from experiments.explanation import Cause, Explanation, Measured
 from experiments.recipe import reference_of
 from experiments.store import RunRecord
 from experiments.why import explain
+from experiments.why_tflite import remarks
 from ui import text
 from ui.comparison.duels import draw_duels
-from ui.comparison.selection import Selection
+from ui.comparison.selection import Selection, draw_own
+from ui.comparison.trained_on import draw_training_of
 from ui.figures.frame import GREY, PLAIN
 from ui.figures.waterfall import Bar, waterfall
 from ui.queue import enqueue, why_lost
@@ -32,6 +34,7 @@ READING = (
 
 def draw(selection: Selection) -> None:
     """The explanation of one variant, its causes, and the means to settle a doubt."""
+    selection = draw_own(selection)
     candidates = [run_id for run_id in selection.titles if not selection.record(run_id).recipe.is_baseline]
     if not candidates or len(selection.records) < 2:
         st.info(
@@ -40,6 +43,7 @@ def draw(selection: Selection) -> None:
         )
         return
     variant, reference = pick_pair(selection, candidates)
+    draw_tflite_remarks(selection, reference=reference, variant=variant)
     before, after = (measured_of(selection, run_id) for run_id in (reference, variant))
     if before and after:
         try:
@@ -52,6 +56,18 @@ def draw(selection: Selection) -> None:
     else:
         draw_unprofiled(selection, [run_id for run_id in (reference, variant) if not measured_of(selection, run_id)])
     draw_duels(selection, reference=reference, variant=variant)
+
+
+def draw_tflite_remarks(selection: Selection, *, reference: str, variant: str) -> None:
+    """What explains a .tflite file without a profile; nothing for other variants."""
+    recipe, other = selection.record(variant).recipe, selection.record(reference).recipe
+    before = selection.results[reference] if recipe.runtime == other.runtime else None
+    found = remarks(recipe, selection.results[variant], before)
+    if found:
+        with st.container(border=True):
+            for each in found:
+                st.markdown(f"**{text.escape(each.title)}** · {text.escape(each.sentence)}")
+            draw_training_of(selection, variant)
 
 
 def pick_pair(selection: Selection, candidates: list[str]) -> tuple[str, str]:

@@ -16,6 +16,8 @@ ROW_HEIGHT = 46
 """Pixels for a variant in a panel: a line of words and its bar."""
 PANEL_FRAME = 30
 """Pixels of a panel beside its rows, for the axis."""
+FEW_MICROSECONDS = 0.1
+"""In ms; quicker variants differ in tenths of a microsecond."""
 NONE: pd.Series[Any] = pd.Series(dtype=float)
 MORE, LESS = "higher is better", "lower is better"
 
@@ -33,6 +35,8 @@ class Panel:
     better: str = LESS
     second: str = ""
     """A further column drawn as a paler bar behind the first, such as p95 behind p50."""
+    is_nested: bool = False
+    """Whether the second is a part of the first, which then is the paler bar."""
     low: str = ""
     high: str = ""
     """Columns of the ends of the 95 % interval."""
@@ -67,10 +71,12 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
             judging.title, "accuracy", "%", 100, better=MORE, low="accuracy_low", high="accuracy_high", zoomed=True
         ),
         Panel(
-            "Latency p50 / p95", "p50_ms", "ms", decimals=3, second="p95_ms", low="p50_low_ms",
+            "Latency p50 / p95", "p50_ms", "ms", decimals=time_digits(frame), second="p95_ms", low="p50_low_ms",
             high="p50_high_ms",
         ),
-        Panel("Size of the file", "size_bytes", size_unit, size_scale),
+        Panel(
+            "Size of the file / compressed", "size_bytes", size_unit, size_scale, second="gzip_bytes", is_nested=True
+        ),
         Panel("Throughput, best batch", "best_throughput_per_s", pace, decimals=0, better=MORE)
         if best
         else Panel("Throughput", "throughput_per_s", pace, decimals=0, better=MORE),
@@ -78,6 +84,11 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
         Panel("Multiply-accumulates", "macs", "million", 1e-6, decimals=1),
         *energy,
     ]  # fmt: skip
+
+
+def time_digits(frame: pd.DataFrame) -> int:
+    """Decimals of a time in ms: one more where three would leave the quickest variant only two digits."""
+    return 4 if frame.p50_ms.min() < FEW_MICROSECONDS else 3
 
 
 def _byte_unit(values: pd.Series[Any]) -> tuple[float, str]:
@@ -95,22 +106,22 @@ def bars(frame: pd.DataFrame, panel: Panel, colours: Colours, *, ink: str) -> go
     start, end = _axis_range(shown, panel)
     rows = -shown.index.to_numpy()
     tints = [colours.get(digest, GREY) for digest in shown.digest]
-    figure = go.Figure()
-    if panel.second:
-        second = shown[panel.second].astype(float) * panel.scale
-        figure.add_bar(
-            x=second, y=rows, orientation="h", width=0.32, marker={"color": tints, "opacity": FADED}, hoverinfo="skip"
-        )
-    figure.add_bar(
+    look, pattern = {"y": rows, "orientation": "h", "width": 0.32}, _hatching(shown, ink)
+    first = go.Bar(
         x=values - start,
         base=start,
-        y=rows,
-        orientation="h",
-        width=0.32,
-        marker_color=tints,
+        marker={"color": tints, "opacity": FADED if panel.is_nested else 1, "pattern": pattern},
         customdata=shown.title.map(shorten),
         hovertemplate=f"%{{customdata}}<br>%{{x:,.{panel.decimals}f}} {panel.unit}<extra></extra>",
+        **look,
     )
+    traces = [first]
+    if panel.second:
+        opacity = 1 if panel.is_nested else FADED
+        second = shown[panel.second].astype(float) * panel.scale
+        marker = {"color": tints, "opacity": opacity, "pattern": pattern}
+        traces.append(go.Bar(x=second, marker=marker, hoverinfo="skip", **look))
+    figure = go.Figure(traces if panel.is_nested else traces[::-1])
     if panel.low:
         figure.add_trace(_interval(shown, panel, rows - 0.27, ink))
     words: list[dict[str, Any]] = []
@@ -121,6 +132,13 @@ def bars(frame: pd.DataFrame, panel: Panel, colours: Colours, *, ink: str) -> go
     figure.update_xaxes(range=[start, end], nticks=5, zeroline=False, ticksuffix=panel.suffix)
     figure.update_yaxes(visible=False, range=[-len(shown) + 0.62, 0.72], fixedrange=True)
     return framed(figure, height=PANEL_FRAME + ROW_HEIGHT * len(shown))
+
+
+def _hatching(frame: pd.DataFrame, ink: str) -> dict[str, Any]:
+    """Lines across the bars of variants of other models, whose colours may be those of the chosen model's."""
+    beside = frame.get("is_beside", NONE).tolist() or [False] * len(frame)
+    shapes = ["/" if each else "" for each in beside]
+    return {"shape": shapes, "fillmode": "overlay", "fgcolor": ink, "fgopacity": 0.5, "size": 7, "solidity": 0.2}
 
 
 def _words(row: float, words: str, *, x: float, anchor: str, ink: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ BELOW = 0.3
 def cumulative(frame: pd.DataFrame, samples: Samples, colours: Colours, *, ink: str) -> go.Figure:
     """For each variant the share of its calls that took at most a time, with p50 and p95 marked.
 
-    Curves of disturbed runs are dashed.
+    Curves of disturbed runs are dashed, those of other models dotted.
     """
     rows: list[Any] = list(frame.itertuples())
     figure = go.Figure([_curve(row, samples[row.run_id], colours) for row in rows])
@@ -68,7 +68,7 @@ def _curve(row: Any, samples: Numbers, colours: Colours) -> go.Scatter:
     return go.Scatter(
         x=ordered[ranks], y=100 * (ranks + 1) / len(ordered), mode="lines", name=name,
         line={"color": colours.get(row.digest, GREY), "width": 2, "shape": "hv",
-              "dash": "5px,2px" if row.is_disturbed else "solid"},
+              "dash": "5px,2px" if row.is_disturbed else "dot" if getattr(row, "is_beside", False) else "solid"},
         hovertemplate=f"<b>{name}</b><br>%{{y:.1f}} % of calls take at most %{{x:.3f}} ms<extra></extra>",
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ def parallel(frame: pd.DataFrame, colours: Colours, *, ink: str, chosen: str | N
     """An axis for each measure that was measured, better always up, and a line for each variant.
 
     Each axis reaches from the worst variant to the best, by logarithm where they lie far apart. What a variant lacks
-    is a gap in its line. The line of the run `chosen` is thicker and its name bold.
+    is a gap in its line. The line of the run `chosen` is thicker and its name bold; those of other models are dotted.
     """
     shown = [named(key, of_frame(frame)) for key in measured(frame)]
     heights = np.column_stack([_heights(each, numbers(frame, each.column)) for each in shown])
@@ -88,7 +88,7 @@ def _line(
     hover = [f"<b>{title}</b><br>{each.title} {_text(row, each)}" for each in shown]
     return go.Scatter(
         x=[*range(len(shown)), last + LEADER * 0.92], y=[*places, name], name=title, mode="lines+markers",
-        line={"color": colour, "width": 4 if is_chosen else 1.8},
+        line={"color": colour, "width": 4 if is_chosen else 1.8, "dash": "dot" if row.get("is_beside") else "solid"},
         marker={"color": colour, "opacity": 1, "size": [10 if is_chosen else 7] * len(shown) + [0]},
         hovertext=[*hover, ""], hoverinfo="text",
     )  # fmt: skip

@@ -76,6 +76,11 @@ def trade_off(frame: pd.DataFrame, x: str, y: str, colours: Colours, *, ink: str
     return figure.update_layout(margin={"t": ABOVE, "r": 4 if up.limit is None else BESIDE})
 
 
+def symbol_of(row: Any) -> str:
+    """A disc, or a diamond for a variant of another model, whose colour may be that of one of the chosen model's."""
+    return "diamond" if getattr(row, "is_beside", False) else "circle"
+
+
 def _diameters(frame: pd.DataFrame) -> pd.Series[float]:
     """Pixels; areas are proportional to the files' sizes, down to what can be seen."""
     sizes = numbers(frame, "size_bytes")
@@ -128,7 +133,8 @@ class _Plot:
         opacity = 0.95 if row.on_front else FADED_HOLLOW if breaks else FADED
         return go.Scatter(
             x=[row.x], y=[row.y], mode="markers", name=shorten(row.title), showlegend=in_legend, opacity=opacity,
-            marker={"size": row.diameter, "opacity": 1, **fill}, hovertext=hover, hoverinfo="text",
+            marker={"size": row.diameter, "opacity": 1, "symbol": symbol_of(row), **fill},
+            hovertext=hover, hoverinfo="text",
             error_x=_error(self.across, row.Index, colour), error_y=_error(self.up, row.Index, colour),
         )  # fmt: skip
 

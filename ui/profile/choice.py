@@ -21,6 +21,7 @@ from ui.profile.offer import (
     is_untouched,
     largest_batch,
     newest_alike,
+    opens_tflite,
     runtimes_on,
     untouched,
     variants_of,
@@ -64,7 +65,7 @@ def choose() -> Choice:
     with more[0] if more else st.empty():
         device = _choose_device(record)
     with runtime_column:
-        recipe = record.recipe if record else untouched(model, _choose_runtime(device), device)
+        recipe = record.recipe if record else untouched(model, _choose_runtime(device, model), device)
         if record:
             _draw_fixed("Runtime", RUNTIMES[record.recipe.runtime].title)
     with batch_column:
@@ -129,7 +130,7 @@ def _asked() -> Iterator[tuple[str, str, Collection[str]]]:
     record = newest_alike(named.recipe) if named else None
     here = {device.id: device for device in devices()}
     device = here.get(device_id, devices()[0])
-    runtimes = [record.recipe.runtime] if record else runtimes_on(device)
+    runtimes = [record.recipe.runtime] if record else runtimes_on(device, model or FALLBACK)
     yield "runtime", st.query_params.get("runtime", ""), runtimes
     yield "device", device_id, [record.recipe.device] if record else here
     recipe = record.recipe if record else untouched(FALLBACK, _runtime_among(runtimes), device)
@@ -176,12 +177,11 @@ def _choose_device(record: RunRecord | None) -> Device:
     return found[st.selectbox("Device", ids, start, format_func=lambda key: found[key].name, key="profile.device")]
 
 
-def _choose_runtime(device: Device) -> str:
-    here = runtimes_on(device)
+def _choose_runtime(device: Device, model: str) -> str:
+    here = runtimes_on(device, model)
     start = here.index(_runtime_among(here))
-    return st.selectbox(
-        "Runtime", here, start, format_func=lambda key: RUNTIMES[key].title, key=f"profile.runtime.{device.id}"
-    )
+    key = f"profile.runtime.{device.id}{'.tflite' * opens_tflite(model)}"
+    return st.selectbox("Runtime", here, start, format_func=lambda each: RUNTIMES[each].title, key=key)
 
 
 def _runtime_among(here: Sequence[str]) -> str:

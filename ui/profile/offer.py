@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.devices import Device
+from experiments.models import baseline_runtime
 from experiments.recipe import MeasurementSettings, Recipe
 from experiments.store import RunRecord
 from experiments.study import ProfileStudy, study_digest
@@ -14,6 +15,9 @@ from ui.state import devices, store
 UNTOUCHED = ""
 """Stands for the network as it was loaded, in the place of a run's id."""
 BATCHES = (1, 8, 32, 128)
+LITERT = "litert"
+OF_TFLITE = (LITERT, "openvino")
+"""Runtimes that open a `.tflite` file, which a network of Keras becomes."""
 MOST_VARIANTS = 100
 """Of one model and one way of measuring, the newest."""
 
@@ -42,6 +46,11 @@ def why_unprofiled(recipe: Recipe, device: Device) -> str:
         return (
             "AOTInductor's file is one compiled library, which does not say what its kernels take. Choose "
             "torch.compile, which makes the same kernels, to see a time for each."
+        )
+    if recipe.runtime == LITERT:
+        return (
+            "LiteRT tells no time for each operator. Choose OpenVINO, which opens the same file, to see a time for "
+            "each layer; on the Compare page, the tab Why says what is known of LiteRT's speed."
         )
     if recipe.runtime == "onnxruntime" and device.kind == "cuda":
         return (
@@ -78,9 +87,18 @@ def was_deleted(study: ProfileStudy) -> bool:
     return bool(study.run) and store().run(study.run) is None
 
 
-def runtimes_on(device: Device) -> list[str]:
-    """The keys of those that can serve on a device of this machine."""
-    return [key for key in RUNTIMES if _is_here(_as_usual(key, device), device)]
+def runtimes_on(device: Device, model: str) -> list[str]:
+    """The keys of those that can serve on a device of this machine.
+
+    Of a network of Keras or a `.tflite` file those that open one, LiteRT in any case: why it cannot is then said.
+    """
+    found = [key for key in RUNTIMES if _is_here(_as_usual(key, device), device)]
+    return [key for key in OF_TFLITE if key in found] or [LITERT] if opens_tflite(model) else found
+
+
+def opens_tflite(model: str) -> bool:
+    """Whether what is served of a model is a `.tflite` file, whatever the runtime."""
+    return baseline_runtime(model) == LITERT
 
 
 def untouched(model: str, runtime: str, device: Device) -> Recipe:
@@ -113,7 +131,7 @@ def with_batch(recipe: Recipe, batch_size: int) -> Recipe:
 def _offered(recipe: Recipe) -> Recipe | None:
     """The untouched network as the controls offer it, in the recipe's runtime on its device; None where they do not."""
     device = next((each for each in devices() if each.id == recipe.device), None)
-    if device is None or recipe.runtime not in runtimes_on(device):
+    if device is None or recipe.runtime not in runtimes_on(device, recipe.model):
         return None
     return untouched(recipe.model, recipe.runtime, device)
 

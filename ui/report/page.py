@@ -39,6 +39,12 @@ OF_TECHNIQUE = {
     "two_four": ("2:4 sparsity", "SparseGPT", "Fine-tuning"),
     "distillation": ("Distillation", "Temperature", "Alpha", "Control"),
     "mixed_precision": ("Mixed precision",),
+    "keras_fine_tuning": ("Control", "Fine-tuning"),
+    "keras_pruning": ("Unstructured pruning", "Sparsity", "Gzip size", "Control", "Fine-tuning"),
+    "keras_clustering": ("Clustering", "Gzip size", "Control", "Fine-tuning"),
+    "keras_qat": ("Quantization", "Collaborative optimisation", "Control", "Fine-tuning"),
+    "keras_quantization": ("Quantization", "Calibration set", "Dynamic range quantization", "16x8"),
+    "litert_quantization": ("Quantization", "Calibration set", "Dynamic range quantization"),
 }
 """Terms to explain where a technique is used."""
 
@@ -170,7 +176,8 @@ def _chart(chart: Chart) -> Html:
 
 
 def _why(report: Report) -> list[Html]:
-    return [part for title, causes in report.why for part in _causes(title, causes)]
+    told = [part for title, sentences in report.remarks.items() for part in (element("h3", title), bullets(sentences))]
+    return [*told, *(part for title, causes in report.why for part in _causes(title, causes))]
 
 
 def _causes(title: str, causes: Sequence[tuple[str, float, str]]) -> list[Html]:

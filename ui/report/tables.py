@@ -44,7 +44,8 @@ def comparison(report: Report) -> Html:
     head = ["Variant", of_frame(frame).title, "Change", "Latency p50", "Change", "p95", "Size", "Change", "Memory"]
     rows = [_comparison_row(report, row) for _, row in frame.iterrows()]
     marked = [at for at, run_id in enumerate(frame.run_id) if run_id == report.recommended]
-    caption = "The variants, each measured on the file that ships. In small print: 95 % intervals, and verdicts."
+    small = "In small print: 95 % intervals, files after gzip, and verdicts."
+    caption = f"The variants, each measured on the file that ships. {small}"
     return table(caption, head, rows, align="lrrrrrrrr", marked=marked)
 
 
@@ -59,7 +60,7 @@ def _comparison_row(report: Report, row: pd.Series[Any]) -> list[str]:
         two_lines(f"{row.p50_ms:.3f} ms", _ends(row.p50_low_ms, row.p50_high_ms, 3)),
         changes[1],
         SMALL if pd.isna(row.p95_ms) else f"{row.p95_ms:.3f} ms",
-        f"{row.size_bytes / text.MIB:.2f} MiB",
+        two_lines(f"{row.size_bytes / text.MIB:.2f} MiB", f"compressed {text.data_size(row.gzip_bytes)}"),
         changes[2],
         f"{row.memory_bytes / text.MIB:.1f} MiB",
     ]

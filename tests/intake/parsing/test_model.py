@@ -26,8 +26,6 @@ SNIPPETS = {
     "weights-code-whole-module": snippets.SAVE_WEIGHTS,
     "weights-foreign-legacy": snippets.SAVE_AGAIN,
     "weights-foreign-tar": snippets.SAVE_AGAIN,
-    "weights-foreign-h5": snippets.KERAS_TO_ONNX,
-    "weights-foreign-tflite": snippets.TFLITE_TO_ONNX,
     "weights-zip-deflated": snippets.STORE_UNPACKED,
     "weights-zip-torchscript": snippets.TORCHSCRIPT_TO_ONNX,
     "weights-zip-exported": snippets.EXPORTED_TO_ONNX,

@@ -51,6 +51,21 @@ def engine(file: Path, out: Path, options: Options) -> Steps[dict[str, Any]]:
     return {"total": float(answers.sum())}
 
 
+def beside(file: Path, out: Path, options: Options) -> Steps[dict[str, Any]]:
+    """Writes into the second folder, and tries to make another in it and to delete from it."""
+    yield from ()
+    folder = Path(options["into"])
+    (folder / "written").write_text("content")
+    tried = {"folder": lambda: (folder / "deeper").mkdir(), "deleted": (folder / "written").unlink}
+    found = {}
+    for what, act in tried.items():
+        try:
+            act()
+        except OSError as error:
+            found[what] = errno.errorcode[error.errno or 0]
+    return {"temporary": os.environ["TMPDIR"], **found}
+
+
 def refuse(file: Path, out: Path, options: Options) -> Steps[dict[str, Any]]:
     yield from ()
     (out / "half").write_text("half of it")

@@ -20,7 +20,7 @@ def test_numbers_keep_the_digits_that_tell_variants_apart() -> None:
 
 
 def test_only_measures_that_some_variant_has_are_offered() -> None:
-    assert measured(variants()) == ["accuracy", "p50", "p95", "throughput", "size", "memory"]
+    assert measured(variants()) == ["accuracy", "p50", "p95", "throughput", "size", "gzip", "memory"]
     assert "energy" in measured(variants(joules=[None, 0.2, None]))
 
 

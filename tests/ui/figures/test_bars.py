@@ -30,6 +30,7 @@ def variants(**columns: list[Any]) -> pd.DataFrame:
         "throughput_per_s": [500.0, 2000.0, 1000.0],
         "best_throughput_per_s": [500.0, 2000.0, 1000.0],
         "size_bytes": [8 * MIB, 2 * MIB, 3 * MIB],
+        "gzip_bytes": [7 * MIB, 2 * MIB, 1 * MIB],
         "memory_bytes": [80 * MIB, 20 * MIB, 30 * MIB],
         "macs": [80e6, 80e6, 20e6],
     }
@@ -56,6 +57,20 @@ def test_a_bar_ends_where_the_value_is_in_the_panel_s_unit(column: str) -> None:
     low, high = figure.layout.xaxis.range
     assert low <= min(bar.base, low)
     assert high >= max(np.array(bar.x) + bar.base)
+
+
+def test_what_compression_leaves_is_the_full_part_of_the_bar_of_a_file() -> None:
+    whole, compressed = bars(variants(), PANELS["size_bytes"], COLOURS, ink="#000000").data
+    assert list(compressed.x) == [7, 2, 1]
+    assert list(whole.x) == [8, 2, 3]
+    assert whole.marker.opacity < compressed.marker.opacity
+    assert "<b>3.00</b> / 1.00" in words_in(bars(variants(), PANELS["size_bytes"], COLOURS, ink="#000000"))
+
+
+def test_bars_of_other_models_are_hatched() -> None:
+    frame = variants(is_beside=[False, False, True])
+    first = next(trace for trace in bars(frame, PANELS["macs"], COLOURS, ink="#000000").data)
+    assert list(first.marker.pattern.shape) == ["", "", "/"]
 
 
 def test_sizes_and_memory_choose_a_unit_that_fits() -> None:

@@ -56,7 +56,7 @@ def test_what_was_not_measured_is_a_gap_and_what_nobody_has_no_axis() -> None:
 
 def test_where_all_are_alike_that_is_said() -> None:
     figure = draw(variants(memory_bytes=[2**20] * 3))
-    assert heights(figure, 5) == [0.5] * 3
+    assert heights(figure, 6) == [0.5] * 3
     assert "all alike" in [each.text for each in figure.layout.annotations]
 
 

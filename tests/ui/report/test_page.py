@@ -19,6 +19,7 @@ from tests.ui.report.reading import BASELINE, INT8, MIB, Node, leave, read, repo
 from ui.glossary import TERMS
 from ui.report import html_of, library_bytes
 from ui.report.page import ALWAYS, OF_TECHNIQUE
+from ui.text import data_size
 from ui.theme import BASELINE_LIGHT, LIGHT
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,7 +102,7 @@ def test_the_table_has_the_numbers_of_the_frame(report: Report, page: Node) -> N
         assert cells[1].startswith(f"{100 * row.accuracy:.2f} %")
         assert cells[3].startswith(f"{row.p50_ms:.3f} ms")
         assert f"{row.p50_low_ms:.3f} to {row.p50_high_ms:.3f}" in cells[3]
-        assert cells[6] == f"{row.size_bytes / MIB:.2f} MiB"
+        assert cells[6] == f"{row.size_bytes / MIB:.2f} MiBcompressed {data_size(row.gzip_bytes)}"
         if row.is_baseline:
             assert [cells[at] for at in (2, 4, 7)] == ["baseline"] * 3
         else:

@@ -1,0 +1,150 @@
+"""Whether a network's configuration asks Keras for nothing but its own layers, told from the JSON alone.
+
+Keras looks classes and functions up by the names that a file gives, and a Lambda layer carries code. What is not on
+these lists is therefore refused before anything is built. None of this needs TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from core.errors import BadInput
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+MODELS = frozenset({"Functional", "Model", "Sequential"})
+LAYERS = _names(
+    """
+    Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D
+    AveragePooling2D BatchNormalization CenterCrop Concatenate Conv1D Conv2D Conv2DTranspose Cropping1D Cropping2D
+    CustomScaleLayer Dense
+    DepthwiseConv1D DepthwiseConv2D Dot Dropout ELU EinsumDense Flatten GaussianDropout GaussianNoise
+    GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D GroupNormalization Identity
+    InputLayer LayerNormalization LayerScale LeakyReLU MaxPooling1D MaxPooling2D Maximum Minimum MultiHeadAttention
+    Multiply Normalization PReLU Permute RMSNormalization RandomBrightness RandomColorJitter RandomContrast RandomCrop
+    RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHeight RandomHue RandomRotation RandomSaturation
+    RandomSharpness RandomTranslation RandomWidth RandomZoom ReLU RepeatVector Rescaling Reshape Resizing
+    SeparableConv1D SeparableConv2D Softmax SpatialDropout1D SpatialDropout2D Subtract TFOpLambda ThresholdedReLU
+    UnitNormalization UpSampling1D UpSampling2D ZeroPadding1D ZeroPadding2D
+    """
+)
+OPERATIONS = _names(
+    """
+    Absolute AveragePool BatchNorm Clip Concatenate Conv DepthwiseConv Divide Elu Exp Expand ExpandDims Gelu HardSigmoid
+    HardSilu HardSwish LeakyRelu Matmul Max MaxPool Maximum Mean Min Minimum Negative Pad Power Relu Relu6 Reshape
+    Rsqrt Sigmoid Silu Softmax Sqrt Square Squeeze Subtract Sum Swapaxes Tanh Transpose TrueDivide
+    """
+)
+"""Of Keras 3, what arithmetic on a network's tensors becomes: `x * 0.5`, `keras.ops.relu6(x)`."""
+FUNCTIONS = _names(
+    """
+    __operators__.add __operators__.mul math.add math.divide math.multiply math.negative math.subtract math.truediv
+    nn.relu nn.relu6 nn.sigmoid nn.silu
+    """
+)
+"""Of tf_keras, the same: what a TFOpLambda layer may compute."""
+ACTIVATIONS = _names(
+    """
+    celu elu exponential gelu hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear log_softmax mish relu relu6
+    selu sigmoid silu softmax softplus softsign swish tanh
+    """
+)
+_PARTS = _names(
+    """
+    Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform Ones Orthogonal
+    RandomNormal RandomUniform TruncatedNormal VarianceScaling Zeros L1 L1L2 L2 OrthogonalRegularizer MaxNorm
+    MinMaxNorm NonNeg RadialConstraint UnitNorm DTypePolicy Policy __keras_tensor__ __numpy__ __tensor__ __tuple__
+    """
+)
+"""Initialisers, regularisers, constraints, policies and constants, inside a layer."""
+_HOMES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "tensorflow.python.ops.init_ops_v2")
+_MOST_VALUES = 2_000_000
+_OUGHT = "a network made only of layers that Keras itself brings"
+_WAY_OUT = "Build the network of built-in layers and copy its weights, or export it to ONNX"
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Raises `BadInput` unless a model's configuration names nothing but built-in layers and their parts.
+
+    `config` has `class_name` and `config`, as `model.to_json()` and the `config.json` of a `.keras` file do. What a
+    model was trained with (`compile_config`) is none of these: whoever reads a file leaves it out first.
+    """
+    if config.get("class_name") not in MODELS or not isinstance(config.get("config"), Mapping):
+        raise BadInput(
+            f"A model of the class {config.get('class_name')!r:.60}",
+            expected="a Sequential or Functional model, whose layers can be listed without running its code",
+            action="Build the network with keras.Sequential or keras.Model(inputs, outputs) and copy its weights",
+        )
+    for value in _values(config):
+        _check_place(value)
+        if "class_name" in value:
+            _check_name(value)
+        elif "function" in value:
+            raise _refusal(f"A function {value['function']!r:.60}")
+        if isinstance(name := value.get("activation"), str) and name not in ACTIVATIONS:
+            raise _refusal(f"The activation {name!r:.60}")
+
+
+def _values(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every object in the configuration, however deep."""
+    waiting: list[Any] = [config]
+    for _ in range(_MOST_VALUES):
+        if not waiting:
+            return
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            yield value
+            waiting += _inside(value)
+        elif isinstance(value, list | tuple):
+            waiting += value
+    raise BadInput("A configuration of too many values", expected=f"at most {_MOST_VALUES:,}", action=_WAY_OUT)
+
+
+def _inside(value: Mapping[str, Any]) -> list[Any]:
+    """What an object holds; of a TFOpLambda, whose function is checked with it, the settings one by one."""
+    settings = value.get("config")
+    if value.get("class_name") != "TFOpLambda" or not isinstance(settings, Mapping):
+        return list(value.values())
+    return [each for key, each in value.items() if key != "config"] + list(settings.values())
+
+
+def _check_place(value: Mapping[str, Any]) -> None:
+    module = value.get("module")
+    if module is None or (module == "builtins" and value.get("class_name") == "function"):
+        return
+    if not isinstance(module, str) or not _is_home(module):
+        raise _refusal(f"Something of the Python module {module!r:.60}")
+
+
+def _is_home(module: str) -> bool:
+    return any(module == home or module.startswith(f"{home}.") for home in _HOMES)
+
+
+def _check_name(value: Mapping[str, Any]) -> None:
+    name, inside, registered = value["class_name"], value.get("config"), value.get("registered_name")
+    if name == "function":
+        if inside not in ACTIVATIONS or registered not in (None, inside):
+            raise _refusal(f"The function {inside!r:.60}")
+        return
+    if name in ("Lambda", "__lambda__"):
+        raise _refusal("A Lambda layer, which carries code of its own", name=_own_name(inside))
+    if name == "TFOpLambda":
+        function = inside.get("function") if isinstance(inside, Mapping) else None
+        if function not in FUNCTIONS or set(inside or ()) - {"name", "trainable", "dtype", "function"}:
+            raise _refusal(f"An operation {function!r:.60}", name=_own_name(inside))
+    if not isinstance(name, str) or name not in MODELS | LAYERS | OPERATIONS | _PARTS:
+        raise _refusal(f"A layer or part of the class {name!r:.60}, which is not on the list", name=_own_name(inside))
+    if registered not in (None, name):
+        raise _refusal(f"A class registered as {registered!r:.60}", name=_own_name(inside))
+
+
+def _own_name(inside: Any) -> str:
+    return str(inside.get("name", ""))[:60] if isinstance(inside, Mapping) else ""
+
+
+def _refusal(what: str, *, name: str = "") -> BadInput:
+    return BadInput(what + (f" (`{name}`)" if name else ""), expected=_OUGHT, action=_WAY_OUT)

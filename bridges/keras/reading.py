@@ -1,0 +1,172 @@
+"""Any built Keras network in the form that the studio works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from bridges.keras.converting import answers, random_inputs
+from bridges.keras.form import Api, api_of
+from bridges.keras.rebuilding import Builder, graph_of, producer, rebuilt
+from core.data import Floats
+from core.errors import BadInput, CannotCompose, StudioError
+
+_LARGEST_DIFFERENCE = 1e-3
+_IMAGE_AXES, _SCORE_AXES = 4, 2
+_SOFTMAX = frozenset({"softmax", "Softmax"})
+_SIGMOID = frozenset({"sigmoid", "Sigmoid"})
+_SMALLEST_PROBABILITY = 1e-5
+
+
+def house_form(model: Any, shape: tuple[int, int, int] | None = None) -> tuple[Any, tuple[str, ...]]:
+    """The network as the studio works on it, and sentences about what was changed.
+
+    It is one flat Functional model: models inside it are opened, layers that only act in training (augmentation, noise)
+    are left out, every layer is trainable and in float32, and it takes x[N, H, W, C] in batches of any size and answers
+    with logits [N, classes]: a softmax at its end is taken off, and one sigmoid score becomes two classes. It is of
+    tf_keras wherever tf_keras has all its layers, else of Keras 3, with a sentence why. Its answers were compared with
+    the given model's. `shape` is (H, W, C) for a network that leaves its size open.
+
+    Raises `BadInput` for what does not classify images that way, and `CannotCompose` for a model described by code.
+    """
+    size = _input_size(model, shape)
+    end = _ending(model)
+    reasons: list[str] = []
+    for api in ("tf_keras", "keras") if api_of(model) == "keras" else ("tf_keras",):
+        try:
+            new = _checked(model, size, end, api)
+        except StudioError as error:
+            if api == api_of(model):
+                raise
+            reasons.append(_sentence(error))
+        else:
+            return new, (*_said(model, new, end), *reasons)
+    raise AssertionError("the last of the two returns or raises")
+
+
+def why_newer(model: Any) -> str:
+    """Why a model of Keras 3 cannot be one of tf_keras, as a sentence; empty where it can, or is one."""
+    if api_of(model) == "tf_keras":
+        return ""
+    try:
+        _checked(model, _input_size(model, None), _ending(model), "tf_keras")
+    except StudioError as error:
+        return _sentence(error)
+    return ""
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """How a network ends, and how scores of the new one become the old one's."""
+
+    last: Any
+    note: str
+    as_before: Callable[[Floats], Floats]
+    is_one_score: bool = False
+
+
+def _input_size(model: Any, shape: tuple[int, int, int] | None) -> tuple[int, ...]:
+    graph = graph_of(model)
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise BadInput(
+            f"A network of {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
+            expected="one image in and the scores of its classes out",
+            action="Make a keras.Model of the part that classifies",
+        )
+    before, after = tuple(graph.inputs[0].shape), tuple(graph.outputs[0].shape)
+    if len(before) != _IMAGE_AXES or len(after) != _SCORE_AXES or not after[-1]:
+        raise BadInput(
+            f"A network that takes {before} and answers with {after}",
+            expected="images (batch, height, width, channels) and scores (batch, classes)",
+        )
+    size = tuple(shape or before[1:])
+    if None in size:
+        raise BadInput(f"A network for images of any size, {before[1:]}", action="State the size of its images")
+    return size
+
+
+def _ending(model: Any) -> _Ending:
+    last = producer(graph_of(model).outputs[0])
+    settings = last.get_config() if hasattr(last, "get_config") else {}
+    kind = {type(last).__name__, str(settings.get("activation", ""))}
+    scores = int(graph_of(model).outputs[0].shape[-1])
+    if scores == 1:
+        if type(last).__name__ != "Dense" or not (kind & _SIGMOID or settings.get("activation") == "linear"):
+            raise BadInput(f"A network with one score, from a {type(last).__name__} layer", expected="one per class")
+        probability = bool(kind & _SIGMOID)
+        return _Ending(
+            last,
+            "Its one score became two classes: the first has the score 0, the second the one that the network gives.",
+            lambda scores: _sigmoid(scores[:, 1:] - scores[:, :1]) if probability else scores[:, 1:] - scores[:, :1],
+            is_one_score=True,
+        )
+    if kind & _SOFTMAX:
+        return _Ending(last, "The softmax at its end was taken off: it answers with logits.", _softmax)
+    if kind & _SIGMOID:
+        return _Ending(last, "The sigmoid at its end was taken off; the order of its scores is the same.", _sigmoid)
+    return _Ending(None, "", lambda scores: scores)
+
+
+def _checked(model: Any, size: tuple[int, ...], end: _Ending, api: Api) -> Any:
+    """The network built anew in that Keras. Raises `CannotCompose` where it cannot be or answers otherwise."""
+    new = rebuilt(model, Builder(api, partial(_changed, end=end), partial(_weights, end=end)), size)
+    x = random_inputs(new)
+    difference = _difference(answers(model, x), end.as_before(answers(new, x)), is_probability=end.last is not None)
+    if not difference <= _LARGEST_DIFFERENCE:
+        raise CannotCompose(f"Built anew in {_TITLES[api]}, the network answers otherwise: by {difference:.2g}")
+    return new
+
+
+_TITLES = {"tf_keras": "Keras 2", "keras": "Keras 3"}
+
+
+def _changed(operation: Any, settings: dict[str, Any], end: _Ending) -> dict[str, Any] | None:
+    if settings.get("data_format") == "channels_first":
+        raise BadInput(
+            f"The layer `{operation.name}` computes with channels first, which TensorFlow cannot on a CPU",
+            expected="a network for images (batch, height, width, channels)",
+            action="Build it with data_format='channels_last' and copy its weights",
+        )
+    if operation is not end.last:
+        return settings
+    if "units" in settings and end.is_one_score:
+        settings["units"] = 2
+    return settings | {"activation": "linear"} if getattr(operation, "weights", None) else None
+
+
+def _weights(layer: Any, weights: list[Any], end: _Ending) -> list[Any]:
+    """The same, but for one score: zeros for a class before it."""
+    if not end.is_one_score or layer is not end.last:
+        return weights
+    return [np.pad(weight, [(0, 0)] * (weight.ndim - 1) + [(1, 0)]) for weight in weights]
+
+
+def _difference(wanted: Floats, given: Floats, *, is_probability: bool) -> float:
+    """Largest difference: of the logarithms of probabilities that are not vanishing, else relative to the largest."""
+    if is_probability and wanted.min() >= 0 and wanted.max() <= 1:
+        seen = wanted > _SMALLEST_PROBABILITY
+        return float(np.abs(np.log(wanted[seen]) - np.log(np.maximum(given[seen], 1e-30))).max(initial=0))
+    return float(np.abs(wanted - given).max() / max(1.0, np.abs(wanted).max()))
+
+
+def _said(model: Any, new: Any, end: _Ending) -> tuple[str, ...]:
+    moved = api_of(model) != api_of(new)
+    notes = ["It was built anew in Keras 2, with the same weights and the same answers." if moved else "", end.note]
+    return tuple(note for note in notes if note)
+
+
+def _sentence(error: StudioError) -> str:
+    return f"{error.received.rstrip('.')}."
+
+
+def _softmax(scores: Floats) -> Floats:
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
+
+
+def _sigmoid(scores: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(scores, -80, 80))), np.float32)

@@ -1,0 +1,105 @@
+"""Runs a `.tflite` network in LiteRT on a few images: that it answers, as before, and images together as each alone.
+
+Imports LiteRT inside its functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from core.data import Floats
+from core.errors import Refused
+from intake.parsing.tflite_ends import Entry
+from intake.parsing.untrusted import shown
+
+IMAGES = 3
+LARGEST_DIFFERENCE, LARGEST_OF_INT8 = 1e-3, 0.05
+"""Of answers that should be the same, relative to the largest; numbers that are rounded to 8 bits may tip over."""
+
+
+def images(entry: Entry) -> Floats:
+    """float32 x[3, ...] in the layout of the input: noise, of whole numbers where the input is in 8 bits."""
+    size = (entry.height, entry.width, entry.channels)
+    shape = size if entry.layout == "NHWC" else (entry.channels, entry.height, entry.width)
+    rng = np.random.default_rng(0)
+    if entry.dtype == "float32":
+        return rng.standard_normal((IMAGES, *shape)).astype(np.float32)
+    low, high = (0, 256) if entry.dtype == "uint8" else (-128, 128)
+    return rng.integers(low, high, (IMAGES, *shape)).astype(entry.dtype)
+
+
+class Trial:
+    """An engine with one network, on one thread."""
+
+    def __init__(self, content: bytes) -> None:
+        """Raises `Refused` where LiteRT does not take it."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            self._engine: Any = Interpreter(model_content=content, num_threads=1)
+            self._engine.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise _cannot(error) from None
+
+    def answers(self, x: Floats, *, together: bool) -> Floats:
+        """float32 [N, classes] to inputs x[N, ...], one by one or all at once. Raises `Refused` where it cannot."""
+        try:
+            if together:
+                return self._run(x)
+            return np.concatenate([self._run(each[None]) for each in x])
+        except (ValueError, RuntimeError) as error:
+            raise _cannot(error) from None
+
+    def _run(self, x: Floats) -> Floats:
+        source = self._engine.get_input_details()[0]
+        if tuple(source["shape"]) != x.shape:
+            self._engine.resize_tensor_input(source["index"], x.shape, strict=False)
+            self._engine.allocate_tensors()
+        self._engine.set_tensor(source["index"], x)
+        self._engine.invoke()
+        target = self._engine.get_output_details()[0]
+        found = self._engine.get_tensor(target["index"])
+        scale, zero = target["quantization"]
+        return np.asarray((found.astype(np.float32) - zero) * (scale or 1.0) if scale else found, np.float32)
+
+
+def prove(original: bytes, written: bytes, entry: Entry, *, softmax_off: bool, quantized: bool) -> int:
+    """How many images it takes at once, 0 for any number. Raises `Refused` where it answers otherwise than before."""
+    x = images(entry)
+    wanted = Trial(original).answers(x, together=False)
+    found = Trial(written).answers(x, together=False)
+    if found.shape != wanted.shape or found.ndim != 2 or not np.isfinite(found).all():
+        raise Refused(
+            "The network answers with numbers that are not finite, or with another count than it says",
+            action="Bring the weights of an earlier epoch",
+        )
+    as_before = _softmax(found) if softmax_off else found
+    _require_same(as_before, wanted, quantized, "Packed anew, the network answers otherwise")
+    try:
+        together = Trial(written).answers(x, together=True)
+    except Refused:
+        return 1
+    if together.shape != found.shape:
+        return 1
+    _require_same(together, found, quantized, "Several images together get other answers than each alone")
+    return 0
+
+
+def _require_same(one: Floats, other: Floats, quantized: bool, what: str) -> None:
+    off = float(np.abs(one - other).max() / max(float(np.abs(other).max()), 1e-6))
+    if off > (most := LARGEST_OF_INT8 if quantized else LARGEST_DIFFERENCE):
+        raise Refused(f"{what}, by {off:.2g} of the largest number", expected=f"at most {most:g}")
+
+
+def _softmax(logits: Floats) -> Floats:
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
+
+
+def _cannot(error: Exception) -> Refused:
+    return Refused(
+        f"LiteRT cannot run this network ({shown(' '.join(str(error).split()))})",
+        action="See that it runs where it was made, and convert it again",
+    )
