@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from core.bundle import ModelBundle, Network, OnnxGraph
+from core.bundle import KerasModel, ModelBundle, Network, OnnxGraph, TfliteModel
 from core.data import DataSplits, InputContract, Split
 from core.macs import count_macs
 from core.quantization import QuantizationReport
+from profiling import size as sizes
 from profiling.size import measure_size
+from tests.core.tflite_graphs import dense
 
 
 @dataclass(frozen=True)
@@ -110,3 +112,15 @@ def test_a_quantized_network_has_the_parameters_of_its_report(tmp_path: Path) ->
     bundle = replace(bundle_of(OnnxGraph(b"")), quantization=report)
     size = measure_size(bundle, Files(tmp_path, ()), macs=6)
     assert (size.parameter_count, size.nonzero_count) == (8, 5)
+
+
+def test_of_a_tflite_file_the_file_itself_is_counted_whatever_its_report_says(tmp_path: Path) -> None:
+    content = dense(np.float32([[1, 0, 2], [0, 0, 3]]), np.float32([1, 0]))
+    (tmp_path / "model.tflite").write_bytes(content)
+    empty = Split(np.zeros((0, 1, 1, 3), np.uint8), np.zeros((0, 1), np.int64))
+    contract = InputContract(1, 1, 3, (0.0,), (1.0,), ("a", "b"))
+    for network in (TfliteModel(content), KerasModel(b"", content)):
+        bundle = ModelBundle("tiny", "cnn", network, contract, DataSplits(empty, empty, empty))
+        size = measure_size(bundle, Files(tmp_path, ("model.tflite",)), macs=sizes.macs_of(bundle))
+        assert (size.parameter_count, size.nonzero_count, size.macs) == (8, 4, 6)
+        assert size.size_bytes == len(content)
