@@ -99,21 +99,36 @@ def resume(run_id: str) -> int:
 
 
 def _compare(store: Store, recipe: Recipe, *, again: bool = False, resumed: RunRecord | None = None) -> int:
-    """Carry out what has not been yet, or all of it `again`, and print how the recipe compares."""
-    records = []
+    """Carry out what has not been yet, or all of it `again`, and print how the recipe compares.
+
+    Where what it is compared with fails after the recipe has finished, that is said below the comparison of the rest.
+    """
+    records: list[RunRecord] = []
+    failed = None
     for each in with_references(recipe):
         known = resumed if each is recipe else None if again else store.finished_before(each)
         record = known or _carry_out(store, store.begin_here(each))
         if record.state != "finished":
-            return _explain(record)
+            failed = record
+            break
         records.append(record)
-    if recipe.engine.builds_ahead:
-        return _tell_ahead(store, records[0])
+    made = next((record for record in records if record.recipe.digest == recipe.digest), None)
+    if made:
+        code = _tell(store, made, records)
+        return _explain(failed, is_lacking=True) if failed else code
+    assert failed, "a recipe that has not finished has failed, or what comes before it"
+    return _explain(failed)
+
+
+def _tell(store: Store, made: RunRecord, records: list[RunRecord]) -> int:
+    """Print how what was made compares with the other records, the baseline first, and where it lies."""
+    if made.recipe.engine.builds_ahead:
+        return _tell_ahead(store, made)
     print("\n" + describe(against_baseline(variants(records), store.results([record.id for record in records]))))
-    if recipe.is_simulated:
+    if made.recipe.is_simulated:
         print("\n" + describe_simulations(_simulations(store, records)))
-        return 0
-    print(f"\nArtifact: {data_folder() / 'runs' / records[1 % len(records)].id / 'artifact'}")
+    else:
+        print(f"\nArtifact: {data_folder() / 'runs' / made.id / 'artifact'}")
     return 0
 
 
@@ -127,8 +142,10 @@ def _tell_ahead(store: Store, record: RunRecord) -> int:
     return 0 if result.artifact_files else 1
 
 
-def _explain(record: RunRecord) -> int:
-    """Say why there is no result, and how it may go on."""
+def _explain(record: RunRecord, *, is_lacking: bool = False) -> int:
+    """Say why there is no result, that a comparison above `is_lacking` it, and how it may go on."""
+    if is_lacking:
+        print("\nThe comparison lacks a run that did not finish.", file=sys.stderr)
     print(f"{record.recipe.title}: {record.error or record.state}", file=sys.stderr)
     if can_resume(record):
         print(f"What it trained so far is kept: python3 studio.py resume {record.id}", file=sys.stderr)

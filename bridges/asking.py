@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 from bridges.environments import ROOT, Environment
 from bridges.keras.granted import GPU_VARIABLE
@@ -19,13 +21,22 @@ from core.progress import Steps, parse_event
 _ERRORS: dict[str, type[StudioError]] = {
     each.__name__: each for each in (BadInput, CannotCompose, NothingDone, RunFailed, Unavailable)
 }
+_LAST_BYTES = 4096
+"""Of what a process said last on its standard error."""
+_LAST_WORDS_SECONDS = 1.0
+"""How long they may take to arrive once it died."""
+_STDERR = 2
+_NO_MEMORY = ("bad_alloc", "out of memory", "MemoryError", "Cannot allocate memory", "mmap error: 12")
+"""In the last words of one that died for want of memory; 12 is Linux's ENOMEM."""
+_LESS = "Close other programs that use memory, or choose a smaller model"
 
 
 def ask(environment: Environment, task: str, arguments: Mapping[str, Any]) -> Steps[dict[str, Any]]:
     """What a task, `module:function`, returns; its events are passed on.
 
     Files are handed over by their paths. Raises `Unavailable` where the environment is not installed, what the task
-    raises of `core.errors`, and `RunFailed` for anything else that ends it, a crash of the process included.
+    raises of `core.errors`, and `RunFailed` for anything else that ends it, a crash of the process included. Where
+    memory ran out it says `out of memory`, and the process has ended, so that it holds none any more.
     """
     if reason := environment.why_missing:
         raise Unavailable(reason)
@@ -38,6 +49,9 @@ def ask(environment: Environment, task: str, arguments: Mapping[str, Any]) -> St
                 yield parse_event(message["event"])
             elif "result" in message:
                 return message["result"]  # type: ignore[no-any-return]
+            elif "out_of_memory" in message:
+                process.end()
+                raise process.out_of_memory(message["out_of_memory"])
             else:
                 raise _error(message["error"])
     except StudioError:
@@ -74,10 +88,22 @@ class _Process:
             [str(environment.python), "-m", "bridges.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd=ROOT,
             env=variables(),
             text=True,
         )
+        self._last_words = b""
+        self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
+        self._listener.start()
+
+    def _listen(self, stderr: IO[str]) -> None:
+        """Pass on what it says on its standard error, and remember the end of it."""
+        while said := os.read(stderr.fileno(), _LAST_BYTES):
+            self._last_words = (self._last_words + said)[-_LAST_BYTES:]
+            with contextlib.suppress(OSError):  # ours may be closed
+                os.write(_STDERR, said)
+        stderr.close()
 
     @property
     def is_alive(self) -> bool:
@@ -85,6 +111,7 @@ class _Process:
 
     def say(self, message: Mapping[str, Any]) -> None:
         assert self._process.stdin
+        self._last_words = b""
         try:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
@@ -103,13 +130,21 @@ class _Process:
         self._process.kill()
         self._process.wait()
 
+    def out_of_memory(self, said: str) -> RunFailed:
+        """That it was, with the words of the library, which may tell which memory it was."""
+        return RunFailed(f"The process of {self._title} ran out of memory ({said})", action=_LESS)
+
     def _death(self) -> RunFailed:
         code = self._process.wait()
+        self._listener.join(_LAST_WORDS_SECONDS)
+        words = self._last_words.decode(errors="replace")
         if code == -signal.SIGKILL:
             return RunFailed(
-                f"The process of {self._title} was killed, most often because the machine's memory ran out",
-                action="Close other programs, or choose a smaller training batch",
+                f"The process of {self._title} was killed, most often because the machine ran out of memory",
+                action=_LESS,
             )
+        if said := next((each for each in _NO_MEMORY if each in words), ""):
+            return self.out_of_memory(said)
         how = signal.Signals(-code).name if code < 0 else f"code {code}"
         return RunFailed(
             f"The process of {self._title} crashed inside the library ({how})",

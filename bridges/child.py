@@ -1,8 +1,8 @@
 """The process of another environment: `python -m bridges.child`, with that environment's Python.
 
 Tasks come as lines of JSON on the standard input. What it says are lines of JSON on the standard output: events, then
-`result` or `error`. Whatever libraries print goes to the standard error, also from C++. It ends when the input does, or
-when the process that started it is gone.
+`result`, `error` or `out_of_memory`. Whatever libraries print goes to the standard error, also from C++. It ends when
+the input does, or when the process that started it is gone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from core.progress import Steps
 
 _EXHAUSTED = "ResourceExhaustedError"
 """What TensorFlow raises where memory runs out; it is not imported here."""
+_NO_MEMORY = ("OOM when allocating", "exception:Status: 1,")
+"""In the line of a message that tells of it, by TensorFlow and by oneDNN, whose status 1 is `dnnl_out_of_memory`."""
+_SHOWN = 300
+"""Characters of what a library says."""
 _LOOK_SECONDS = 1.0
 
 
@@ -56,10 +60,11 @@ def _outcome(channel: TextIO, task: str, arguments: dict[str, Any]) -> dict[str,
     except Exception as error:  # the edge of this process: libraries raise anything
         traceback.print_exc()
         name = type(error).__name__
-        if isinstance(error, MemoryError) or name == _EXHAUSTED:
-            return {"error": _told("RunFailed", "Memory ran out", "", "Choose a smaller training batch")}
-        first_line = next(iter(str(error).strip().splitlines()), "")[:300]
-        return {"error": _told("RunFailed", f"The library stopped ({name}: {first_line})", "", "")}
+        lines = str(error).strip().splitlines()
+        telling = [line.strip() for line in lines if any(words in line for words in _NO_MEMORY)]
+        if telling or isinstance(error, MemoryError) or name == _EXHAUSTED:
+            return {"out_of_memory": ": ".join([name, *(telling or lines)[:1]])[:_SHOWN]}
+        return {"error": _told("RunFailed", f"The library stopped ({name}: {''.join(lines[:1])[:_SHOWN]})", "", "")}
 
 
 def _told(kind: str, received: str, expected: str, action: str) -> dict[str, str]:
@@ -68,7 +73,9 @@ def _told(kind: str, received: str, expected: str, action: str) -> dict[str, str
 
 def _carry_out(channel: TextIO, task: str, arguments: dict[str, Any]) -> dict[str, Any]:
     module, _, name = task.partition(":")
-    _prepare(module.rpartition(".")[0])
+    package = module.rpartition(".")[0]
+    _prepare(package)
+    getattr(importlib.import_module(package), "begin_anew", lambda: None)()
     steps: Steps[dict[str, Any]] = getattr(importlib.import_module(module), name)(**arguments)
     while True:
         try:

@@ -103,7 +103,7 @@ def _int8_on_cpu(device: Device) -> Answer:
 
     Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, on reduced ranges.
     """
-    flags, engines = device.cpu_flags, "In ONNX Runtime, OpenVINO and torch.compile."
+    flags, engines = device.cpu_flags, "In ONNX Runtime, OpenVINO, LiteRT and torch.compile."
     if not names_instructions(device):
         return Answer(True, "With 8-bit weights; this system does not tell which instructions the CPU has.", engines)
     if found := _first(flags, {"amx_int8": "AMX", "avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI"}):

@@ -88,7 +88,8 @@ class Divergence(BaseModel):
 
 
 def _place(comparison: Comparison) -> str:
-    return f"{comparison.tensor} in {comparison.module}" if comparison.module else comparison.tensor
+    is_named_alike = comparison.module in ("", comparison.tensor)
+    return comparison.tensor if is_named_alike else f"{comparison.tensor} in {comparison.module}"
 
 
 def _percent(relative: float | None) -> str:

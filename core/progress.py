@@ -55,8 +55,8 @@ class Metric(_Event):
 
     kind: Literal["metric"] = "metric"
     name: str
-    """loss, loss_scale, samples_per_s and training_bytes of training; accuracy, latency_ms, throughput_per_s, ratio,
-    power_w."""
+    """loss, loss_scale, sparsity, samples_per_s and training_bytes of training; accuracy, latency_ms,
+    throughput_per_s, ratio, power_w."""
     value: float
     step: float
     series: str = ""

@@ -86,7 +86,7 @@ def add(owner: str, order: AddOrder, draft: Path) -> Steps[str]:
         owner=owner,
         title=order.title,
         source=order.source,
-        input=order.input,
+        input=adopted.input,
         labels=labels,
         data_title=order.data_title,
         is_labelled=is_labelled,

@@ -35,7 +35,10 @@ def study_anatomy(bundle: ModelBundle) -> Steps[Anatomy]:
 
 
 def write_anatomy(bundle: ModelBundle, folder: Path) -> Steps[None]:
-    """Keep what the network is made of in a run's folder; nothing, and a note, where it cannot be followed."""
+    """Keep what the network is made of in a run's folder; nothing, and a note, where it cannot be followed.
+
+    Runs of models of Keras and `.tflite` files, of which it is never known, do without.
+    """
     if bundle.form != "torch":
         yield Note(text=f"What the network is made of was not kept. {why_no_anatomy(bundle.form)}")
         return

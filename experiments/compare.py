@@ -53,6 +53,8 @@ def _row(record: RunRecord, summary: Summary, model: str) -> dict[str, Any]:
     }
 
 
+DISTURBED = ", but the timing was disturbed"
+"""What follows a difference in speed where other work took time from either of the two."""
 SOMETIMES_MISSING = [
     "p50_low_ms", "p50_high_ms", "p95_ms", "best_batch_size", "best_throughput_per_s", "joules"
 ]  # fmt: skip
@@ -70,7 +72,8 @@ def against_baseline(frame: pd.DataFrame, results: Mapping[str, RunResult]) -> p
     `results` holds, by run id, what was measured in each of its rows.
 
     Added: accuracy_points (signed percentage points), accuracy_verdict, speedup with speedup_low and speedup_high (how
-    many times faster at p50), latency_verdict, and size_ratio, macs_ratio, memory_ratio (share of the baseline's).
+    many times faster at p50), latency_verdict (with `DISTURBED` behind a difference that other work may have made), and
+    size_ratio, macs_ratio, memory_ratio (share of the baseline's).
     """
     baselines = frame[frame.is_baseline]
     base = baselines.iloc[0] if len(baselines) else None
@@ -97,11 +100,16 @@ def _difference(row: pd.Series[Any], base: pd.Series[Any] | None, results: Mappi
         "speedup": speedup,
         "speedup_low": low,
         "speedup_high": high,
-        "latency_verdict": latency_verdict(speedup, low, high),
+        "latency_verdict": _doubted(latency_verdict(speedup, low, high), row, base),
         "size_ratio": row.size_bytes / base.size_bytes,
         "macs_ratio": row.macs / base.macs,
         "memory_ratio": row.memory_bytes / base.memory_bytes if row.memory_bytes and base.memory_bytes else None,
     }
+
+
+def _doubted(verdict: str, row: pd.Series[Any], base: pd.Series[Any]) -> str:
+    is_doubtful = verdict != NO_DIFFERENCE and (row.is_disturbed or base.is_disturbed)
+    return verdict + DISTURBED if is_doubtful else verdict
 
 
 def latency_verdict(speedup: float, low: float, high: float) -> str:

@@ -73,9 +73,17 @@ def refuse_foreign(technique: type[Technique], situation: Situation) -> None:
     if situation.brought_as not in technique.takes:
         raise CannotCompose(
             f"{technique.title} of a model {form_title(situation.brought_as)}",
-            expected=" or ".join(f"a model {form_title(form)}" for form in technique.takes),
+            expected=_expected(technique),
             action="Leave it out, or choose another model",
         )
+
+
+def _expected(technique: type[Technique]) -> str:
+    """What a model should be, in words.
+
+    ONNX files go unnamed: not every technique that is offered for them can change one.
+    """
+    return " or ".join(f"a model {form_title(form)}" for form in technique.takes if form != "onnx")
 
 
 def _known(model: str, key: str, runtime: str) -> str | None:

@@ -128,7 +128,12 @@ def _measured(result: RunResult) -> str:
     accuracy, latency, found = result.accuracy, result.latency, result.conditions
     return (
         f"Measured on this very file, {found.date:%Y-%m-%d}, on {found.device_name}: "
-        f"{accuracy.judging.counted(accuracy.correct, accuracy.total)}; median {latency.p50_ms:.3g} ms for a batch of "
+        f"{accuracy.judging.counted(accuracy.correct, accuracy.total)}; median {_time(latency.p50_ms)} for a batch of "
         f"{latency.batch_size}. "
         "result.json has everything with its conditions."
     )
+
+
+def _time(value_ms: float) -> str:
+    """`0.523 ms`, and below a tenth of a millisecond `7.16 µs`."""
+    return f"{1000 * value_ms:.3g} µs" if value_ms < 0.1 else f"{value_ms:.3g} ms"

@@ -91,7 +91,7 @@ def run_profile(recipe: Recipe, folder: Path, artifact: Artifact | None) -> Iter
     x = batches_of(bundle.data.test.pixels, bundle.contract)(recipe.measurement.batch_size)
     measured = yield from _measure(recipe, served, x)
     yield PhaseStarted(title="Network")
-    if artifact is None:
+    if artifact is None or bundle.form != "torch":
         measured |= yield from _anatomy(bundle)
     else:
         measured["anatomy"], measured["why_no_anatomy"] = anatomy_of_run(artifact.folder.parent)

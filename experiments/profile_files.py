@@ -21,6 +21,7 @@ from profiling.machine import conditions
 from profiling.sweep import engine_errors
 from runtimes.recording import record
 from runtimes.runtime import Artifact
+from runtimes.tflite_file import TFLITE_FORMS
 
 if TYPE_CHECKING:
     import onnx
@@ -60,10 +61,15 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _write_graph(folder: Path, artifact: Artifact, recipe: Recipe, layers: LayerProfile) -> OnnxGraphView | None:
-    """The graph of the untouched network, or of the ONNX file that was served; None for a variant in another form."""
-    if not recipe.techniques:
-        from experiments import models
+    """The graph of the untouched network, or of the ONNX file that was served.
 
+    None for a variant in another form, and for models of Keras and `.tflite` files, which have no ONNX form here.
+    """
+    from experiments import models
+
+    if models.find(recipe.model).form in TFLITE_FORMS:
+        return None
+    if not recipe.techniques:
         model = onnx_graph.exported_with_notes(models.load(recipe.model))
     elif artifact.main_file.suffix == ".onnx":
         import onnx

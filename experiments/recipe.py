@@ -251,11 +251,11 @@ def check(recipe: Recipe) -> Situation:
     """
     device = find_device(recipe.device)
     runtime = recipe.configured_runtime
-    if reason := runtime.why_unavailable(device):
-        raise Unavailable(reason)
     situation = untouched(recipe.model, recipe.runtime, recipe.engine.target(device))
     if situation.brought_as != "torch":
         runtime.check(situation)  # no technique makes of it what another runtime could take
+    if reason := runtime.why_unavailable(device):
+        raise Unavailable(reason)
     for number, technique in enumerate(recipe.techniques):
         refuse_foreign(type(technique), situation)
         refuse_known(recipe.model, technique.key, recipe.runtime, recipe.techniques[:number])
@@ -326,11 +326,12 @@ def reference_of(recipe: Recipe) -> Recipe:
 
 
 def fine_tuned_control(recipe: Recipe) -> Recipe | None:
-    """The untouched model trained on in FP32 as long as the recipe trains, in the recipe's own runtime.
+    """The untouched model trained on in FP32, in one training, in the recipe's own runtime.
 
     Of models of Keras whose recipe trains: what a technique gained or cost is told from what the training alone did.
-    It has the sum of the recipe's epochs, the highest of its learning rates, all else as its first training, and its
-    seed. None for any other recipe, and where the model cannot be trained on.
+    It has the sum of the recipe's epochs, or the most that one training can have, at the highest of its learning rates,
+    all else as its first training, and its seed: `experiments.training_on` says in what that is not how the recipe
+    trains. None for any other recipe, and where the model cannot be trained on.
     """
     plain = TECHNIQUES.get(CONTROL)
     trainings = [each for each in recipe.techniques if plain and each.takes == plain.takes and hasattr(each, "epochs")]

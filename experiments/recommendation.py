@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from core.errors import BadInput
-from experiments.compare import latency_verdict
+from experiments.compare import DISTURBED, latency_verdict
 from experiments.judging import of_frame, of_row
 from experiments.measures import MEASURES, NO_DIFFERENCE
 
@@ -104,7 +104,8 @@ def headline(row: pd.Series[Any], base: pd.Series[Any] | None) -> str:
 
 def _gains(row: pd.Series[Any], base: pd.Series[Any]) -> str:
     """`4.62x faster and 3.78x smaller than the untouched model`."""
-    words = [each for each in (row.latency_verdict, size_words(row, base)) if each not in (NO_DIFFERENCE, "")]
+    speed = row.latency_verdict.removesuffix(DISTURBED)
+    words = [each for each in (speed, size_words(row, base)) if each not in (NO_DIFFERENCE, "")]
     if not words:
         return f"as large as {UNTOUCHED}"
     is_mixed = len(words) == 2 and words[0].endswith("slower") != words[1].endswith("larger")

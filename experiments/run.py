@@ -48,6 +48,7 @@ from profiling.surroundings import SurroundingsWatch
 from profiling.sweep import batches_of, engine_errors, measure_sweep
 from runtimes import Aids, runtime_of
 from runtimes.runtime import Artifact, Runtime, Session
+from runtimes.tflite_file import TFLITE_FORMS
 
 ArtifactOf = Callable[[str], Artifact]
 """The artifact of the newest finished run of the recipe with that digest; raises `BadInput` or `Unavailable`."""
@@ -106,8 +107,9 @@ def run(recipe: Recipe, folder: Path, *, artifact_of: ArtifactOf | None = None) 
     write_companions(bundle, artifact.folder)
     size = measure_size(bundle, artifact, macs=made.macs)
     measured = yield from _measure(made, artifact, recipe, bench)
-    yield PhaseStarted(title=ANATOMY)
-    yield from write_anatomy(made.source, folder)
+    if made.source.form not in TFLITE_FORMS:
+        yield PhaseStarted(title=ANATOMY)
+        yield from write_anatomy(made.source, folder)
     result = RunResult(
         **measured,
         size=size,
@@ -136,7 +138,8 @@ def _phases(recipe: Recipe, device: Device) -> tuple[str, ...]:
     sweep = (*sweep, SEVERAL) if getattr(recipe.engine, "hint", "") == "throughput" else sweep
     on_gpu = ("Transfers", "Energy") if device.kind == "cuda" else ()
     served = ("Memory", judged, FIDELITY, "Latency", *sweep, *on_gpu, "Layers")
-    return ("Load", *techniques, "Export", *served, ANATOMY)
+    network = () if models.find(recipe.model).form in TFLITE_FORMS else (ANATOMY,)
+    return ("Load", *techniques, "Export", *served, *network)
 
 
 def _transform(

@@ -23,7 +23,10 @@ from profiling.sweep import is_out_of_memory
 
 FILE = "short-of-memory.txt"
 _MIB = 2**20
-_OF_MACHINE = ("bad_alloc", "bad allocation", "cpuallocator", "memoryerror", "unable to allocate")
+_OF_MACHINE = (
+    "bad_alloc", "bad allocation", "cpuallocator", "device:cpu", "machine ran out of memory", "memoryerror",
+    "unable to allocate",
+)  # fmt: skip
 """In messages about main memory, on machines with a GPU too."""
 
 
@@ -33,17 +36,17 @@ class Shortage:
 
     memory: Literal["GPU", "machine"]
     peak_bytes: int | None
-    """The most that the run's process was seen to hold of it."""
+    """The most that a process of the run was seen to hold of it."""
     total_bytes: int | None
     was_killed: bool = False
-    """Whether the system ended the process, which then could say nothing itself."""
+    """Whether the system ended that process, which then could say nothing itself."""
 
     @property
     def sentence(self) -> str:
         """Which memory it is, and how much of it was held."""
         ran_out = f"The {self.memory} ran out of memory"
         if self.was_killed:
-            ran_out = f"The worker was killed, most often because the {self.memory} ran out of memory"
+            ran_out = f"The process was killed, most often because the {self.memory} ran out of memory"
         if self.peak_bytes is None:
             return f"{ran_out}; how much the run held is not known"
         there_is = f" of {self.total_bytes / _MIB:,.0f} MiB" if self.total_bytes else ""
@@ -62,7 +65,7 @@ def shortage_of(error: Exception, device: Device) -> Shortage | None:
     words = f"{type(error).__name__} {error}".lower()
     of_gpu = "outofmemoryerror" in words or (device.kind == "cuda" and not any(each in words for each in _OF_MACHINE))
     found = high_water.of_gpu(device) if of_gpu else high_water.of_machine()
-    return Shortage("GPU" if of_gpu else "machine", *found)
+    return Shortage("GPU" if of_gpu else "machine", *found, was_killed="was killed" in words)
 
 
 def shortage_of_killed(events: Iterable[Event]) -> Shortage:

@@ -102,7 +102,7 @@ def _left(size: Size) -> str:
 
 def _numbers(recipe: Recipe, result: RunResult, reference: RunResult | None) -> Iterator[Remark]:
     """What LiteRT does with numbers of this precision; other engines have their own ways."""
-    key = DYNAMIC if result.precision == "int8" and is_dynamic(recipe) else result.precision
+    key = DYNAMIC if result.precision == "int8" and is_dynamic(result) else result.precision
     has_fast_kernels = getattr(recipe.engine, "kernels", XNNPACK) == XNNPACK
     if recipe.runtime != LITERT or (has_fast_kernels and key not in _WHAT):
         return
@@ -152,10 +152,13 @@ _WHAT = {
 }
 
 
-def is_dynamic(recipe: Recipe) -> bool:
-    """Whether the last technique quantized weights alone and leaves the activations to each call."""
-    values = recipe.techniques[-1].model_dump().values() if recipe.techniques else ()
-    return any(str(value).startswith(DYNAMIC) for value in values)
+def is_dynamic(result: RunResult) -> bool:
+    """Whether a file with weights in INT8 leaves the rounding of activations to each call.
+
+    It takes floats and has no QUANTIZE operator, without which no activation in it can be an integer.
+    """
+    facts = result.tflite
+    return facts is not None and facts.input_type == "float32" and "QUANTIZE" not in facts.operators
 
 
 def measured(result: RunResult, reference: RunResult | None) -> str:

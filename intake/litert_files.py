@@ -15,7 +15,7 @@ from bridges.keras.form import described
 from core.errors import BadInput
 from core.progress import Steps
 from intake.items import KERAS_FILE, TFLITE_FILE, KerasFile, TfliteFile
-from intake.preprocessing import Preprocessing
+from intake.preprocessing import Preprocessing, in_rgb_order
 from intake.sources import Described
 
 _BEFORE = ("InputLayer", "ZeroPadding2D")
@@ -26,7 +26,8 @@ _KERNEL_AXES = 4
 def adopt_file(found: KerasFile | TfliteFile, folder: Path, wanted: Preprocessing, draft: Path) -> Steps[Described]:
     """Copy the files of the item in `folder` into the draft; what it is then.
 
-    The first convolution of a Keras model is turned round where its images are in BGR, and the model converted again.
+    The first convolution of a Keras model is turned round where its images are in BGR, and the model converted again;
+    so are the mean and std that its own layers had.
     Raises `BadInput` for an input that the network does not take, and for a network that cannot be turned round.
     """
     _require_fit(found, wanted)
@@ -38,6 +39,7 @@ def adopt_file(found: KerasFile | TfliteFile, folder: Path, wanted: Preprocessin
         (draft / KERAS_FILE).write_bytes(turned_round((folder / KERAS_FILE).read_bytes()))
         files = {"model": str(draft / KERAS_FILE), "out": str(draft / TFLITE_FILE)}
         yield from ask(TENSORFLOW, "bridges.keras.converting:convert", files)
+        wanted = in_rgb_order(found, wanted)
     return Described(classes=found.classes, input=wanted, notes=found.notes)
 
 

@@ -106,6 +106,22 @@ def of_keras(model: KerasFile) -> Preprocessing:
     return _of_size(model, scale, source)
 
 
+def in_rgb_order(model: KerasFile, wanted: Preprocessing) -> Preprocessing:
+    """The same, for images in RGB: where the network is in BGR, what its own layers did has blue's numbers first.
+
+    Mean and std that somebody set otherwise are in RGB order already.
+    """
+    if wanted.colour != "BGR":
+        return wanted
+    named = (("mean", model.mean, wanted.mean), ("std", model.std, wanted.std))
+    return wanted.model_copy(update={name: now[::-1] for name, own, now in named if _are_the_same(own, now)})
+
+
+def _are_the_same(own: tuple[float, ...], now: tuple[float, ...]) -> bool:
+    """As they are shown, with six digits."""
+    return [f"{value:g}" for value in own] == [f"{value:g}" for value in now]
+
+
 def of_tflite(model: TfliteFile) -> Preprocessing:
     """What a `.tflite` file says of its input: steps of 8 bits say what each pixel stands for, floats nothing."""
     if model.dtype == "float32":

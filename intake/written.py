@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from core.errors import Refused
 from intake.index import INDEX_FILE, Line
 from intake.items import (
     GRAPH_FILE,
@@ -25,13 +26,13 @@ from intake.items import (
     Graph,
     ImageSet,
     Item,
+    TfliteFile,
     Weights,
 )
 from intake.limits import MIB
-from intake.parsing import safetensors_file
+from intake.parsing import safetensors_file, tflite
 from intake.parsing.graph_scan import LARGEST_BYTES
 from intake.parsing.tensors import Tensor
-from intake.parsing.tflite import LARGEST_BYTES as LARGEST_TFLITE_BYTES
 from intake.parsing.untrusted import opened
 from intake.sandbox.verdicts import nonsense
 
@@ -57,8 +58,8 @@ def check_written(folder: Path, item: Item) -> None:
         _check_weights(folder / WEIGHTS_FILE, item)
     elif isinstance(item, Graph):
         _check_graph(folder / GRAPH_FILE, item)
-    else:
-        _check_tflite(folder / TFLITE_FILE)
+    elif isinstance(item, TfliteFile):
+        _check_tflite(folder / TFLITE_FILE, item)
 
 
 def _check_index(path: Path, item: ImageSet) -> None:
@@ -121,7 +122,13 @@ def _check_graph(path: Path, item: Graph) -> None:
         raise nonsense()
 
 
-def _check_tflite(path: Path) -> None:
-    """A file of LiteRT's format."""
-    if path.stat().st_size > LARGEST_TFLITE_BYTES or path.read_bytes()[4:8] != b"TFL3":
+def _check_tflite(path: Path, item: TfliteFile) -> None:
+    """A network of the facts' operators, input and classes, whose parts belong together: looked through once more."""
+    if path.stat().st_size > min(tflite.LARGEST_BYTES, 2 * item.size_bytes + MIB):
+        raise nonsense()
+    try:
+        facts = tflite.described(path.read_bytes())
+    except Refused:
+        raise nonsense() from None
+    if any(getattr(item, name) != found for name, found in facts.items()):
         raise nonsense()

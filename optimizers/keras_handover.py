@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,25 @@ from core.bundle import KerasModel, ModelBundle
 from core.data import InputContract, Split
 
 MODEL = "model.npz"
+
+
+@contextlib.contextmanager
+def handed_over(
+    bundle: ModelBundle, folder: Path, *, trains: bool = True, calibration_images: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Within it lies in the folder what `hand_over` writes; afterwards, however it ends, nothing of it is left."""
+    try:
+        yield hand_over(bundle, folder, trains=trains, calibration_images=calibration_images)
+    finally:
+        for name in (MODEL, *(f"{split}{end}.npy" for split in ("train", "calibrate") for end in ("", "-labels"))):
+            (folder / name).unlink(missing_ok=True)
+
+
+def taken(path: Path) -> bytes:
+    """What a task wrote into a file, which is deleted."""
+    content = path.read_bytes()
+    path.unlink()
+    return content
 
 
 def hand_over(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import numpy as np
+
+from bridges.keras.kernels import fours
 from core.bundle import Form, ModelBundle, Situation, TfliteModel
 from core.progress import Note, Steps
 from core.settings import choice, slider
-from core.tflite_file import TfliteFacts, facts_of
+from core.sparsity import SparseLayer, SparsityReport
+from core.tflite_file import TfliteFacts, TfliteFile, facts_of
 from optimizers.keras_fit import require_trainable_keras
-from optimizers.keras_training import KerasTraining, train_in_tensorflow
+from optimizers.keras_handover import taken
+from optimizers.keras_training import KerasTraining, pattern_of, train_in_tensorflow
 from optimizers.technique import Context, Technique
 
 
@@ -28,8 +35,9 @@ class KerasQuantizationAware(KerasTraining, Technique):
         "gradient passes as if nothing had been rounded. After a few epochs the weights lie where rounding hurts "
         "little, and the converter writes them as integers. **After pruning** the zeros are held (PQAT), **after "
         "clustering** the clusters (CQAT), **after both** clusters and zeros (PCQAT): quantization then divides the "
-        "size by four, and the compressed file keeps shrinking by what zeros and repeated values save. In convolutions "
-        "values repeat within each output channel, which has a scale of its own. Inference is as fast as after "
+        "size by four, and the compressed file keeps shrinking by what zeros and repeated values save. The toolkit "
+        "keeps them in Conv2D and Dense layers only; in convolutions values repeat within each output channel, which "
+        "has a scale of its own. Inference is as fast as after "
         "post-training quantization: what training wins is accuracy. The ranges of activations begin at what a few "
         "batches show. Sources: Jacob et al. 2017, [arXiv:1712.05877](https://arxiv.org/abs/1712.05877), and the "
         "toolkit's guides to [quantization-aware training]"
@@ -58,17 +66,12 @@ class KerasQuantizationAware(KerasTraining, Technique):
         True,
         title="Keep zeros and clusters",
         help="After pruning, zeros stay zero; after clustering, weights of one cluster stay alike. Switched off, the "
-        "compressed file grows again.",
+        "compressed file grows again. Only Conv2D and Dense layers can keep them.",
     )
 
     def label(self) -> str:
         """`QAT INT8`, which behind pruned or clustered in a title is PQAT, CQAT or PCQAT."""
         return "QAT INT8" if self.preserve else "QAT INT8, nothing kept"
-
-    def form_of_training(self, applied: tuple[str, ...]) -> str:
-        """`PCQAT` after pruning and clustering, as far as they are kept."""
-        kept = "P" * ("keras_pruning" in applied) + "C" * ("keras_clustering" in applied)
-        return f"{kept if self.preserve else ''}QAT"
 
     def check(self, situation: Situation) -> Situation:
         """The situation as a `.tflite` file in INT8. Raises `CannotCompose` and `Unavailable`."""
@@ -82,29 +85,62 @@ class KerasQuantizationAware(KerasTraining, Technique):
             "clusters": self.preserve and "keras_clustering" in bundle.applied,
         }
         arguments = {"plan": self.plan(self.epochs, self.learning_rate, context.seed), "keeps": keeps}
-        yield from train_in_tensorflow("qat:quantize_aware", bundle, context, arguments)
-        network = TfliteModel((context.folder / "trained.tflite").read_bytes())
-        yield Note(text=f"{self.form_of_training(bundle.applied)}: {_told(facts_of(network.content), keeps)}")
+        done = yield from train_in_tensorflow("qat:quantize_aware", bundle, context, arguments)
+        network = TfliteModel(taken(context.folder / "trained.tflite"))
+        yield Note(text=f"{form_of_training(done['kept'])}: {_told(facts_of(network.content), done['kept'])}")
+        if done["lost"]:
+            yield Note(text=_what_was_lost(done["lost"]), warning=True)
         return replace(
             bundle,
             network=network,
             precision="int8",
             applied=(*bundle.applied, self.key),
-            sparsity=bundle.sparsity if keeps["zeros"] else None,
+            sparsity=_recounted(bundle.sparsity, network.content) if _keep(done["kept"], "zeros") else None,
         )
 
 
-def _told(facts: TfliteFacts, keeps: dict[str, Any]) -> str:
+def form_of_training(kept: Mapping[str, str]) -> str:
+    """`PCQAT` where zeros and clusters are kept in some layer, by what is kept in which (`bridges.keras.qat`)."""
+    return "P" * _keep(kept, "zeros") + "C" * _keep(kept, "clusters") + "QAT"
+
+
+def _keep(kept: Mapping[str, str], what: str) -> bool:
+    return bool({what, "both"} & {*kept.values()})
+
+
+def _told(facts: TfliteFacts, kept: Mapping[str, str]) -> str:
     weights = [each for each in facts.weights if each.dtype == "int8"]
     count = sum(each.count for each in weights)
     sentence = f"{count:,} weights in {len(weights)} layers are INT8"
-    if keeps["zeros"]:
+    if _keep(kept, "zeros"):
         sentence += f", {100 * sum(each.zeros for each in weights) / count:.1f} % of them zero"
-    if keeps["clusters"]:
-        sentence += f"; the fullest dense layer has {_most_values(facts)} different values"
+    # Only dense layers have one scale for all their weights: where each channel has its own, values differ by it.
+    dense = [each.distinct for each in facts.weights if each.operator == "FULLY_CONNECTED"]
+    if dense and _keep(kept, "clusters"):
+        sentence += f"; the fullest dense layer has {max(dense)} different values"
     return f"{sentence}."
 
 
-def _most_values(facts: TfliteFacts) -> int:
-    """Of layers with one scale for all their weights: where each channel has its own, values differ by it."""
-    return max((each.distinct for each in facts.weights if each.operator == "FULLY_CONNECTED"), default=0)
+def _what_was_lost(lost: Mapping[str, str]) -> str:
+    words = {"zeros": "zeros", "clusters": "clusters", "both": "zeros and clusters"}
+    layers = ", ".join(f"`{name}` ({words[what]})" for name, what in lost.items())
+    return (
+        "Not everything that was made before is kept: TensorFlow's toolkit keeps zeros and clusters in Conv2D and "
+        f"Dense layers only, and lets go of those in {layers}."
+    )
+
+
+def _recounted(report: SparsityReport | None, content: bytes) -> SparsityReport | None:
+    """The report with the zeros that are in the file, without the layers that are not found in it."""
+    file = TfliteFile(content)
+    tensors = {name: index for _, index in file.weights() for name in re.findall(r"/quant_([^/;]+)", file.name(index))}
+    found = [(layer, tensors[layer.name]) for layer in (report.layers if report else ()) if layer.name in tensors]
+    layers = tuple(_layer_in_file(layer, file, index) for layer, index in found)
+    return report.model_copy(update={"layers": layers, "pattern": pattern_of(layers)}) if report and layers else None
+
+
+def _layer_in_file(layer: SparseLayer, file: TfliteFile, index: int) -> SparseLayer:
+    weights = np.asarray(file.values(index)).reshape(file.shape(index))
+    blocks, with_pattern = fours(np.moveaxis(weights, -1, 1))
+    zeros = int((weights == 0).sum())  # zero points of weights are zero
+    return layer.model_copy(update={"zeros": zeros, "blocks": blocks, "blocks_with_pattern": with_pattern})

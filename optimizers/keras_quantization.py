@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 from bridges.asking import ask
 from bridges.environments import TENSORFLOW
 from core.bundle import Form, ModelBundle, Precision, Situation, TfliteModel
-from core.errors import BadInput
+from core.errors import BadInput, CannotCompose
 from core.progress import Note, Steps
 from core.settings import choice, slider
 from optimizers.keras_fit import require_keras
+from optimizers.keras_handover import handed_over, taken
 from optimizers.technique import Context, Technique
 
 _CALIBRATED = ("int8", "int16x8")
@@ -76,13 +77,17 @@ class KerasQuantization(Technique):
     def check(self, situation: Situation) -> Situation:
         """The situation as a quantized `.tflite` file. Raises `CannotCompose`, and `Unavailable`."""
         require_keras(situation, self.key, self.title)
+        if (self.scheme, situation.runtime) == ("dynamic", "openvino"):
+            raise CannotCompose(
+                "The scheme Dynamic INT8 for OpenVINO",
+                expected="static INT8 or FP16 weights, because it multiplies such a file in float",
+                action="Choose one of these two, or LiteRT as the runtime",
+            )
         precision = _PRECISIONS[self.scheme]
         return replace(situation, form="tflite", precision=precision, applied=(*situation.applied, self.key))
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The `.tflite` file. Raises `BadInput` without calibration images, and `NothingDone`."""
-        from optimizers.keras_handover import hand_over
-
         images = self.calibration_images if self.scheme in _CALIBRATED else 0
         if images and not len(bundle.data.calibrate):
             raise BadInput(
@@ -90,14 +95,14 @@ class KerasQuantization(Technique):
                 expected="at least one, to see how far activations reach",
                 action="Choose the dynamic or the FP16 scheme, or add images to the model",
             )
-        given = hand_over(bundle, context.folder, trains=False, calibration_images=images)
-        told = yield from ask(
-            TENSORFLOW, "bridges.keras.quantizing:quantize", {**given, "scheme": self.scheme, "images": images}
-        )
+        with handed_over(bundle, context.folder, trains=False, calibration_images=images) as given:
+            told = yield from ask(
+                TENSORFLOW, "bridges.keras.quantizing:quantize", {**given, "scheme": self.scheme, "images": images}
+            )
         yield self._what_was_done(told, min(images, len(bundle.data.calibrate)))
         return replace(
             bundle,
-            network=TfliteModel((context.folder / "quantized.tflite").read_bytes()),
+            network=TfliteModel(taken(context.folder / "quantized.tflite")),
             precision=_PRECISIONS[self.scheme],
             applied=(*bundle.applied, self.key),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -13,8 +13,8 @@ from bridges.environments import TENSORFLOW
 from core.bundle import KerasModel, ModelBundle
 from core.progress import Steps
 from core.settings import choice, slider
-from core.sparsity import SchedulePoint, SparseLayer, SparsityReport
-from optimizers.keras_handover import hand_over
+from core.sparsity import Pattern, SchedulePoint, SparseLayer, SparsityReport
+from optimizers.keras_handover import handed_over, taken
 from optimizers.technique import Context
 
 
@@ -60,15 +60,13 @@ def train_in_tensorflow(
     task: str, bundle: ModelBundle, context: Context, arguments: Mapping[str, Any]
 ) -> Steps[dict[str, Any]]:
     """What a task of `bridges.keras` returns that trains the bundle's network; what it wrote lies in the folder."""
-    given = hand_over(bundle, context.folder)
-    return (yield from ask(TENSORFLOW, f"bridges.keras.{task}", {**given, **arguments}))
+    with handed_over(bundle, context.folder) as given:
+        return (yield from ask(TENSORFLOW, f"bridges.keras.{task}", {**given, **arguments}))
 
 
 def trained_bundle(bundle: ModelBundle, context: Context, key: str, **changes: Any) -> ModelBundle:
-    """The bundle with the float network that a task left in the folder."""
-    network = KerasModel(
-        (context.folder / "trained.npz").read_bytes(), (context.folder / "trained.tflite").read_bytes()
-    )
+    """The bundle with the float network that a task left in the folder, whose files are deleted."""
+    network = KerasModel(taken(context.folder / "trained.npz"), taken(context.folder / "trained.tflite"))
     return replace(bundle, network=network, applied=(*bundle.applied, key), **changes)
 
 
@@ -78,11 +76,13 @@ def sparse_layers(layers: list[dict[str, Any]]) -> tuple[SparseLayer, ...]:
 
 
 def sparsity_report(layers: list[dict[str, Any]], method: str, schedule: list[list[float]]) -> SparsityReport:
-    """What became zero; the pattern is 2:4 where every layer that was worked on has it, if it can."""
+    """What became zero."""
     found = sparse_layers(layers)
-    worked_on = [layer for layer in found if not layer.why_dense and layer.blocks]
-    pattern: Literal["scattered", "2:4"] = (
-        "2:4" if worked_on and all(layer.has_pattern for layer in worked_on) else "scattered"
-    )
     points = tuple(SchedulePoint(step=int(step), sparsity=sparsity) for step, sparsity in schedule)
-    return SparsityReport(pattern=pattern, method=method, layers=found, schedule=points)
+    return SparsityReport(pattern=pattern_of(found), method=method, layers=found, schedule=points)
+
+
+def pattern_of(layers: Sequence[SparseLayer]) -> Pattern:
+    """2:4 where every layer that was worked on has it, if it can."""
+    worked_on = [layer for layer in layers if not layer.why_dense and layer.blocks]
+    return "2:4" if worked_on and all(layer.has_pattern for layer in worked_on) else "scattered"

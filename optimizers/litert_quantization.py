@@ -145,7 +145,7 @@ class LiteRtQuantization(Technique):
             raise CannotCompose(
                 f"The scheme {_LABELS[self.scheme]} for OpenVINO",
                 expected=f"static INT8 or INT8 weights, because {reason}",
-                action="Choose one of these two, or LiteRT as the engine",
+                action="Choose one of these two, or LiteRT as the runtime",
             )
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:

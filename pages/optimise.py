@@ -207,7 +207,7 @@ def apply_earlier(key: str) -> None:
 
 def draw_techniques(device: Device, runtime: Runtime) -> dict[str, Technique]:
     """All that is offered, in groups, and what keeps any of it from working here; the settings of those that are on."""
-    draw_left_out()
+    draw_left_out(device, runtime)
     unfit = {key: why_unfit(key, STATE["model"], runtime, device) or "" for key in offered()}
     for environment in ENVIRONMENTS.values():
         if any(needs(reason, environment) for reason in unfit.values()):
@@ -360,8 +360,15 @@ def draw_pointer(setting: str) -> None:
     st.info(f"The recipe is set as it was run. What to try here: {where}.", icon=":material/arrow_downward:")
 
 
-def draw_left_out() -> None:
-    """What the opened recipe has and never works on the chosen model."""
+def draw_left_out(device: Device, runtime: Runtime) -> None:
+    """What the opened recipe has and never works on the chosen model, and the runtime taken instead of its own."""
+    wanted = STATE["optimise.start"].runtime
+    if STATE["optimise.start"].model and wanted != runtime.key and not takes_model(wanted, device):
+        st.info(
+            f"The recipe asks for {RUNTIMES[wanted].title}, which never serves a model {form_title(form())}: "
+            f"{runtime.title} is chosen instead.",
+            icon=":material/info:",
+        )
     left = [each.title for each in STATE["optimise.start"].techniques if is_on(each.key) and each.key not in offered()]
     if left:
         st.info(

@@ -1,4 +1,4 @@
-"""How much memory this process took at most, and how much there is: looked up once memory has run out."""
+"""How much memory this process and those it started took at most, and how much there is; asked once it has run out."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class HighWater(NamedTuple):
     """Of one memory, in bytes; None where nothing tells."""
 
     peak_bytes: int | None
-    """The most that this process held of it."""
+    """The most that one process held of it."""
     total_bytes: int | None
 
 
 def of_machine() -> HighWater:
-    """Of main memory: the highest resident size of this process."""
+    """Of main memory: the highest resident size of this process, or of one that it started and that has ended."""
     return HighWater(_peak_resident_bytes(), psutil.virtual_memory().total)
 
 
@@ -41,7 +41,7 @@ def _peak_resident_bytes() -> int:
         return int(psutil.Process().memory_info().peak_wset)
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak if sys.platform == "darwin" else peak * _KIB  # Linux counts in KiB
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from core.bundle import Situation, form_title
 from core.devices import Device
 from core.errors import CannotCompose
+from runtimes.tflite_file import TFLITE_FORMS
 
 _AMPERE = (8, 0)
 
@@ -44,11 +45,15 @@ def refuse_graph(situation: Situation, title: str) -> None:
 
 
 def refuse_tflite(situation: Situation, title: str) -> None:
-    """Raises `CannotCompose` for a model of Keras or a `.tflite` file: nothing turns it into another engine's form."""
-    if situation.form in ("keras", "tflite"):
+    """Raises `CannotCompose` for a model of Keras or a `.tflite` file: nothing turns it into another runtime's form.
+
+    Once quantized a model of Keras is a `.tflite` file, and is still named as it was brought.
+    """
+    brought = situation.brought_as
+    if situation.form in TFLITE_FORMS:
         raise CannotCompose(
-            f"a model {form_title(situation.form)} for {title}",
-            expected="an engine that opens .tflite files",
+            f"a model {form_title(brought if brought in TFLITE_FORMS else situation.form)} for {title}",
+            expected="a runtime that opens .tflite files",
             action="Choose LiteRT or OpenVINO as the runtime",
         )
 

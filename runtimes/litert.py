@@ -57,7 +57,7 @@ class LiteRtSettings(EngineSettings):
 
 @dataclass(frozen=True)
 class LiteRt:
-    """Google's engine for small devices."""
+    """Google's runtime for small devices."""
 
     settings: LiteRtSettings
 
@@ -91,7 +91,7 @@ class LiteRt:
             raise CannotCompose(
                 f"a PyTorch network in {situation.precision} for LiteRT",
                 expected="fp32, which LiteRT Torch converts",
-                action="Leave the technique that reduces precision out, or quantize the file with the LiteRT quantizer",
+                action="Leave the technique that reduces precision out, or take the technique LiteRT quantizer",
             )
         if why := LITERT_TORCH.why_missing:
             raise CannotCompose(
@@ -111,7 +111,7 @@ class LiteRt:
         """Raises `Unavailable`: its profiler cannot be reached from Python."""
         raise Unavailable(
             "LiteRT tells Python no time for each operator",
-            action="Choose OpenVINO as the runtime to see a time for each layer of the same file",
+            action="Run its recipe again in OpenVINO, which shows a time for each layer, where that takes it",
         )
 
     def tensors(self, artifact: Artifact) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from core.data import Floats, Inputs
-from runtimes.openvino_file import read_model
+from runtimes.openvino_file import arranged, read_model
 
 
 def openvino_tensors(path: Path) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def probe_openvino(path: Path, compile_model: Callable[[Any], Any], *, x: Inputs
     if place == len(outputs):
         model.add_outputs(port)
     compiled = compile_model(model)
-    return np.asarray(compiled(x)[place], np.float32)
+    return np.asarray(compiled(arranged(x, compiled.input(0)))[place], np.float32)
 
 
 def _ports(model: Any) -> Iterator[tuple[str, Any]]:

@@ -11,9 +11,11 @@ import cli
 from core.folders import data_folder
 from experiments.recipe import MeasurementSettings, Recipe, to_yaml
 from experiments.recording import read
-from experiments.store import Store
+from experiments.store import RunRecord, Store
+from experiments.training_on import is_control
 from runtimes import RUNTIMES
 from runtimes.tensorrt_ import TensorRtSettings
+from tests.experiments import tflite_runs
 from tests.experiments.synthetic import finish_with
 from tests.pages.left_behind import finished
 
@@ -39,6 +41,52 @@ def test_optimize_runs_compares_and_keeps(
     artifact = Path(output.rsplit("Artifact: ", 1)[1].strip())
     assert (artifact / "model.onnx").exists()
     assert artifact.is_relative_to(data_folder())
+
+
+@pytest.mark.parametrize(("ends", "code"), [("failed", 1), ("cancelled", 130)])
+def test_a_variant_that_finished_is_shown_though_its_control_did_not(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ends: str, code: int
+) -> None:
+    asked = tflite_runs.recipe(("keras_pruning", {}))
+
+    def work(_: Store, record: RunRecord, __: object) -> None:
+        if not is_control(record.recipe):
+            store.finish(record.id, tflite_runs.result(record.recipe))
+        elif ends == "failed":
+            store.fail(record.id, "The loss is not finite")
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "check", lambda _: None)
+    monkeypatch.setattr(cli, "execute", work)
+    assert cli.optimize(asked) == code
+    captured = capsys.readouterr()
+    made = next(record for record in store.runs() if record.recipe.digest == asked.digest)
+    assert captured.out.rstrip().endswith(str(Path(made.id) / "artifact"))
+    assert asked.title in captured.out.rsplit("p50 ms", 1)[1]
+    assert "The comparison lacks a run that did not finish.\nFine-tuned 5 epochs" in captured.err
+    assert ("The loss is not finite" if ends == "failed" else "cancelled") in captured.err
+
+
+def test_without_the_variant_there_is_no_comparison(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tflite_runs.recipe(("keras_pruning", {}))
+
+    def work(_: Store, record: RunRecord, __: object) -> None:
+        if record.recipe.techniques:
+            store.fail(record.id, "No memory left")
+        else:
+            store.finish(record.id, tflite_runs.result(record.recipe))
+
+    monkeypatch.setattr(cli, "check", lambda _: None)
+    monkeypatch.setattr(cli, "execute", work)
+    assert cli.optimize(asked) == 1
+    captured = capsys.readouterr()
+    assert "p50 ms" not in captured.out
+    assert "No memory left" in captured.err
+    assert "lacks" not in captured.err
+    assert len(store.runs()) == 2
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="needs tensorrt_rtx")

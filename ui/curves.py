@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from statistics import median
 
 from core.judging import Judging
 from core.progress import Telemetry
+from ui.text import FEW_MICROSECONDS
 
 MOST_POINTS = 240
 """Points drawn of one curve."""
@@ -89,6 +91,15 @@ def curve_kind(key: str, judging: Judging) -> CurveKind:
     if key == "accuracy":
         return replace(kind, title=judging.title)
     return replace(kind, unit=f"{judging.unit}/s") if kind.unit == "images/s" else kind
+
+
+def in_fitting_unit(kind: CurveKind, curves: Sequence[Curve]) -> tuple[CurveKind, Sequence[Curve]]:
+    """The same in microseconds where times in ms are told so; else as they are."""
+    values = [value for curve in curves for _, value in curve.points]
+    if kind.unit != "ms" or not values or not 0 < median(values) < FEW_MICROSECONDS:
+        return kind, curves
+    finer = [replace(curve, points=[(at, 1000 * value) for at, value in curve.points]) for curve in curves]
+    return replace(kind, unit="µs", scale=1000 * kind.scale), finer
 
 
 def stretches(points: Sequence[Point], bands: Sequence[Band]) -> list[list[Point]]:

@@ -26,6 +26,7 @@ HOW = (
     "A/B duel on the Compare page tells closer differences apart. Time follows arithmetic where arithmetic is what "
     "takes the time: small layers, memory traffic and the cost of launching an operation do not shrink with it."
 )
+TIMES = {"p50_ms": "p50", "reference_ms": "Untouched p50"}
 COLUMNS: dict[str, Any] = {
     "title": st.column_config.TextColumn("Runtime", pinned=True),
     "verdict": st.column_config.TextColumn("Measured", help="Against the untouched model in the same runtime."),
@@ -46,8 +47,7 @@ COLUMNS: dict[str, Any] = {
     "accuracy": st.column_config.NumberColumn(format="%.2f %%"),
     "accuracy_low": st.column_config.NumberColumn("95 % from", format="%.2f %%"),
     "accuracy_high": st.column_config.NumberColumn("to", format="%.2f %%"),
-    "p50_ms": st.column_config.NumberColumn("p50", format="%.3f ms"),
-    "reference_ms": st.column_config.NumberColumn("Untouched p50", format="%.3f ms"),
+    **{name: st.column_config.NumberColumn(title, format="%.3f ms") for name, title in TIMES.items()},
     "is_disturbed": st.column_config.CheckboxColumn("Disturbed", help="Something else slowed the timing of either."),
 }
 
@@ -93,14 +93,24 @@ def draw_table(frame: pd.DataFrame, judging: Judging) -> None:
     shown = shown[[name for name in (*COLUMNS, "why") if shown[name].notna().any() and not (shown[name] == "").all()]]
     if not frame.is_disturbed.eq(True).any():
         shown = shown.drop(columns="is_disturbed", errors="ignore")
+    drawn, times = in_microseconds(shown)
     st.dataframe(
-        shown, column_config=COLUMNS | accuracy, column_order=list(COLUMNS), hide_index=True, placeholder="n/a",
+        drawn, column_config=COLUMNS | accuracy | times, column_order=list(COLUMNS), hide_index=True, placeholder="n/a",
         key="every-runtime-table", alt=f"Speed, arithmetic, size and {judging.noun} in every runtime",
     )  # fmt: skip
     st.download_button(
         "Download CSV", tables.to_csv(shown), "every-runtime.csv", "text/csv", icon=":material/download:",
         key="every-runtime-csv", on_click="ignore",
     )  # fmt: skip
+
+
+def in_microseconds(shown: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table with its times in microseconds, and their columns, where the quickest one is told so; else as it is."""
+    times = [name for name in TIMES if name in shown]
+    if not shown[times].min().min() < text.FEW_MICROSECONDS:
+        return shown, {}
+    columns = {name: st.column_config.NumberColumn(TIMES[name], format="%.1f µs") for name in times}
+    return shown.assign(**{name: 1000 * shown[name] for name in times}), columns
 
 
 def draw_missing_runtimes(found: Sequence[Place]) -> None:

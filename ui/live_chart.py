@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ui.curves import Band, Curve, CurveKind
+from ui.curves import Band, Curve, CurveKind, in_fitting_unit
 
 GREY = "#8A93A0"
 FULL_PRECISION = "FP32"
@@ -37,6 +37,7 @@ def option(
     that spans the whole run, alike in all of them. `end` is when the run ended, where that is known: the time axis
     ends there, and else leaves room after `seconds`.
     """
+    kind, curves = in_fitting_unit(kind, curves)
     span = _time_span(kind, curves, _axis_end(seconds) if end is None else _rounded_up(end))
     low = kind.bounds[0]
     names = list(dict.fromkeys(_name(kind, curve) for curve in curves))

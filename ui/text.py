@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
+FEW_MICROSECONDS = 0.1
+"""In ms; shorter times are told in microseconds."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~$:&])")
 _LINK = re.compile(r"(?<=www)(?=\.)|(?<=[a-z])(?=://)|(?<=[\w.+-])(?=@)", re.IGNORECASE)
 """Where text would become a link although all of markdown's characters are literal: a browser shows no difference."""
@@ -23,9 +26,30 @@ def data_size(size_bytes: float) -> str:
 
 def milliseconds(value_ms: float) -> str:
     """`0.47 ms`, `12.3 ms`, and below a tenth of that `15.1 µs`, which two decimals would hide."""
-    if 0 < value_ms < 0.1:
+    if _is_brief(value_ms):
         return f"{1000 * value_ms:.3g} µs"
     return f"{_three_digits(value_ms)} ms"
+
+
+def fine_milliseconds(value_ms: float) -> str:
+    """`0.523 ms`, and below a tenth of a millisecond `7.2 µs`: for comparisons, as fine as calls are timed."""
+    return f"{fine_numbers(value_ms, like=value_ms)[0]} {fine_unit(value_ms)}"
+
+
+def fine_unit(value_ms: float) -> str:
+    """`µs` below a tenth of a millisecond, else `ms`."""
+    return "µs" if _is_brief(value_ms) else "ms"
+
+
+def fine_numbers(*values_ms: float, like: float) -> list[str]:
+    """Times without their unit, which is that of `fine_milliseconds` for the time `like`."""
+    scale, decimals = (1000, 1) if _is_brief(like) else (1, 3)
+    return [f"{scale * value:.{decimals}f}" for value in values_ms]
+
+
+def signed(value: float, show: Callable[[float], str]) -> str:
+    """A difference with its sign: `-8.1 µs`."""
+    return ("-" if value < 0 else "+") + show(abs(value))
 
 
 def share(value: float) -> str:
@@ -56,6 +80,10 @@ def escape(text: str) -> str:
     What looks like an address gets a character without width, as it would become a link otherwise.
     """
     return _MARKDOWN.sub(r"\\\1", _LINK.sub(_JOINER, text))
+
+
+def _is_brief(value_ms: float) -> bool:
+    return 0 < value_ms < FEW_MICROSECONDS
 
 
 def _three_digits(value: float) -> str:

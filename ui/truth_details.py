@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from core.bundle import precision_title
 from core.divergence import Divergence
 from experiments.every_runtime import TOO_FEW
 from experiments.measures import NO_DIFFERENCE
+from experiments.models import baseline_runtime
 from experiments.recipe import Recipe
 from experiments.store import RunRecord
 from experiments.truth import Cell, Matrix
@@ -36,10 +39,17 @@ ON_PURPOSE = (
     "it by its accuracy rather than by its agreement."
 )
 READING = (
-    "Each mark is one result on the way through the network, computed by the engine itself and set beside eager "
-    "PyTorch in FP32 on {images} test images. Discs are within the tolerance, crosses beyond. The search asked for "
+    "Each mark is one result on the way through the network, computed by the engine itself and set beside "
+    "{source} on {images} test images. Discs are within the tolerance, crosses beyond. The search asked for "
     "{asked} of {comparable} results that both have."
 )
+
+SOURCES: Mapping[str, str] = {
+    "pytorch": "eager PyTorch in FP32",
+    "onnxruntime": "its source graph with nothing rewritten",
+    "litert": "its source file in LiteRT's own kernels",
+}
+"""What computes what a result should be, by the runtime of the untouched model."""
 
 
 def draw_details(shown: Matrix, cell: Cell) -> None:
@@ -190,7 +200,8 @@ def draw_divergence(cell: Cell, found: Divergence) -> None:
         st.markdown(place_of(found))
     figure = figures.probes(found, ink=ink(), dark=is_dark())
     st.plotly_chart(figure, key="truth-probes", config=PLAIN, alt="Relative difference along the network")
-    st.caption(READING.format(images=found.images, asked=len(found.probed), comparable=found.comparable))
+    source = SOURCES[baseline_runtime(cell.recipe.model)]
+    st.caption(READING.format(source=source, images=found.images, asked=len(found.probed), comparable=found.comparable))
     if cell.state == "differs":
         draw_advice(cell, found)
 

@@ -200,8 +200,9 @@ def against(found: Matrix) -> str:
     references = [(cell, found.reference(cell)) for cell in found.cells if cell.summary]
     others = {cell.variant for cell, reference in references if reference and reference.variant != cell.variant}
     model = found.rows[0].cells[0].recipe.model
-    eager = "eager PyTorch" if baseline_runtime(model) == "pytorch" else "ONNX Runtime"
-    words = f"Faster or slower: than the same variant in {eager}"
+    runtime = baseline_runtime(model)
+    where = "eager PyTorch" if runtime == "pytorch" else RUNTIMES[runtime].title
+    words = f"Faster or slower: than the same variant in {where}"
     return f"{words}; {', '.join(sorted(others))}: than the untouched model there." if others else f"{words}."
 
 

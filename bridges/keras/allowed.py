@@ -53,6 +53,7 @@ ACTIVATIONS = _names(
     selu sigmoid silu softmax softplus softsign swish tanh
     """
 )
+_COUNTED = MODELS | LAYERS | OPERATIONS
 _PARTS = _names(
     """
     Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform Ones Orthogonal
@@ -62,7 +63,7 @@ _PARTS = _names(
 )
 """Initialisers, regularisers, constraints, policies and constants, inside a layer."""
 _HOMES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "tensorflow.python.ops.init_ops_v2")
-_MOST_VALUES = 2_000_000
+_MOST_VALUES, _MOST_LAYERS = 2_000_000, 20_000
 _OUGHT = "a network made only of layers that Keras itself brings"
 _WAY_OUT = "Build the network of built-in layers and copy its weights, or export it to ONNX"
 
@@ -79,10 +80,14 @@ def check_config(config: Mapping[str, Any]) -> None:
             expected="a Sequential or Functional model, whose layers can be listed without running its code",
             action="Build the network with keras.Sequential or keras.Model(inputs, outputs) and copy its weights",
         )
+    layers = 0
     for value in _values(config):
         _check_place(value)
         if "class_name" in value:
             _check_name(value)
+            layers += value["class_name"] in _COUNTED
+            if layers > _MOST_LAYERS:
+                raise BadInput(f"A network of more than {_MOST_LAYERS:,} layers", expected="fewer", action=_WAY_OUT)
         elif "function" in value:
             raise _refusal(f"A function {value['function']!r:.60}")
         if isinstance(name := value.get("activation"), str) and name not in ACTIVATIONS:
@@ -136,7 +141,7 @@ def _check_name(value: Mapping[str, Any]) -> None:
         function = inside.get("function") if isinstance(inside, Mapping) else None
         if function not in FUNCTIONS or set(inside or ()) - {"name", "trainable", "dtype", "function"}:
             raise _refusal(f"An operation {function!r:.60}", name=_own_name(inside))
-    if not isinstance(name, str) or name not in MODELS | LAYERS | OPERATIONS | _PARTS:
+    if not isinstance(name, str) or name not in _COUNTED | _PARTS:
         raise _refusal(f"A layer or part of the class {name!r:.60}, which is not on the list", name=_own_name(inside))
     if registered not in (None, name):
         raise _refusal(f"A class registered as {registered!r:.60}", name=_own_name(inside))

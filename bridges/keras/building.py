@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def build(
     from bridges.keras.converting import float_tflite
     from bridges.keras.form import write
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
+    with suppress(RuntimeError):  # this process has computed before, and keeps the threads that it began with
+        tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.keras.utils.set_random_seed(seed)
     model, images, here = network(), read_images(folder, "train", mean, std), Path(folder)
     random = np.random.default_rng(seed)

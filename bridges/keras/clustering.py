@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bridges.keras.kernels import Which, chosen, counted, kernel_of, kernels, wrapped
-from bridges.keras.training import MODEL, lesson_of, save, train
+from bridges.keras.kernels import Which, chosen, counted, kernel_of, kernels, wrapped, zeros_held
+from bridges.keras.training import MODEL, Watch, lesson_of, save, train
 from core.errors import NothingDone, RunFailed
 from core.progress import Steps
 
@@ -25,7 +25,7 @@ class Wish:
     clusters: int
     start: Literal["linear", "density", "kmeans"]
     keeps_zeros: bool
-    """Whether what is exactly zero stays so; one of the clusters is zero then."""
+    """Whether what is exactly zero stays so, also in layers that are left out; one of the clusters is zero then."""
     layers: Which
     keep_ends: bool
 
@@ -45,7 +45,8 @@ def cluster(
     names = _with_more_values(model, chosen(model, asked.layers, keep_ends=asked.keep_ends), asked.clusters)
     zeros = {name: int((kernel_of(layer) == 0).sum()) for name, layer in kernels(model).items()}
     model = wrapped(model, names, lambda layer: clusterable(layer, asked, keeps_zeros=bool(zeros[layer.name])))
-    yield from train(model, lesson)
+    others = zeros.keys() - {*names} if asked.keeps_zeros else ()
+    yield from train(model, lesson, Watch(after_step=zeros_held(model, others)))
     model = stripped(model)
     layers = counted(model, names, "It was left out, or had no more values before.")
     _check(layers, names, zeros, asked)

@@ -66,10 +66,12 @@ def converter_of(model: Any) -> Any:
 
 
 def converted(converter: Any) -> bytes:
-    """What a converter gives. Raises `RunFailed` with its first words where it gives nothing."""
+    """What a converter gives. Raises `RunFailed` with its first words where it gives nothing, and `MemoryError`."""
     try:
         with quiet():
             return bytes(converter.convert())
+    except MemoryError:
+        raise
     except Exception as error:  # the converter raises anything
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise RunFailed(f"TensorFlow cannot convert this network to LiteRT's format ({first[:200]})") from error

@@ -24,6 +24,8 @@ Api = Literal["tf_keras", "keras"]
 """Keras 2, which TensorFlow's Model Optimization Toolkit works on, or Keras 3."""
 _APIS = ("tf_keras", "keras")
 _MADE_ANEW = ("registered_name", "build_config", "compile_config")
+_OF_DAMAGE = (ValueError, TypeError, KeyError, OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile)
+"""What zipfile, numpy and json raise; `RecursionError` is a `RuntimeError`, and so is a wish for a password."""
 _DAMAGED = "a Keras network as the studio writes it"
 
 
@@ -45,10 +47,11 @@ class Described:
 def described(content: bytes) -> Described:
     """What is written there, checked. Raises `BadInput`. Needs no TensorFlow."""
     try:
+        _require_bounds(content)
         with np.load(BytesIO(content), allow_pickle=False) as file:
             told = json.loads(bytes(file["config"]))
             weights = tuple(file[f"w{index}"] for index in range(len(file.files) - 1))
-    except (ValueError, KeyError, OSError, EOFError, RecursionError, zipfile.BadZipFile) as error:
+    except _OF_DAMAGE as error:
         raise BadInput(f"A damaged file ({type(error).__name__})", expected=_DAMAGED) from None
     if not isinstance(told, dict) or told.get("api") not in _APIS:
         raise BadInput("A file without a network's configuration", expected=_DAMAGED)
@@ -57,6 +60,16 @@ def described(content: bytes) -> Described:
         if weight.dtype != np.float32 or not np.isfinite(weight).all():
             raise BadInput(f"Weight {index} is {weight.dtype} or not finite", expected="finite float32 values")
     return Described(told["api"], told["class_name"], told["config"], weights)
+
+
+def _require_bounds(content: bytes) -> None:
+    """Raises `BadInput` for entries that would take more memory than the file has bytes."""
+    with zipfile.ZipFile(BytesIO(content)) as file:
+        entries = file.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise BadInput("A file whose entries are packed", expected=_DAMAGED)
+    if (size := sum(entry.file_size for entry in entries)) > len(content):
+        raise BadInput(f"A file of {len(content):,} bytes that claims to hold {size:,}", expected=_DAMAGED)
 
 
 def read(path: Path) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 import numpy as np
@@ -32,7 +32,12 @@ def kernels(model: Any) -> dict[str, Any]:
 
 def kernel_of(layer: Any) -> Floats:
     """float32, as Keras keeps it: [height, width, inputs, outputs] or [inputs, outputs]."""
-    return np.asarray(getattr(layer, _KERNELS[type(layer).__name__]), np.float32)
+    return np.asarray(variable_of(layer), np.float32)
+
+
+def variable_of(layer: Any) -> Any:
+    """What `kernel_of` reads, to be written to."""
+    return getattr(layer, _KERNELS[type(layer).__name__])
 
 
 def chosen(model: Any, which: Which, *, keep_ends: bool) -> list[str]:
@@ -86,6 +91,18 @@ def fours(weight: NDArray[Any]) -> tuple[int, int]:
         return 0, 0
     runs = np.moveaxis(weight, 1, -1).reshape(-1, _FOUR)
     return len(runs), int(((runs == 0).sum(1) >= 2).sum())
+
+
+def zeros_held(model: Any, names: Collection[str]) -> Callable[[], None]:
+    """Puts back, whenever it is called, what is zero now in the kernels of those layers."""
+    found = [(variable_of(layer), kernel_of(layer) != 0) for name, layer in kernels(model).items() if name in names]
+    masks = [(variable, mask.astype(np.float32)) for variable, mask in found if not mask.all()]
+
+    def hold() -> None:
+        for variable, mask in masks:
+            variable.assign(variable * mask)
+
+    return hold
 
 
 def share_of_zeros(model: Any, names: Collection[str]) -> float:

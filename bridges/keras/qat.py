@@ -21,7 +21,7 @@ _DECAY = 0.999
 _RANGE_IMAGES = 256
 _RANGE_BATCH = 64
 _RANGE_PASSES = 4
-_KEEPING = ("Conv2D", "Dense")
+KEEPING = ("Conv2D", "Dense")
 """Layers that the toolkit has such variants for."""
 _PRUNED = 0.01
 """Share of zeros from which on they are no chance."""
@@ -35,13 +35,15 @@ def quantize_aware(
     """Task: train the network in `model.npz` of the folder with rounding; writes `trained.tflite` in INT8 there.
 
     `keeps` tells whether `zeros` and `clusters` of its layers stay. Input and output of the file are float32. Returns
-    what was `kept` of which layer.
+    what was `kept` of which layer, and what was `lost`, because the toolkit keeps nothing in layers of that kind.
     """
     from bridges.keras.form import read
 
     lesson = lesson_of(folder, mean, std, plan)
     model = read(Path(folder) / MODEL)
-    kept = kept_in(model, zeros=keeps["zeros"], clusters=keeps["clusters"])
+    made = made_in(model, zeros=keeps["zeros"], clusters=keeps["clusters"])
+    can = {name for name, layer in kernels(model).items() if type(layer).__name__ in KEEPING}
+    kept = {name: what for name, what in made.items() if name in can}
     model = with_rounding(model, kept)
     yield Progress(done=0, total=1, unit="passes", doing="finding the ranges of activations")
     find_ranges(model, lesson.train)
@@ -50,15 +52,14 @@ def quantize_aware(
     (Path(folder) / TRAINED_TFLITE).write_bytes(
         int8_tflite(model, has_clusters=bool({"clusters", "both"} & {*kept.values()}))
     )
-    return {"kept": kept}
+    return {"kept": kept, "lost": {name: what for name, what in made.items() if name not in can}}
 
 
-def kept_in(model: Any, *, zeros: bool, clusters: bool) -> dict[str, str]:
-    """By the name of a layer what is to be kept of it: `zeros`, `clusters` or `both`. Others are free to change."""
+def made_in(model: Any, *, zeros: bool, clusters: bool) -> dict[str, str]:
+    """By the name of a layer what was made of it that is asked for: `zeros`, `clusters` or `both`; others are free."""
     found = {
         name: (zeros and has_zeros(weight), clusters and is_clustered(weight))
         for name, layer in kernels(model).items()
-        if type(layer).__name__ in _KEEPING
         for weight in (kernel_of(layer),)
     }
     words = {(True, False): "zeros", (False, True): "clusters", (True, True): "both"}

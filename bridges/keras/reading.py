@@ -17,6 +17,14 @@ from core.errors import BadInput, CannotCompose, StudioError
 
 _LARGEST_DIFFERENCE = 1e-3
 _IMAGE_AXES, _SCORE_AXES = 4, 2
+_CHANNELS, _LARGEST_SIDE, _MOST_CLASSES = (1, 3), 4096, 100_000
+ONE_LOGIT = (
+    "It answers with one score and no sigmoid follows: it is taken for a network of two classes whose score is a logit "
+    "(above 0: the second class). If it estimates a quantity instead, what is measured of its answers means nothing."
+)
+_ONE_PROBABILITY = (
+    "Its one score became two classes: the first has the score 0, the second the one that the network gives."
+)
 _SOFTMAX = frozenset({"softmax", "Softmax"})
 _SIGMOID = frozenset({"sigmoid", "Sigmoid"})
 _SMALLEST_PROBABILITY = 1e-5
@@ -27,9 +35,10 @@ def house_form(model: Any, shape: tuple[int, int, int] | None = None) -> tuple[A
 
     It is one flat Functional model: models inside it are opened, layers that only act in training (augmentation, noise)
     are left out, every layer is trainable and in float32, and it takes x[N, H, W, C] in batches of any size and answers
-    with logits [N, classes]: a softmax at its end is taken off, and one sigmoid score becomes two classes. It is of
-    tf_keras wherever tf_keras has all its layers, else of Keras 3, with a sentence why. Its answers were compared with
-    the given model's. `shape` is (H, W, C) for a network that leaves its size open.
+    with logits [N, classes]: a softmax at its end is taken off, and one score becomes two classes (`ONE_LOGIT` is among
+    the sentences where nothing says that it is the score of a class). It is of tf_keras wherever tf_keras has all its
+    layers, else of Keras 3, with a sentence why. Its answers were compared with the given model's. `shape` is (H, W, C)
+    for a network that leaves its size open.
 
     Raises `BadInput` for what does not classify images that way, and `CannotCompose` for a model described by code.
     """
@@ -66,7 +75,8 @@ class _Ending:
     last: Any
     note: str
     as_before: Callable[[Floats], Floats]
-    is_one_score: bool = False
+    one_score: Any = None
+    """The Dense layer that gives the only score there is."""
 
 
 def _input_size(model: Any, shape: tuple[int, int, int] | None) -> tuple[int, ...]:
@@ -86,29 +96,44 @@ def _input_size(model: Any, shape: tuple[int, int, int] | None) -> tuple[int, ..
     size = tuple(shape or before[1:])
     if None in size:
         raise BadInput(f"A network for images of any size, {before[1:]}", action="State the size of its images")
+    _require_bounds(size, int(after[-1]))
     return size
+
+
+def _require_bounds(size: tuple[int, ...], scores: int) -> None:
+    if size[2] not in _CHANNELS:
+        raise BadInput(f"It takes {size[2]} channels", expected="1 or 3, as the last axis: (height, width, channels)")
+    if max(size) > _LARGEST_SIDE:
+        raise BadInput(
+            f"It takes images of {size[0]:,} x {size[1]:,} pixels", expected=f"sides of at most {_LARGEST_SIDE:,}"
+        )
+    if scores > _MOST_CLASSES:
+        raise BadInput(f"It answers with {scores:,} scores", expected=f"at most {_MOST_CLASSES:,}")
 
 
 def _ending(model: Any) -> _Ending:
     last = producer(graph_of(model).outputs[0])
     settings = last.get_config() if hasattr(last, "get_config") else {}
     kind = {type(last).__name__, str(settings.get("activation", ""))}
-    scores = int(graph_of(model).outputs[0].shape[-1])
-    if scores == 1:
-        if type(last).__name__ != "Dense" or not (kind & _SIGMOID or settings.get("activation") == "linear"):
-            raise BadInput(f"A network with one score, from a {type(last).__name__} layer", expected="one per class")
-        probability = bool(kind & _SIGMOID)
-        return _Ending(
-            last,
-            "Its one score became two classes: the first has the score 0, the second the one that the network gives.",
-            lambda scores: _sigmoid(scores[:, 1:] - scores[:, :1]) if probability else scores[:, 1:] - scores[:, :1],
-            is_one_score=True,
-        )
+    if int(graph_of(model).outputs[0].shape[-1]) == 1:
+        return _of_one_score(last, settings, is_probability=bool(kind & _SIGMOID))
     if kind & _SOFTMAX:
         return _Ending(last, "The softmax at its end was taken off: it answers with logits.", _softmax)
     if kind & _SIGMOID:
         return _Ending(last, "The sigmoid at its end was taken off; the order of its scores is the same.", _sigmoid)
     return _Ending(None, "", lambda scores: scores)
+
+
+def _of_one_score(last: Any, settings: dict[str, Any], *, is_probability: bool) -> _Ending:
+    """How a network of one score ends: a Dense layer, with a sigmoid in it, after it or nowhere."""
+    dense = last
+    if is_probability and type(last).__name__ != "Dense":
+        dense = producer(last.input)
+    if type(dense).__name__ != "Dense" or not (is_probability or settings.get("activation") == "linear"):
+        raise BadInput(f"A network with one score, from a {type(dense).__name__} layer", expected="one per class")
+    if is_probability:
+        return _Ending(last, _ONE_PROBABILITY, lambda scores: _sigmoid(scores[:, 1:] - scores[:, :1]), dense)
+    return _Ending(last, ONE_LOGIT, lambda scores: scores[:, 1:] - scores[:, :1], dense)
 
 
 def _checked(model: Any, size: tuple[int, ...], end: _Ending, api: Api) -> Any:
@@ -131,16 +156,16 @@ def _changed(operation: Any, settings: dict[str, Any], end: _Ending) -> dict[str
             expected="a network for images (batch, height, width, channels)",
             action="Build it with data_format='channels_last' and copy its weights",
         )
+    if operation is end.one_score:
+        settings["units"] = 2
     if operation is not end.last:
         return settings
-    if "units" in settings and end.is_one_score:
-        settings["units"] = 2
     return settings | {"activation": "linear"} if getattr(operation, "weights", None) else None
 
 
 def _weights(layer: Any, weights: list[Any], end: _Ending) -> list[Any]:
     """The same, but for one score: zeros for a class before it."""
-    if not end.is_one_score or layer is not end.last:
+    if layer is not end.one_score:
         return weights
     return [np.pad(weight, [(0, 0)] * (weight.ndim - 1) + [(1, 0)]) for weight in weights]
 

@@ -66,6 +66,8 @@ class Lesson:
 class Watch:
     """What a technique does and tells while the network trains."""
 
+    after_step: Callable[[], None] = lambda: None
+    """Called after each update of the weights."""
     after_epoch: Callable[[], None] = lambda: None
     """Called once an epoch is over, before it is judged."""
     sparsity: Callable[[], float] | None = None
@@ -131,6 +133,7 @@ def train(model: Any, lesson: Lesson, watch: Watch | None = None) -> Steps[None]
     for epoch in range(1, lesson.plan.epochs + 1):
         for x, y in lesson.train.shuffled(lesson.batch_size, random, lesson.plan.augmentation):
             unread.append(step(x, y))
+            watch.after_step()
             done += 1
             if done % lesson.epoch_steps and time.monotonic() - told < _REPORT_EVERY_S:
                 continue

@@ -19,6 +19,7 @@ from intake.parsing import keras_archive, keras_hdf5, keras_saved
 from intake.parsing.keras_plans import Plan
 from intake.parsing.untrusted import opened, shown
 from intake.parsing.zip_index import START
+from intake.sandbox.verdicts import too_hungry
 
 CONVERTED = "converted"
 """The kind of a finding that is no item: a `.tflite` file that still has to be read."""
@@ -50,7 +51,8 @@ def parse(file: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str, 
             return {"kind": CONVERTED, "notes": [keras_saved.NOTE]}
         model = _built(plan)
     yield _step(2)
-    return _written(model, plan, out, name, file.stat().st_size).model_dump(mode="json")
+    with _foreseen("Keras cannot bring it to the form that is worked on", "a network that classifies images"):
+        return _written(model, plan, out, name, file.stat().st_size).model_dump(mode="json")
 
 
 @contextmanager
@@ -71,22 +73,31 @@ def _planned(file: Path, name: str, scratch: Path) -> Iterator[Plan]:
 
 def _built(plan: Plan) -> Any:
     """The model with its weights. Raises `Refused` where Keras cannot build it."""
-    try:
+    with _foreseen("Keras cannot build it", "a whole model as model.save writes it"):
         return plan.build()
+
+
+@contextmanager
+def _foreseen(what: str, expected: str) -> Iterator[None]:
+    """Turns whatever Keras raises for networks and weights that do not fit, which can be anything, into `Refused`."""
+    try:
+        yield
     except StudioError:
         raise
-    except Exception as error:  # Keras raises anything for configurations and weights that do not fit
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            raise too_hungry(LIMITS.memory_bytes) from error
         words = str(error).strip() or type(error).__name__
         raise Refused(
-            f"Keras cannot build it ({shown(' '.join(words.split()))})",
-            expected="a whole model as model.save writes it",
+            f"{what} ({shown(' '.join(words.split()))})",
+            expected=expected,
             action="Load it and save it again where it was made",
         ) from error
 
 
 def _written(model: Any, plan: Plan, out: Path, name: str, size_bytes: int) -> KerasFile:
     from bridges.keras.form import api_of, content_of
-    from bridges.keras.reading import house_form
+    from bridges.keras.reading import ONE_LOGIT, house_form
     from bridges.keras.scaling import without_scaling
 
     flat, notes = house_form(model, size := _size(model))
@@ -102,10 +113,11 @@ def _written(model: Any, plan: Plan, out: Path, name: str, size_bytes: int) -> K
         name=shown(name),
         size_bytes=size_bytes,
         notes=(
-            *notes,
+            *(note for note in notes if note != ONE_LOGIT),
             *([f"It takes images of any size; here it is given {height} x {width} pixels."] if size else []),
             *([_FREED] if is_freed else []),
         ),
+        warnings=tuple(note for note in notes if note == ONE_LOGIT),
         height=height,
         width=width,
         channels=channels,

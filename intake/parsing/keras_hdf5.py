@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def planned(file: Path) -> Plan:
             )
         config = config_of(_text(root.attrs["model_config"]), "model_config")
         version = _text(root.attrs.get("keras_version", ""))
-    return Plan(config, title(version), lambda: _build(file, older=is_older(version)))
+    return Plan(config, title(version), lambda: _build(config, file, older=is_older(version)))
 
 
 def check(file: Path) -> None:
@@ -129,11 +130,21 @@ def _text(value: Any) -> str:
     return found
 
 
-def _build(file: Path, *, older: bool) -> Any:
-    if older:
-        from tf_keras.src.saving.legacy import hdf5_format
+def _build(config: Mapping[str, Any], file: Path, *, older: bool) -> Any:
+    """The model of the configuration that was checked, never of the file's own words, with the file's weights."""
+    told = json.dumps(config)
+    with _opened(file) as root:
+        if older:
+            from tf_keras.src.saving.legacy import hdf5_format, model_config
+            from tf_keras.src.saving.legacy.saved_model import json_utils
 
-        return hdf5_format.load_model_from_hdf5(str(file), compile=False)
-    from keras.src.legacy.saving import legacy_h5_format
+            model = model_config.model_from_config(json_utils.decode(told))
+            hdf5_format.load_weights_from_hdf5_group(root["model_weights"], model)
+            return model
+        from keras.src.legacy.saving import json_utils, legacy_h5_format, saving_options, saving_utils
+        from keras.src.saving import serialization_lib
 
-    return legacy_h5_format.load_model_from_hdf5(str(file), compile=False)
+        with saving_options.keras_option_scope(use_legacy_config=True), serialization_lib.SafeModeScope(True):
+            model = saving_utils.model_from_config(json_utils.decode(told))
+            legacy_h5_format.load_weights_from_hdf5_group(root["model_weights"], model)
+        return model

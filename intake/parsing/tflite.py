@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def parse(file: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str, 
     """
     from intake.parsing import tflite_checks as checks
     from intake.parsing import tflite_ends as ends
+    from intake.parsing.tflite_parts import operator_name
     from intake.parsing.tflite_scan import in_words, scanned
     from intake.parsing.tflite_trial import prove
 
@@ -48,9 +50,11 @@ def parse(file: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str, 
     with in_words():
         written = _packed(model)
     yield _step(3)
-    operators = Counter(checks.operator_name(model, each) for each in graph.operators)
+    operators = Counter(operator_name(model, each) for each in graph.operators)
     quantized = _is_quantized(model)
-    largest = prove(content, written, entry, softmax_off=bool(notes) and answers == "logits", quantized=quantized)
+    largest = prove(
+        content, written, entry, classes, softmax_off=bool(notes) and answers == "logits", quantized=quantized
+    )
     (out / TFLITE_FILE).write_bytes(written)
     return TfliteFile(
         name=shown(str(options.get("name") or file.name)),
@@ -70,6 +74,29 @@ def parse(file: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str, 
         answers=answers,
         **_counted(written),
     ).model_dump(mode="json")
+
+
+def described(content: bytes) -> dict[str, Any]:
+    """What a file says of its ends and operators, by the names of `TfliteFile`. Raises `Refused` as `parse` does.
+
+    No engine is asked, and the file runs nowhere.
+    """
+    from intake.parsing import tflite_checks as checks
+    from intake.parsing import tflite_ends as ends
+    from intake.parsing.tflite_parts import operator_name
+    from intake.parsing.tflite_scan import in_words, scanned
+
+    found = scanned(content)
+    with in_words():
+        model = _read(found)
+        checks.check(model)
+        graph = model.subgraphs[0]
+        operators = Counter(operator_name(model, each) for each in graph.operators)
+        return asdict(ends.entry_of(graph)) | {
+            "classes": ends.classes_of(graph),
+            "operators": dict(operators),
+            "quantized": _is_quantized(model),
+        }
 
 
 def _read(found: Any) -> Any:
@@ -120,7 +147,7 @@ def _leave_out_unused(model: Any) -> None:
 
 def _leave_out_unused_buffers(model: Any) -> None:
     """The same of what is stored; the first buffer stands for tensors of which nothing is."""
-    from intake.parsing.tflite_checks import is_constant
+    from intake.parsing.tflite_parts import is_constant
 
     tensors = model.subgraphs[0].tensors
     constant = [is_constant(model, tensor) for tensor in tensors]
@@ -132,7 +159,7 @@ def _leave_out_unused_buffers(model: Any) -> None:
 
 def _is_quantized(model: Any) -> bool:
     """Whether weights lie in it in 8 bits."""
-    from intake.parsing.tflite_checks import is_constant, types
+    from intake.parsing.tflite_parts import is_constant, types
 
     names = types()
     return any(names[each.type] in _IN_8_BITS and is_constant(model, each) for each in model.subgraphs[0].tensors)

@@ -5,36 +5,29 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from intake.limits import GIB
+from intake.parsing.tflite_grids import check_grid, check_types
+from intake.parsing.tflite_inputs import check_count, check_places, counted
+from intake.parsing.tflite_parts import (
+    LARGEST_SETTING,
+    NONE,
+    is_constant,
+    listed,
+    operator_name,
+    shape_of,
+    type_of,
+)
 from intake.parsing.tflite_scan import refused
 from intake.parsing.untrusted import shown
 
-LARGEST_TENSOR_BYTES, LARGEST_SETTING = GIB, 4096
+LARGEST_TENSOR_BYTES = GIB
 BITS = {
     "FLOAT32": 32, "FLOAT16": 16, "INT32": 32, "UINT8": 8, "INT64": 64, "BOOL": 8, "INT16": 16, "INT8": 8, "INT4": 4,
 }  # fmt: skip
-_NONE = -1
 _STEPS = ("strideW", "strideH", "dilationWFactor", "dilationHFactor", "filterWidth", "filterHeight", "blockSize")
 """Settings that are divided by, or that something is counted off with."""
-
-
-def types() -> dict[int, str]:
-    """The names of the types of numbers."""
-    from ai_edge_litert.schema_py_generated import TensorType
-
-    return {number: name for name, number in vars(TensorType).items() if isinstance(number, int)}
-
-
-def operator_name(model: Any, operator: Any) -> str:
-    """As the format calls it: `CONV_2D`."""
-    from ai_edge_litert.schema_py_generated import BuiltinOperator
-
-    names = {number: name for name, number in vars(BuiltinOperator).items() if isinstance(number, int)}
-    code = model.operatorCodes[operator.opcodeIndex]
-    name: str = names[max(code.deprecatedBuiltinCode, code.builtinCode)]
-    return name
+_RANGES = {"radius": (0, LARGEST_SETTING), "numBits": (2, 16), "padding": (0, 1), "fusedActivationFunction": (0, 5)}
+"""Of other settings: the least and the most."""
 
 
 def check(model: Any) -> None:
@@ -45,19 +38,8 @@ def check(model: Any) -> None:
     _check_order(model, graph)
 
 
-def is_constant(model: Any, tensor: Any) -> bool:
-    """Whether its numbers lie in the file."""
-    data = model.buffers[tensor.buffer].data
-    return data is not None and len(data) > 0
-
-
-def shape_of(tensor: Any) -> tuple[int, ...]:
-    """Its sizes; those that are open as they are for one image."""
-    return () if tensor.shape is None else tuple(int(size) for size in np.atleast_1d(tensor.shape))
-
-
 def _check_tensor(model: Any, tensor: Any, name: str) -> None:
-    kind = types().get(tensor.type, "")
+    kind = type_of(tensor)
     if kind not in BITS:
         raise refused(f"{name} holds {kind or 'unknown things'}", "Convert a network that computes with plain numbers")
     if not 0 <= tensor.buffer < len(model.buffers):
@@ -65,31 +47,20 @@ def _check_tensor(model: Any, tensor: Any, name: str) -> None:
     shape, open_shape = shape_of(tensor), tensor.shapeSignature
     if any(size < 0 for size in shape) or (not is_constant(model, tensor) and 0 in shape):
         raise refused(f"{name} has the shape {shape}")
-    if open_shape is not None and (len(open_shape) != len(shape) or min(open_shape, default=0) < _NONE):
+    if open_shape is not None and (len(open_shape) != len(shape) or min(open_shape, default=0) < NONE):
         raise refused(f"{name} has the shape {shape}, and another where it is open")
     needed = -(-math.prod(shape) * BITS[kind] // 8)
     if needed > LARGEST_TENSOR_BYTES:
         raise refused(f"{name} takes {needed:,} bytes", f"Keep each tensor below {LARGEST_TENSOR_BYTES:,}")
     if is_constant(model, tensor) and (given := len(model.buffers[tensor.buffer].data)) != needed:
         raise refused(f"{name} of the shape {shape} needs {needed:,} bytes, and has {given:,}")
-    _check_grid(tensor, shape, name)
-
-
-def _check_grid(tensor: Any, shape: tuple[int, ...], name: str) -> None:
-    grid = tensor.quantization
-    if grid is None or grid.scale is None or len(grid.scale) == 0:
-        return
-    scales, zeros = np.atleast_1d(grid.scale), np.atleast_1d(grid.zeroPoint if grid.zeroPoint is not None else [])
-    if not (np.isfinite(scales).all() and (scales >= 0).all()) or len(zeros) not in (0, 1, len(scales)):
-        raise refused(f"{name} has a grid that makes no sense")
-    axis = grid.quantizedDimension
-    if len(scales) > 1 and not (0 <= axis < len(shape) and shape[axis] == len(scales)):
-        raise refused(f"{name} of the shape {shape} has {len(scales):,} grids along its axis {axis}")
+    check_grid(model, tensor, name)
 
 
 def _check_order(model: Any, graph: Any) -> None:
     """Every operator takes what is there by then, and writes what nobody wrote."""
     known = {place for place, tensor in enumerate(graph.tensors) if is_constant(model, tensor)}
+    sizes = set(known)
     for place in graph.inputs:
         _require_place(int(place), graph, "The input")
         if place in known:
@@ -97,18 +68,22 @@ def _check_order(model: Any, graph: Any) -> None:
         known.add(int(place))
     for number, operator in enumerate(graph.operators):
         name = f"Operator {number}, {operator_name(model, operator)},"
+        check_count(model, operator, name)
         _check_settings(operator, name)
-        for place in _listed(operator.inputs):
-            if place != _NONE:
+        for place in listed(operator.inputs):
+            if place != NONE:
                 _require_place(place, graph, name)
-            if place != _NONE and place not in known:
+            if place != NONE and place not in known:
                 raise refused(f"{name} takes tensor {place}, which nothing has made by then")
-        for place in _listed(operator.outputs):
+        for place in listed(operator.outputs):
             _require_place(place, graph, name)
             if place in known:
                 raise refused(f"{name} writes tensor {place}, which is there already")
             known.add(place)
-        _check_indices(model, graph, operator, name)
+        check_places(model, operator, name, sizes)
+        check_types(model, operator, name)
+        if counted(model, operator, sizes):
+            sizes.update(listed(operator.outputs))
     for place in graph.outputs:
         _require_place(int(place), graph, "The output")
         if place not in known:
@@ -122,29 +97,14 @@ def _check_settings(operator: Any, name: str) -> None:
     for key in _STEPS:
         if not 1 <= getattr(settings, key, 1) <= LARGEST_SETTING:
             raise refused(f"{name} has a {key} of {getattr(settings, key):,}")
-
-
-def _check_indices(model: Any, graph: Any, operator: Any, name: str) -> None:
-    """What GATHER picks is known from the file, and there."""
-    if operator_name(model, operator) != "GATHER":
-        return
-    source, places = (graph.tensors[place] for place in _listed(operator.inputs)[:2])
-    shape, axis = shape_of(source), operator.builtinOptions.axis if operator.builtinOptions else 0
-    kind = {"INT32": np.int32, "INT64": np.int64}.get(types()[places.type])
-    if not is_constant(model, places) or kind is None or not -len(shape) <= axis < len(shape):
-        raise refused(f"{name} picks what only an image decides")
-    found = np.frombuffer(bytes(model.buffers[places.buffer].data), kind)
-    if len(beyond := found[(found < 0) | (found >= shape[axis])]):
-        raise refused(f"{name} picks number {int(beyond[0]):,} of {shape[axis]:,}")
+    for key, (least, most) in _RANGES.items():
+        if not least <= getattr(settings, key, least) <= most:
+            raise refused(f"{name} has a {key} of {getattr(settings, key):,}")
 
 
 def _require_place(place: int, graph: Any, name: str) -> None:
     if not 0 <= place < len(graph.tensors):
         raise refused(f"{name} names tensor {place:,} of {len(graph.tensors):,}")
-
-
-def _listed(places: Any) -> list[int]:
-    return [] if places is None else [int(place) for place in np.atleast_1d(places)]
 
 
 def _text(name: Any) -> str:

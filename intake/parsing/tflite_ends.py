@@ -9,7 +9,7 @@ import numpy as np
 
 from core.errors import Refused
 from intake.limits import LIMITS
-from intake.parsing.tflite_checks import operator_name, shape_of, types
+from intake.parsing.tflite_parts import operator_name, shape_of, types
 
 _AXES, _MOST_SIDE = 4, 4096
 _TYPES = ("FLOAT32", "UINT8", "INT8")
@@ -37,6 +37,10 @@ def entry_of(graph: Any) -> Entry:
     shape, kind = shape_of(tensor), types()[tensor.type]
     if len(shape) != _AXES or kind not in _TYPES:
         raise Refused(f"The network takes {kind.lower()} {shape}", expected=_IMAGE)
+    if shape[0] != 1:
+        raise Refused(
+            f"The network takes {shape[0]:,} images at once", expected="one", action="Convert it for one image, or any"
+        )
     if shape[3] in (1, 3):
         (height, width, channels), layout = shape[1:], "NHWC"
     elif shape[1] in (1, 3):

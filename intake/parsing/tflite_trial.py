@@ -33,15 +33,20 @@ def images(entry: Entry) -> Floats:
 class Trial:
     """An engine with one network, on one thread."""
 
-    def __init__(self, content: bytes) -> None:
-        """Raises `Refused` where LiteRT does not take it."""
-        from ai_edge_litert.interpreter import Interpreter
+    def __init__(self, content: bytes, *, delegates: bool = True) -> None:
+        """Raises `Refused` where LiteRT does not take it. Without `delegates`, its own kernels compute all."""
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+        kernels = OpResolverType.AUTO if delegates else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
-            self._engine: Any = Interpreter(model_content=content, num_threads=1)
+            self._engine: Any = Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=kernels)
             self._engine.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise _cannot(error) from None
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of each tensor of the file, as it was last computed."""
+        return [tuple(int(size) for size in each["shape"]) for each in self._engine.get_tensor_details()]
 
     def answers(self, x: Floats, *, together: bool) -> Floats:
         """float32 [N, classes] to inputs x[N, ...], one by one or all at once. Raises `Refused` where it cannot."""
@@ -65,15 +70,20 @@ class Trial:
         return np.asarray((found.astype(np.float32) - zero) * (scale or 1.0) if scale else found, np.float32)
 
 
-def prove(original: bytes, written: bytes, entry: Entry, *, softmax_off: bool, quantized: bool) -> int:
-    """How many images it takes at once, 0 for any number. Raises `Refused` where it answers otherwise than before."""
+def prove(original: bytes, written: bytes, entry: Entry, classes: int, *, softmax_off: bool, quantized: bool) -> int:
+    """How many images it takes at once, 0 for any number. Raises `Refused` where it answers otherwise than before.
+
+    Its tensors have the shapes that it says, and its answers as many scores as it has `classes`.
+    """
     x = images(entry)
+    if lie := _lying(written, x[:1]):
+        raise Refused(lie, action="Convert the network again, for images of one size")
     wanted = Trial(original).answers(x, together=False)
     found = Trial(written).answers(x, together=False)
-    if found.shape != wanted.shape or found.ndim != 2 or not np.isfinite(found).all():
+    if found.shape != (IMAGES, classes) or wanted.shape != found.shape or not np.isfinite(found).all():
         raise Refused(
-            "The network answers with numbers that are not finite, or with another count than it says",
-            action="Bring the weights of an earlier epoch",
+            f"The network answers with numbers that are not finite, or not with {classes:,} for each image",
+            action="Bring the weights of an earlier epoch, or convert the network again",
         )
     as_before = _softmax(found) if softmax_off else found
     _require_same(as_before, wanted, quantized, "Packed anew, the network answers otherwise")
@@ -81,10 +91,33 @@ def prove(original: bytes, written: bytes, entry: Entry, *, softmax_off: bool, q
         together = Trial(written).answers(x, together=True)
     except Refused:
         return 1
-    if together.shape != found.shape:
+    if together.shape != found.shape or _lying(written, x):
         return 1
     _require_same(together, found, quantized, "Several images together get other answers than each alone")
     return 0
+
+
+def _lying(content: bytes, x: Floats) -> str:
+    """A tensor that has fewer numbers along an axis than the file says, by which its indices were judged; "" for none.
+
+    Those that it does not leave open have just as many. Without a delegate: one leaves shapes as they stand in the
+    file.
+    """
+    from ai_edge_litert.schema_py_generated import Model
+
+    trial, graph = Trial(content, delegates=False), Model.GetRootAs(content).Subgraphs(0)
+    trial.answers(x, together=True)
+    found = trial.shapes()
+    for place in range(graph.TensorsLength()):
+        tensor = graph.Tensors(place)
+        said = tuple(tensor.Shape(axis) for axis in range(tensor.ShapeLength()))
+        many = len(x) > 1
+        free = [many or tensor.ShapeSignature(axis) < 0 for axis in range(tensor.ShapeSignatureLength())]
+        sizes = zip(found[place], said, free or [many] * len(said), strict=False)
+        if len(found[place]) != len(said) or any(has < says or (has > says and not more) for has, says, more in sizes):
+            name = shown((tensor.Name() or b"").decode("utf-8", "replace"))
+            return f"A tensor ({name}) has the shape {found[place]}, and {said} in the file"
+    return ""
 
 
 def _require_same(one: Floats, other: Floats, quantized: bool, what: str) -> None:

@@ -62,6 +62,33 @@ def abort_in_epoch() -> Steps[dict[str, Any]]:
     os.abort()
 
 
+def abort_without_memory() -> Steps[dict[str, Any]]:
+    """Dies as C++ does where memory runs out and nobody catches it."""
+    yield Metric(name="loss", value=1.0, step=1)
+    os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n")
+    os.abort()
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow's is called."""
+
+
+def exhaust() -> Steps[dict[str, Any]]:
+    """Raises what TensorFlow does where memory runs out in a compiled function."""
+    yield Note(text="looking")
+    raise ResourceExhaustedError(
+        "Graph execution error:\n\nOOM when allocating tensor with shape[9,9] on /device:CPU:0 by allocator cpu"
+    )
+
+
+def exhaust_on_processor() -> Steps[dict[str, Any]]:
+    """Raises what TensorFlow does where oneDNN, which computes on processors, gets no memory."""
+    yield Note(text="looking")
+    raise RuntimeError(
+        "Graph execution error:\n\nOperation received an exception:Status: 1, message: could not create a primitive"
+    )
+
+
 def be_killed_in_epoch() -> Steps[dict[str, Any]]:
     """Dies as one does that the operating system picks when memory runs out."""
     yield Metric(name="loss", value=1.0, step=1)

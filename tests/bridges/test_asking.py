@@ -14,6 +14,7 @@ from bridges.asking import GPU_VARIABLE, ask, variables
 from bridges.environments import ROOT, Environment
 from core.errors import BadInput, NothingDone, RunFailed, StudioError, Unavailable
 from core.progress import Event, Metric, Note, Progress, Steps, result_of
+from profiling.sweep import is_out_of_memory
 
 TASKS = "tests.bridges.tasks"
 
@@ -86,7 +87,6 @@ def test_what_is_printed_is_no_message(here: Environment) -> None:
         ("refuse", BadInput, "An odd value; expected an even one. Choose another."),
         ("change_nothing", NothingDone, "Nothing to prune."),
         ("stumble", RunFailed, "The library stopped (ValueError: shapes (3,) and (4,) not aligned)."),
-        ("take_too_much", RunFailed, "Memory ran out. Choose a smaller training batch."),
     ],
 )
 def test_what_a_task_raises_arrives_and_the_process_goes_on(
@@ -103,7 +103,20 @@ def test_what_a_task_raises_arrives_and_the_process_goes_on(
     ("task", "sentence"),
     [
         ("abort_in_epoch", "The process of Test library crashed inside the library (SIGABRT)"),
-        ("be_killed_in_epoch", "The process of Test library was killed, most often because the machine's memory ran"),
+        (
+            "be_killed_in_epoch",
+            "The process of Test library was killed, most often because the machine ran out of memory",
+        ),
+        ("abort_without_memory", "The process of Test library ran out of memory (bad_alloc). Close other programs"),
+        ("take_too_much", "The process of Test library ran out of memory (MemoryError: Unable to allocate"),
+        (
+            "exhaust_on_processor",
+            "The process of Test library ran out of memory (RuntimeError: Operation received an exception:Status: 1",
+        ),
+        (
+            "exhaust",
+            "The process of Test library ran out of memory (ResourceExhaustedError: OOM when allocating tensor",
+        ),
         ("leave", "The process of Test library crashed inside the library (code 3)"),
     ],
 )
@@ -116,7 +129,13 @@ def test_a_process_that_dies_ends_the_task_with_a_sentence_and_the_next_one_has_
     assert isinstance(error, RunFailed)
     assert str(error).startswith(sentence)
     assert error.action
+    assert is_out_of_memory(error) == ("memory" in sentence)
     assert result_of(ask(here, f"{TASKS}:count", {"to": 1}))["process"] != before
+
+
+def test_what_it_prints_is_passed_on(here: Environment, capfd: pytest.CaptureFixture[str]) -> None:
+    events_and_error(ask(here, f"{TASKS}:abort_without_memory", {}))
+    assert "what():  std::bad_alloc" in capfd.readouterr().err
 
 
 def test_a_task_that_nobody_waits_for_any_more_is_ended(here: Environment) -> None:

@@ -67,6 +67,7 @@ def test_a_refusal_says_what_it_would_take_and_what_is_here() -> None:
 def test_int8_on_a_cpu_goes_by_its_instructions(flags: set[str], words: str) -> None:
     answer = FEATURES["int8"].of(cpu(*flags))
     assert answer.has
+    assert "LiteRT" in answer.where
     assert words in answer.why
 
 

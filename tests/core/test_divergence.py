@@ -49,6 +49,10 @@ def test_without_any_beyond_the_tolerance_the_largest_is_told() -> None:
     assert "the largest difference is 7 %, at linear in head" in none.verdict
 
 
+def test_a_result_that_bears_the_name_of_its_layer_is_named_once() -> None:
+    assert divergence(comparison("pool", 0.02, "pool")).verdict.count("pool") == 1
+
+
 def test_what_is_not_finite_is_larger_than_any_number() -> None:
     found = divergence(comparison("a", 3.0), comparison("b", None, "block"), tensor="b", clean_before=())
     assert found.largest.tensor == "b"

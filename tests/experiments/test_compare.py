@@ -66,3 +66,25 @@ def test_without_a_baseline_differences_are_empty(store: Store) -> None:
 
 def test_no_runs_make_an_empty_table() -> None:
     assert against_baseline(variants([]), {}).empty
+
+
+@pytest.mark.parametrize("disturbed", [(0,), (1,), ()])
+def test_a_difference_in_speed_of_which_either_was_disturbed_is_doubted(
+    disturbed: tuple[int, ...], store: Store
+) -> None:
+    finish_with(store, BASELINE, wrong=range(80), median_ms=2.0, size_bytes=1000)
+    finish_with(store, VARIANT, wrong=range(80), median_ms=1.0, size_bytes=1000)
+    records = store.runs()
+    frame = variants(records)
+    frame["is_disturbed"] = [at in disturbed for at in range(2)]
+    found = against_baseline(frame, store.results([record.id for record in records])).iloc[1]
+    assert found.latency_verdict.endswith("faster, but the timing was disturbed" if disturbed else "faster")
+
+
+def test_no_difference_in_speed_needs_no_doubt(store: Store) -> None:
+    finish_with(store, BASELINE, wrong=range(80), median_ms=2.0, size_bytes=1000)
+    finish_with(store, VARIANT, wrong=range(80), median_ms=2.0, size_bytes=1000)
+    records = store.runs()
+    frame = variants(records).assign(is_disturbed=True)
+    found = against_baseline(frame, store.results([record.id for record in records]))
+    assert found.iloc[1].latency_verdict == NO_DIFFERENCE

@@ -6,10 +6,12 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sample_models
 from core.bundle import ModelBundle
+from core.data import Floats
 from core.devices import find_device
 from core.progress import Note
 from experiments.fidelity import compare_with_source, rounding_of
@@ -18,7 +20,7 @@ from runtimes import RUNTIMES, Artifact
 from runtimes.openvino_ import OpenVinoSettings
 from sample_models import MODELS
 from tests.optimizers.conftest import events_and_result
-from tests.runtimes.conftest import make_bundle
+from tests.runtimes.conftest import CLASSES, make_bundle
 
 CPU = find_device("cpu")
 IMAGES = 256
@@ -69,6 +71,18 @@ def test_a_run_names_the_layer_that_was_spoilt_after_the_export(tmp_path: Path) 
     assert found.divergence
     assert found.divergence.layers == ("head",)
     assert notes == [found.verdict]
+
+
+def test_in_a_tflite_file_of_a_torch_module_no_layer_is_looked_for(tmp_path: Path) -> None:
+    class Wrong:
+        def run(self, x: Floats) -> Floats:
+            return np.tile(np.float32(range(CLASSES)), (len(x), 1))
+
+    artifact = Artifact("litert", "fp32", tmp_path, ("model.tflite",))
+    steps = compare_with_source(Wrong(), make_bundle(), artifact, CPU, threads=1)  # type: ignore[arg-type]
+    events, found = events_and_result(steps)
+    assert (found.differs, found.divergence) == (True, None)
+    assert [event.text for event in events if isinstance(event, Note)] == [found.verdict]
 
 
 def test_weights_in_fp16_are_judged_as_such(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from core.bundle import Situation
 from core.devices import Device
-from core.errors import CannotCompose
+from core.errors import CannotCompose, Unavailable
 from core.progress import Steps
 from core.settings import choice, slider
 from experiments.fitting import why_unfit
@@ -89,7 +89,7 @@ def test_what_a_recipe_takes_as_it_is_is_never_unfit(key: str, model: str) -> No
             continue
         try:
             check(Recipe(model=model, techniques=(TECHNIQUES[key](),), runtime=runtime))
-        except CannotCompose:
+        except (CannotCompose, Unavailable):
             continue
         assert why_unfit(key, model, RUNTIMES[runtime], device) is None
 
@@ -100,3 +100,10 @@ def test_without_training_images_pruning_still_fits_and_distillation_does_not() 
         assert why_unfit("structured_pruning", model, RUNTIMES["onnxruntime"], CPU) is None
         assert "training images" in str(why_unfit("distillation", model, RUNTIMES["onnxruntime"], CPU))
     assert models
+
+
+def test_a_technique_for_networks_of_pytorch_asks_a_model_of_keras_for_one() -> None:
+    """And not for an ONNX file, which cannot be pruned either."""
+    reason = why_unfit("structured_pruning", "keras_cnn_fmnist", RUNTIMES["litert"], CPU) or ""
+    assert "expected a model of PyTorch" in reason
+    assert "ONNX" not in reason

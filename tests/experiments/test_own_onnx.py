@@ -121,7 +121,7 @@ def test_a_run_in_int8_is_compared_with_the_float_graph(
         ["logits"], {"input": bundle.contract.prepare(bundle.data.test.pixels)}
     )
     assert found.accuracy.correct == int((logits.argmax(1) == bundle.data.test.targets).sum())
-    assert "is an ONNX graph" in "".join(notes)
+    assert "is an ONNX file" in "".join(notes)
     assert not (tmp_path / "run" / FILE).exists()
 
 
@@ -145,7 +145,7 @@ def test_a_profile_knows_its_layers_and_says_what_it_does_not(
         name for each in found.layers.layers for name in each.name.split(" + ")
     }
     assert found.anatomy is None
-    assert "is an ONNX graph" in found.why_no_anatomy
+    assert "is an ONNX file" in found.why_no_anatomy
     assert "graph.json" in found.files
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import sample_models
-from core.errors import BadInput
+from core.errors import BadInput, Unavailable
 from core.progress import Event, Note, PhaseStarted
 from experiments import profile
 from experiments.peaks import Peaks
@@ -21,6 +21,7 @@ from experiments.store import Store
 from experiments.study import ProfileStudy
 from experiments.worker import execute
 from optimizers import TECHNIQUES
+from runtimes import Artifact
 from sample_models import card
 from tests.experiments.profiled import profile_result
 
@@ -47,6 +48,29 @@ def test_an_untouched_network_is_profiled_without_a_run_before(store: Store, mon
     phases = [each.event for each in store.events(run_id, kinds=("phase",))]
     assert tuple(each.title for each in phases) == profile.PHASES
     assert [each.title for each in phases if each.timed] == ["Latency", "Layers", "What it attains"]
+
+
+def test_a_network_of_keras_is_profiled_in_openvino_and_says_what_is_not_known_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_given: object, **_more: object) -> Iterator[Event]:
+        raise Unavailable("not looked for here")
+        yield
+
+    monkeypatch.setattr(profile, "LATENCY_SECONDS", 0.1)
+    monkeypatch.setattr(profile, "peaks_for", none)
+    monkeypatch.setattr("runtimes.layers_shared.SECONDS", 0.05)
+    recipe = Recipe.model_validate(
+        {"model": "keras_cnn_fmnist", "runtime": "openvino", "measurement": {"threads": 1, "batch_size": 4}}
+    )
+    untouched = ProfileResult.model_validate(list(profile.run_profile(recipe, tmp_path, None))[-1].result)
+    assert untouched.layers.of("compute")
+    assert "graph.json" not in untouched.files
+    served = Artifact("openvino", "fp32", tmp_path / "artifact", ("model.tflite",))
+    of_a_run = ProfileResult.model_validate(list(profile.run_profile(recipe, tmp_path, served))[-1].result)
+    for found in (untouched, of_a_run):
+        assert found.anatomy is None
+        assert "a model of Keras" in found.why_no_anatomy
 
 
 def test_what_the_device_attains_is_probed_in_the_profile_itself(monkeypatch: pytest.MonkeyPatch) -> None:

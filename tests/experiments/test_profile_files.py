@@ -126,3 +126,13 @@ def test_a_variant_has_a_graph_only_where_an_onnx_file_is_served(
     monkeypatch.setattr(profile_files, "LARGEST_MODEL", 1000)
     (large := tmp_path / "large").mkdir()
     assert written(large, artifact, made, layers, x)[0] == ("trace.json", "graph.json")
+
+
+def test_what_has_no_onnx_form_has_no_graph_and_nothing_is_said_to_have_failed(
+    in_onnx: Profiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile_files, "record", lambda *_given, **_more: False)
+    _, layers, x = in_onnx
+    of_keras = Recipe(model="keras_cnn_fmnist", runtime="openvino")
+    served = Artifact("openvino", "fp32", tmp_path, ("model.tflite",))
+    assert written(tmp_path, served, of_keras, layers, x) == (("trace.json",), [])

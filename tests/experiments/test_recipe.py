@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from annotated_types import Le
 
@@ -18,6 +20,7 @@ from experiments.recipe import (
 )
 from optimizers import TECHNIQUES
 from optimizers.int8 import Int8
+from runtimes import RUNTIMES
 
 CHAIN = """
 model: resnet_fmnist
@@ -84,6 +87,15 @@ def test_what_does_not_compose_is_refused_with_the_reason(changes: dict[str, obj
     recipe = Recipe.model_validate(from_yaml(CHAIN).model_dump(mode="json") | changes)
     with pytest.raises(CannotCompose, match=words):
         check(recipe)
+
+
+@pytest.mark.parametrize("runtime", ["tensorrt", "aotinductor"])
+def test_what_a_runtime_never_takes_is_said_before_what_is_missing_here(runtime: str) -> None:
+    missing = mock.patch.object(type(RUNTIMES[runtime]), "why_unavailable", return_value="It is not installed")
+    with missing, pytest.raises(CannotCompose, match="a model of Keras"):
+        check(Recipe(model="keras_cnn_fmnist", runtime=runtime))
+    with missing, pytest.raises(Unavailable, match="not installed"):
+        check(Recipe(model="resnet_fmnist", runtime=runtime))
 
 
 def test_an_absent_device_is_named() -> None:

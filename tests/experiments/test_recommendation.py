@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from core.errors import BadInput
-from experiments.compare import against_baseline, variants
+from experiments.compare import DISTURBED, against_baseline, variants
 from experiments.measures import NO_DIFFERENCE
 from experiments.recipe import Recipe
 from experiments.recommendation import baseline, headline, in_a_list, recommend, size_words
@@ -139,6 +139,16 @@ def test_no_headline_claims_what_its_verdicts_deny(store: Store) -> None:
         assert ("faster" in sentence or "slower" in sentence) != is_as_fast
         assert ("cost of" in sentence or "gain of" in sentence) != is_as_good
         assert (NO_DIFFERENCE in sentence) == (is_as_fast or is_as_good)
+
+
+def test_a_doubted_speed_leaves_the_headline_a_sentence(store: Store) -> None:
+    """Report and table say what was disturbed; the headline would lose its grammar."""
+    leave_baseline(store)
+    fast = leave(store, "fast", median_ms=0.5, size_bytes=MIB // 2)
+    frame = table(store)
+    plain = headline(row_of(frame, fast), frame.iloc[0])
+    doubted = frame.assign(latency_verdict=frame.latency_verdict + DISTURBED)
+    assert headline(row_of(doubted, fast), frame.iloc[0]) == plain
 
 
 def test_a_size_is_compared_by_its_bytes() -> None:

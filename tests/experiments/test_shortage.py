@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from core.devices import Device, find_device
+from core.errors import RunFailed
 from experiments import shortage
 from experiments.recipe import Recipe
 from experiments.shortage import Shortage, can_take_less, shortage_of, what_takes_less, with_less_at_once
@@ -37,6 +40,17 @@ def too_large_an_array() -> Exception:
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), GPU, "machine"),
         (RuntimeError("std::bad_alloc"), GPU, "machine"),
         (MemoryError(), GPU, "machine"),
+        (
+            RunFailed("The process of TensorFlow was killed, most often because the machine ran out of memory"),
+            GPU,
+            "machine",
+        ),
+        (
+            RunFailed("It ran out of memory (ResourceExhaustedError: OOM when allocating on /device:CPU:0)"),
+            GPU,
+            "machine",
+        ),
+        (RunFailed("It ran out of memory (ResourceExhaustedError: OOM when allocating on /device:GPU:0)"), GPU, "GPU"),
         (too_large_an_array(), GPU, "machine"),
         (KeyError("x"), GPU, None),
     ],
@@ -58,6 +72,28 @@ def test_the_peak_of_this_process_is_told_in_mib() -> None:
     assert held.nbytes < found.peak_bytes < found.total_bytes
     assert f"held {found.peak_bytes / 2**20:,.0f} MiB of {found.total_bytes / 2**20:,.0f} MiB" in found.sentence
     assert "not known" in Shortage("GPU", None, None).sentence
+
+
+def test_what_another_process_held_counts_once_it_ended() -> None:
+    code = "held = bytearray(b'x') * 2**29; print(len(held))"
+    before = high_water.of_machine().peak_bytes
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    after = high_water.of_machine().peak_bytes
+    assert before
+    assert after
+    assert after >= max(before, 2**29)
+
+
+def test_a_training_in_tensorflow_is_told_the_batch_to_set() -> None:
+    asked = Recipe.model_validate({"model": "keras_cnn_fmnist", "techniques": [{"keras_qat": {"batch_size": 64}}]})
+    title = asked.techniques[0].title
+    assert not can_take_less(asked, title)
+    killed = RunFailed("The process of TensorFlow was killed, most often because the machine ran out of memory")
+    found = shortage_of(killed, CPU)
+    assert found
+    told = str(found.failure(asked, title, again=False))
+    assert told.startswith("The process was killed, most often because the machine ran out of memory: the run held")
+    assert "Set the training batch of Quantization-aware training (TensorFlow) to 32 or less" in told
 
 
 def recipe_of(**settings: object) -> Recipe:

@@ -1,13 +1,15 @@
-"""What training on alone did: variants beside an equally fine-tuned FP32."""
+"""What training on alone did: variants beside FP32 that was fine-tuned too, and how alike both were trained."""
 
 from __future__ import annotations
 
 import pytest
+from annotated_types import Le
 
 from experiments.measures import NO_DIFFERENCE
 from experiments.recipe import Recipe, fine_tuned_control, in_runtime
 from experiments.store import RunRecord, Store
-from experiments.training_on import TrainedOn, control_of, trained_on, without_control
+from experiments.training_on import TrainedOn, control_of, differences, trained_on, without_control
+from optimizers import TECHNIQUES
 from tests.experiments.tflite_runs import BASELINE, answers, recipe, result
 
 PRUNED = recipe(("keras_pruning", {"epochs": 3}), ("keras_qat", {"epochs": 2}))
@@ -40,10 +42,10 @@ def test_a_change_is_split_into_what_training_does_and_what_the_technique_does(s
     variant_id = leave(store, PRUNED, range(230))
     (found,) = told(store)
     assert (found.run_id, found.control_id) == (variant_id, control_id)
-    assert found.is_equal
     assert (found.training.verdict, found.technique.verdict) == ("+2.00 points", "-3.50 points")
     assert found.total.points == pytest.approx(found.training.points + found.technique.points)
-    assert "Training on in FP32 alone, for 5 epochs: +2.00 points." in found.sentence
+    assert "Training on in FP32 alone, for 5 epochs, with one training instead of 2; the highest" in found.sentence
+    assert "of the variant's learning rates: +2.00 points." in found.sentence
 
 
 def test_what_is_not_measurable_is_called_so(store: Store) -> None:
@@ -62,13 +64,63 @@ def test_the_control_that_is_trained_alike_is_taken_else_the_nearest_which_is_sa
     leave(store, PRUNED, range(230))
     (found,) = told(store)
     assert found.control_id == near
-    assert not found.is_equal
-    assert "trained for 5 epochs, was not trained in quite the same way" in found.sentence
+    assert "for 6 epochs instead of 5, with one training" in found.sentence
+    assert "learning rate 0.0003 instead of 0.001 and 0.0001" in found.sentence
     equal = fine_tuned_control(PRUNED)
     assert equal is not None
     right = leave(store, equal, range(160))
     (found,) = told(store)
     assert found.control_id == right
+
+
+def test_one_training_has_a_control_that_is_alike_in_all(store: Store) -> None:
+    leave(store, BASELINE, range(200))
+    asked = recipe(("keras_pruning", {"epochs": 3, "batch_size": 32, "augmentation": "none"}))
+    equal = fine_tuned_control(asked)
+    assert equal is not None
+    assert differences(equal, asked) == ()
+    leave(store, equal, range(160))
+    leave(store, asked, range(230))
+    (found,) = told(store)
+    assert found.unlike == ""
+    assert "alone, for 3 epochs: " in found.sentence
+
+
+def test_of_more_epochs_than_a_control_can_have_it_is_said_how_many_it_had(store: Store) -> None:
+    highest = next(
+        each.le
+        for each in TECHNIQUES["keras_fine_tuning"].model_fields["epochs"].metadata
+        if isinstance(each, Le) and isinstance(each.le, int)
+    )
+    leave(store, BASELINE, range(200))
+    rate = {"learning_rate": 0.001}
+    steps = [(key, {"epochs": 50, **rate}) for key in ("keras_pruning", "keras_clustering", "keras_qat")]
+    asked = recipe(*steps)
+    capped = fine_tuned_control(asked)
+    assert capped is not None
+    leave(store, capped, range(160))
+    leave(store, asked, range(230))
+    (found,) = told(store)
+    assert found.unlike == f"{highest} of the variant's 150 epochs; one training instead of 3"
+    assert f"for {highest} of the variant's 150 epochs, with one training instead of 3: " in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ({"batch_size": 128}, "training batch 64 instead of 64 and 128"),
+        ({"schedule": "constant"}, "learning rate over time cosine instead of cosine and constant"),
+        ({"augmentation": "none"}, "augmentation mirror instead of mirror and none"),
+    ],
+)
+def test_what_differs_between_the_steps_is_named(second: dict[str, object], said: str) -> None:
+    rate = {"learning_rate": 0.001}
+    asked = recipe(("keras_pruning", rate), ("keras_qat", {**rate, **second}))
+    wanted = fine_tuned_control(asked)
+    assert wanted is not None
+    assert differences(wanted, asked) == ("one training instead of 2", said)
+    reseeded = wanted.model_copy(update={"seed": 7})
+    assert differences(reseeded, asked)[-1] == f"{said}, seed 7 instead of 0"
 
 
 def test_a_control_of_another_runtime_or_model_is_none(store: Store) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from core.bundle import Precision
+from core.tflite_file import facts_of, precision_of_file
 from experiments.measures import NO_DIFFERENCE
 from experiments.why_tflite import in_general, remarks
+from tests.core.tflite_graphs import Op, Tensor, constant, file_of
 from tests.experiments.tflite_runs import BASELINE, recipe, result
 
 REFERENCE = result(BASELINE)
@@ -37,7 +40,6 @@ def test_zeros_that_the_reference_has_too_are_no_remark() -> None:
     ("scheme", "precision", "p50_ms", "said", "verdict"),
     [
         ("int8", "int8", 0.0134, "Weights and activations are 8-bit integers", "2.09x faster"),
-        ("dynamic", "int8", 0.0125, "Every call rounds the activations", "2.24x faster"),
         ("fp16", "w16", 0.028, "changes nothing in speed", NO_DIFFERENCE),
         ("int16x8", "int16", 0.776, "reference kernels", "27.70x slower"),
     ],
@@ -49,6 +51,37 @@ def test_each_format_has_its_reason_and_the_speed_that_was_measured(
     (found,) = remarks(asked, result(asked, precision=precision, p50_ms=p50_ms), REFERENCE)
     assert said in found.sentence
     assert f"Measured here: {verdict} (" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("floats", "Every call rounds the activations"),
+        ("rounded inside", "Weights and activations are 8-bit integers"),
+        ("integers", "Weights and activations are 8-bit integers"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["", "int8", "dynamic"])
+def test_whether_activations_are_integers_is_read_from_the_file_not_from_the_recipe(
+    kind: str, said: str, scheme: str
+) -> None:
+    asked = recipe(("keras_quantization", {"scheme": scheme})) if scheme else BASELINE
+    content = in_int8(kind)
+    assert precision_of_file(content) == "int8"
+    (found,) = remarks(asked, result(asked, precision="int8", tflite=facts_of(content)), None)
+    assert said in found.sentence
+
+
+def in_int8(kind: str) -> bytes:
+    """A dense layer with weights in 8 bits; its input as it comes, rounded by an operator, or of integers."""
+    given = Tensor("x", (1, 4), "FLOAT32")
+    rounded = Tensor("q", (1, 4), "INT8", scale=0.1)
+    weights = constant("w", np.ones((2, 4), np.int8), scale=0.1)
+    taken = given if kind == "floats" else rounded
+    result_of = Tensor("y", (1, 2), taken.dtype, scale=0.0 if kind == "floats" else 0.1)
+    first = [Op("QUANTIZE", ("x",), "q")] if kind == "rounded inside" else []
+    tensors = [*([given] if first else []), taken, weights, result_of]
+    return file_of(tensors, [*first, Op("FULLY_CONNECTED", (taken.name, "w", ""), "y")], tensors[0].name, "y")
 
 
 def test_nothing_is_called_faster_that_is_not() -> None:

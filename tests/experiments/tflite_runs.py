@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from core.bundle import Precision
+from core.tflite_file import TfliteFacts
 from experiments.recipe import Recipe
 from experiments.result import RunResult
 from optimizers import TECHNIQUES
@@ -34,6 +35,7 @@ def result(
     zeros: float = 0.0,
     p50_ms: float = 0.028,
     wrong: int = 200,
+    tflite: TfliteFacts | None = None,
 ) -> RunResult:
     """A finished run's result: the first `wrong` of 2,000 images wrong, so many of the weights zero."""
     plain = measured(asked, wrong=wrong, p50_ms=p50_ms, size_bytes=size_bytes)
@@ -45,8 +47,11 @@ def result(
     blocks = tuple(tuple(float(value) for value in row) for row in p50_ms * noise)
     latency = plain.latency.model_copy(update={"blocks_ms": blocks})
     changed = plain.model_copy(
-        update={"size": size, "latency": latency, "precision": precision, "artifact_files": ("model.tflite",)}
-    )
+        update={
+            "size": size, "latency": latency, "precision": precision, "artifact_files": ("model.tflite",),
+            "tflite": tflite,
+        }
+    )  # fmt: skip
     return RunResult.model_validate(changed.model_dump(mode="json"))
 
 

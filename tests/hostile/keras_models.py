@@ -88,6 +88,25 @@ def part(module: str, name: str) -> Config:
     return {"module": module, "class_name": name, "config": {}}
 
 
+def sized(config: Config, side: int) -> None:
+    """For images of that many pixels a side."""
+    config["config"]["layers"][0]["config"]["batch_shape"] = [None, side, side, 3]
+
+
+def four_channels(config: Config) -> None:
+    """Its classifier alone, which then looks at images of four channels."""
+    layers = config["config"]["layers"]
+    del layers[1:3]
+    layers[0]["config"]["batch_shape"] = [None, 8, 8, 4]
+
+
+def padded(config: Config) -> None:
+    """With more around its image than any memory holds."""
+    settings = {"name": "padded", "padding": [[10**9, 0], [0, 10**9]]}
+    config["config"]["layers"].insert(1, {"module": "keras.layers", "class_name": "ZeroPadding2D", "config": settings})
+
+
+IDENTITY = {"module": "keras.layers", "class_name": "Identity", "config": {}}
 LAMBDA = {
     "module": "keras.layers",
     "class_name": "Lambda",
@@ -122,7 +141,12 @@ HOSTILE: list[tuple[str, Build, str]] = [
     ("layers-no-list", with_config(lambda config: config["config"].update(layers=3)), "Keras cannot build"),
     ("filters-below-zero", with_setting(filters=-4), "Keras cannot build"),
     ("filters-of-another", with_setting(filters=9), "Keras cannot build"),
-    ("filters-giant", with_setting(filters=1 << 40), "OOM"),
+    ("filters-giant", with_setting(filters=1 << 40), "of memory"),
+    ("channels-four", with_config(four_channels), "It takes 4 channels; expected 1 or 3"),
+    ("sides-giant", with_config(lambda config: sized(config, 5000)), "sides of at most 4,096"),
+    ("padding-giant", with_config(padded), "Keras cannot bring it to the form that is worked on"),
+    ("layers-too-many",
+     with_config(lambda config: config["config"]["layers"].extend([IDENTITY] * 20_001)), "more than 20,000 layers"),
     ("without-config", with_entries(without("config.json")), "without config.json"),
     ("without-weights", with_entries(without("model.weights.h5")), "without model.weights.h5"),
     ("with-tables", with_entries(entries() | {"assets/words.txt": b"x"}), "tables of its own"),
@@ -161,6 +185,7 @@ HONEST: list[tuple[str, Build]] = [
     ("plain-h5", file("plain.h5")),
     ("older", file("older.keras")),
     ("older-h5", file("older.h5")),
+    ("training-of-a-model-inside", file("training-inside.h5")),
     ("saved-model", file("saved.zip")),
     ("saved-model-exported", file("exported.zip")),
     ("saved-model-of-no-layers", file("plain.zip")),

@@ -79,6 +79,19 @@ def zipped(name, save):
         shutil.make_archive(str(FOLDER / name), "zip", folder, name)
 
 
+def with_hidden_training(name):
+    """A whole model, of which an inner one says that its training asks for a class of a Python module, `this`."""
+    inner = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.ReLU()], name="inner")
+    parts = [keras.layers.Input((8, 8, 3)), inner, keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential([*parts, keras.layers.Dense(3)]).save(FOLDER / name)
+    with h5py.File(FOLDER / name, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        found = next(each for each in config["config"]["layers"] if each["config"]["name"] == "inner")
+        found |= {"module": "keras", "registered_name": None}
+        found["compile_config"] = {"optimizer": "sgd", "loss": {"module": "this", "class_name": "Zen", "config": {}}}
+        file.attrs["model_config"] = json.dumps(config)
+
+
 def hdf5(name, fill):
     with h5py.File(FOLDER / f"{name}.weights.h5", "w") as file:
         file.create_dataset("vars/0", data=np.ones(3, np.float32))
@@ -111,6 +124,7 @@ def main() -> None:
     with h5py.File(FOLDER / "torn.h5", "r+") as file:
         config["config"]["layers"][1]["config"]["filters"] = 7
         file.attrs["model_config"] = json.dumps(config)
+    with_hidden_training("training-inside.h5")
     hdf5("external-link", lambda file: file.__setitem__("vars/1", h5py.ExternalLink("/etc/passwd", "/")))
     hdf5("soft-link", lambda file: file.__setitem__("vars/1", h5py.SoftLink("/vars/1")))
     hdf5("loop", lambda file: file["vars"].__setitem__("again", file["/"]))

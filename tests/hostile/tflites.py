@@ -96,11 +96,12 @@ def another_graph(model: Any) -> None:
     model.subgraphs.append(model.subgraphs[0])
 
 
-def grid(model: Any, scales: list[float]) -> None:
+def grid(model: Any, scales: list[float], axis: int = 0) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
     found = schema.QuantizationParametersT()
     found.scale, found.zeroPoint = np.array(scales, np.float32), np.zeros(len(scales), np.int64)
+    found.quantizedDimension = axis
     made(model).quantization = found
 
 
@@ -110,34 +111,120 @@ def sparse(model: Any) -> None:
     constant(model).sparsity = schema.SparsityParametersT()
 
 
-def gather(model: Any, *, picks: int) -> None:
-    """A GATHER of that channel of the image, before all else, as the first operator's input."""
+def stored(model: Any, *values: int, shape: tuple[int, ...] | None = None) -> int:
+    """A constant of whole numbers, as the number of its tensor."""
     from ai_edge_litert import schema_py_generated as schema
 
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.GATHER
-    model.operatorCodes.append(code)
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(np.array([0, picks, 2], np.int32).tobytes(), np.uint8)
+    buffer, found = schema.BufferT(), schema.TensorT()
+    buffer.data = np.frombuffer(np.array(values, np.int32).tobytes(), np.uint8)
     model.buffers.append(buffer)
-    places, turned = schema.TensorT(), schema.TensorT()
-    places.shape, places.type, places.name = np.array([3], np.int32), schema.TensorType.INT32, b"places"
-    places.buffer = len(model.buffers) - 1
-    turned.shape, turned.name = np.array([1, 8, 8, 3], np.int32), b"turned"
-    graph(model).tensors += [places, turned]
-    count, each = len(graph(model).tensors), schema.OperatorT()
-    each.opcodeIndex = len(model.operatorCodes) - 1
-    each.inputs = np.array([graph(model).inputs[0], count - 2], np.int32)
-    each.outputs = np.array([count - 1], np.int32)
-    each.builtinOptionsType, each.builtinOptions = schema.BuiltinOptions.GatherOptions, schema.GatherOptionsT()
-    each.builtinOptions.axis = 3
-    first(model).inputs = np.array([count - 1, *first(model).inputs[1:]], np.int32)
-    graph(model).operators.insert(0, each)
+    found.shape = indices(*((len(values),) if shape is None else shape))
+    found.type, found.name, found.buffer = schema.TensorType.INT32, b"places", len(model.buffers) - 1
+    graph(model).tensors.append(found)
+    return len(graph(model).tensors) - 1
 
 
-def no_image(model: Any) -> None:
-    source = graph(model).tensors[int(graph(model).inputs[0])]
-    source.shape, source.shapeSignature = indices(1, 192), indices(-1, 192)
+def inserted(
+    model: Any, code: str, kind: str, inputs: list[int], shape: tuple[int, ...], *, whole: bool = False, **settings: Any
+) -> int:
+    """Another operator before all that are there, and the number of the tensor that it makes: of floats, or `whole`."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    each, found, result = schema.OperatorCodeT(), schema.OperatorT(), schema.TensorT()
+    each.builtinCode = each.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, code)
+    model.operatorCodes.append(each)
+    result.shape, result.name = indices(*shape), b"turned"
+    result.type = schema.TensorType.INT32 if whole else schema.TensorType.FLOAT32
+    graph(model).tensors.append(result)
+    found.opcodeIndex, found.inputs = len(model.operatorCodes) - 1, indices(*inputs)
+    found.outputs = indices(len(graph(model).tensors) - 1)
+    found.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+    found.builtinOptions = getattr(schema, f"{kind}T")()
+    for name, value in settings.items():
+        setattr(found.builtinOptions, name, value)
+    taken_by = next(place for place, old in enumerate(graph(model).operators) if old is first_of_all(model))
+    graph(model).operators.insert(taken_by, found)
+    return int(found.outputs[0])
+
+
+def first_of_all(model: Any) -> Any:
+    """The convolution that came first in the honest file."""
+    return next(each for each in graph(model).operators if each.opcodeIndex == 0)
+
+
+def image(model: Any) -> int:
+    return int(graph(model).inputs[0])
+
+
+def source(model: Any) -> Any:
+    return graph(model).tensors[image(model)]
+
+
+def turned(model: Any, place: int) -> None:
+    """What the honest file's first operator takes instead of the image."""
+    found = first_of_all(model)
+    found.inputs = indices(place, *found.inputs[1:])
+
+
+def gather(model: Any, *, picks: int) -> None:
+    """A GATHER of that channel of the image, before all else."""
+    places = stored(model, 0, picks, 2)
+    turned(model, inserted(model, "GATHER", "GatherOptions", [image(model), places], (1, 8, 8, 3), axis=3))
+
+
+def shrunk(model: Any, *, begins: int) -> None:
+    """A STRIDED_SLICE that takes one row of the image, as an axis that is gone."""
+    begin, end = stored(model, 0, begins, 0, 0), stored(model, 1, begins + 1, 8, 3)
+    inputs = [image(model), begin, end, stored(model, 1, 1, 1, 1)]
+    inserted(model, "STRIDED_SLICE", "StridedSliceOptions", inputs, (1, 8, 3), shrinkAxisMask=2)
+
+
+def new_axes(model: Any) -> None:
+    none, one = stored(model, *[0] * 8), stored(model, *[1] * 8)
+    inputs, shape = [image(model), none, one, one], (1, 8, 8, 3)
+    inserted(model, "STRIDED_SLICE", "StridedSliceOptions", inputs, shape, newAxisMask=255)
+
+
+def placed_by_image(model: Any) -> None:
+    """A STRIDED_SLICE whose place is a pixel."""
+    places = inserted(model, "CAST", "CastOptions", [image(model)], (1, 8, 8, 3), whole=True)
+    one = stored(model, 1, 1, 1, 1)
+    inserted(model, "STRIDED_SLICE", "StridedSliceOptions", [image(model), places, one, one], (1, 1, 1, 1))
+
+
+def sized_by_image(model: Any) -> None:
+    places = inserted(model, "CAST", "CastOptions", [image(model)], (1, 8, 8, 3), whole=True)
+    inserted(model, "RESHAPE", "ReshapeOptions", [image(model), places], (1, 8, 8, 3))
+
+
+def sized_by_shape(model: Any) -> None:
+    """The image in its own shape: counted from it, as networks do for any batch."""
+    shape = inserted(model, "SHAPE", "ShapeOptions", [image(model)], (4,), whole=True, outType=2)
+    turned(model, inserted(model, "RESHAPE", "ReshapeOptions", [image(model), shape], (1, 8, 8, 3)))
+
+
+def split(model: Any) -> None:
+    inserted(model, "SPLIT", "SplitOptions", [stored(model, 1, shape=()), image(model)], (1, 8, 8, 3), numSplits=0)
+
+
+def flat(model: Any) -> None:
+    """Takes rows of numbers, and makes an image of them."""
+    source(model).shape, source(model).shapeSignature = indices(1, 192), indices(-1, 192)
+    shape = stored(model, 1, 8, 8, 3)
+    turned(model, inserted(model, "RESHAPE", "ReshapeOptions", [image(model), shape], (1, 8, 8, 3)))
+
+
+def along_another_axis(model: Any) -> None:
+    """Weights (4, 3, 3, 3) with the grids of their inputs."""
+    layer = next(each for each in graph(model).operators if len(each.inputs) == 3)
+    found = graph(model).tensors[int(layer.inputs[1])].quantization
+    found.scale, found.zeroPoint, found.quantizedDimension = found.scale[:3], found.zeroPoint[:3], 3
+
+
+def in_8_bits(model: Any) -> None:
+    """Floats in, and 8 bits out."""
+    grid(model, [0.1])
+    made(model).type = 9
 
 
 def indices(*values: int) -> Any:
@@ -187,9 +274,33 @@ CHANGES: list[tuple[str, Change, str]] = [
     ("grids-too-many", partial(grid, scales=[0.1] * 5), "5 grids along"),
     ("picks-beyond", partial(gather, picks=3), "picks number 3 of 3"),
     ("picks-before", partial(gather, picks=-1), "picks number -1 of 3"),
-    ("no-image", lambda model: no_image(model), "takes float32 (1, 192)"),
+    ("no-image", flat, "takes float32 (1, 192)"),
+    ("begins-beyond", partial(shrunk, begins=50), "begins at 50 of 8"),
+    ("begins-just-beyond", partial(shrunk, begins=8), "begins at 8 of 8"),
+    ("begins-before", partial(shrunk, begins=-9), "begins at -9 of 8"),
+    ("placed-by-image", placed_by_image, "picks what only an image decides"),
+    ("sized-by-image", sized_by_image, "as large as only an image decides"),
+    ("new-axes", new_axes, "slices more axes than there are"),
+    ("splits-into-none", split, "has 1 outputs and says 0"),
+    ("radius-negative", lambda m: inserted(m, "LOCAL_RESPONSE_NORMALIZATION", "LocalResponseNormalizationOptions",
+                                           [image(m)], (1, 8, 8, 3), radius=-5), "radius of -5"),
+    ("input-left-out", lambda m: put(first, "inputs", indices(first(m).inputs[0], -1, -1))(m), "lacks an input"),
+    ("inputs-too-few", lambda m: put(first, "inputs", first(m).inputs[:1])(m), "has 1 inputs, not 2 to 3"),
+    ("floats-to-8-bits", in_8_bits, "takes FLOAT32, and gives INT8"),
+    ("shape-lies", put(made, "shape", indices(1, 9, 6, 4)), "has the shape (1, 6, 6, 4), and (1, 9, 6, 4) in the file"),
+    ("several-images", lambda m: put(source, "shape", indices(4, 8, 8, 3))(m), "4 images at once"),
     ("no-classes", lambda m: put(graph, "outputs", first(m).outputs)(m), "answers with float32 (1, 6, 6, 4)"),
     ("kernel-of-another-layer", lambda m: put(constant, "shape", indices(4, 9, 3, 1))(m), "LiteRT cannot run"),
+]  # fmt: skip
+
+OF_INT8: list[tuple[str, Change, str]] = [
+    ("grids-along-another-axis", along_another_axis, "has 3 grids for 4 channels"),
+    ("no-grid", put(made, "quantization", None), "INT8 without the one grid"),
+    ("grid-of-zero", partial(grid, scales=[0.0]), "INT8 without the one grid"),
+    ("grid-too-fine", partial(grid, scales=[1e-40]), "INT8 without the one grid"),
+    ("grid-too-coarse", partial(grid, scales=[1e38]), "a grid that makes no sense"),
+    ("grid-of-what-is-computed", partial(grid, scales=[0.1] * 3, axis=3), "is no constant and has 3 grids"),
+    ("zero-far-away", lambda m: put(lambda m: made(m).quantization, "zeroPoint", np.array([10**9]))(m), "no sense"),
 ]  # fmt: skip
 
 
@@ -210,9 +321,11 @@ TORN: list[tuple[str, Callable[[Path], Path], str]] = [
 
 CASES: list[Case] = [
     *(Case(f"tflite-{kind}", "model", changed(change), says) for kind, change, says in CHANGES),
+    *(Case(f"tflite-int8-{kind}", "model", changed(change, "int8"), says) for kind, change, says in OF_INT8),
     *(Case(f"tflite-{kind}", "model", build, says) for kind, build, says in TORN),
     *(Case(f"tflite-honest-{name}", "model", lambda folder, name=name: plain(folder, taken(name)), "")  # type: ignore[misc]
       for name in ("plain", "int8", "uint8")),
     Case("tflite-honest-picks", "model", changed(partial(gather, picks=1)), ""),
+    Case("tflite-honest-sized-by-shape", "model", changed(sized_by_shape), ""),
     Case("tflite-honest-repacked", "model", changed(lambda model: None), ""),
 ]  # fmt: skip

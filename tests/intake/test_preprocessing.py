@@ -1,6 +1,15 @@
 """What is offered as the preparation of images."""
 
-from intake.items import KerasFile
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bridges.keras.form import described
+from core.progress import result_of
+from intake import litert_files
+from intake.items import KERAS_FILE, TFLITE_FILE, KerasFile
 from intake.preprocessing import of_keras
 
 FILE = KerasFile(
@@ -24,3 +33,33 @@ def test_a_keras_model_that_says_nothing_gets_what_is_usual_and_the_words_that_i
 def test_pixels_pass_where_a_layer_scales_them_that_could_not_be_taken_off() -> None:
     found = of_keras(FILE.model_copy(update={"normalises": True}))
     assert (found.mean, found.std) == ((0.0,) * 3, (1.0,) * 3)
+
+
+def test_red_never_gets_the_mean_of_blue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network in BGR whose own layers took off the mean of each channel, as ResNet50 and VGG of Keras expect it."""
+    mean, std = (103.939, 116.77899932861328, 123.68), (1.0, 2.0, 4.0)
+    kernel = np.random.default_rng(0).normal(size=(1, 1, 3, 2)).astype(np.float32)
+    layers = [
+        {"class_name": "InputLayer", "config": {"name": "input"}},
+        {"class_name": "Conv2D", "config": {"name": "first"}, "inbound_nodes": [[["input", 0, 0, {}]]]},
+    ]
+    told = {"api": "tf_keras", "class_name": "Functional", "config": {"layers": layers}}
+    (tmp_path / "item").mkdir()
+    with (tmp_path / "item" / KERAS_FILE).open("wb") as file:
+        np.savez(file, config=np.frombuffer(json.dumps(told).encode(), np.uint8), w0=kernel)
+    (tmp_path / "item" / TFLITE_FILE).touch()
+    monkeypatch.setattr(litert_files, "ask", lambda *_given: iter(()))
+
+    item = FILE.model_copy(update={"mean": mean, "std": std})
+    rounded = tuple(float(f"{value:g}") for value in mean)  # as the page shows and returns it
+    wanted = of_keras(item).model_copy(update={"colour": "BGR", "mean": rounded})
+    found = result_of(litert_files.adopt_file(item, tmp_path / "item", wanted, tmp_path)).input
+    assert (found.mean, found.std) == (rounded[::-1], std[::-1])
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 3, 4, 4), np.uint8)
+    turned = described((tmp_path / KERAS_FILE).read_bytes()).weights[0][0, 0]
+    now = np.einsum("nchw,ck->nkhw", found.contract(()).prepare(pixels), turned)
+    bgr = (pixels[:, ::-1].transpose(0, 2, 3, 1) - np.array(mean)) / np.array(std)
+    np.testing.assert_allclose(now.transpose(0, 2, 3, 1), bgr @ kernel[0, 0], rtol=1e-3, atol=1e-3)
+
+    by_hand = wanted.model_copy(update={"mean": (123.0, 117.0, 104.0)})
+    assert result_of(litert_files.adopt_file(item, tmp_path / "item", by_hand, tmp_path)).input.mean == by_hand.mean

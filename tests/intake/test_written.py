@@ -16,10 +16,11 @@ from core.progress import Steps, result_of
 from experiments.bringing import keep_checked
 from intake import sandbox, shelf
 from intake.index import INDEX_FILE
-from intake.items import THUMBNAILS_FILE, ImageSet
-from intake.parsing import data
+from intake.items import TFLITE_FILE, THUMBNAILS_FILE, ImageSet, TfliteFile
+from intake.parsing import data, tflite
 from intake.written import check_written
 from tests.experiments.brought import image_zip
+from tests.hostile.tflites import packed, plain, read, shrunk, taken
 
 
 @pytest.fixture
@@ -118,3 +119,39 @@ def test_a_parser_that_lies_leaves_nothing_on_the_shelf(
     told(honest)
     key = result_of(keep_checked("", "data", tmp_path / "images.zip", folder))
     assert shelf.items("").keys() == {key}
+
+
+@pytest.fixture
+def brought_tflite(tmp_path: Path) -> tuple[Path, TfliteFile]:
+    folder = tmp_path / "network"
+    folder.mkdir()
+    found = result_of(tflite.parse(plain(tmp_path, taken("plain")), folder, {}))
+    return folder, TfliteFile.model_validate(found)
+
+
+def test_an_honest_tflite_is_kept(brought_tflite: tuple[Path, TfliteFile]) -> None:
+    check_written(*brought_tflite)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"classes": 4}, {"height": 9}, {"dtype": "uint8"}, {"layout": "NCHW"}, {"quantized": True}, {"operators": {}}],
+)
+def test_a_tflite_of_other_facts_is_not(brought_tflite: tuple[Path, TfliteFile], changes: dict[str, Any]) -> None:
+    folder, facts = brought_tflite
+    with pytest.raises(Refused, match="makes no sense"):
+        check_written(folder, facts.model_copy(update=changes))
+
+
+@pytest.mark.parametrize("spoil", ["reads beyond", "cut", "long"])
+def test_a_tflite_that_reads_beyond_its_tensors_is_not(brought_tflite: tuple[Path, TfliteFile], spoil: str) -> None:
+    folder, facts = brought_tflite
+    content = (folder / TFLITE_FILE).read_bytes()
+    if spoil == "reads beyond":
+        model = read(content)
+        shrunk(model, begins=50)
+        facts = facts.model_copy(update={"operators": {"STRIDED_SLICE": 1, **facts.operators}})
+        content = packed(model)
+    (folder / TFLITE_FILE).write_bytes({"cut": content[:500], "long": content + bytes(3 * 2**20)}.get(spoil, content))
+    with pytest.raises(Refused, match="makes no sense"):
+        check_written(folder, facts)

@@ -10,11 +10,12 @@ import pytest
 from bridges.environments import Environment
 from core.bundle import Situation
 from core.errors import CannotCompose, Unavailable
+from core.tflite_file import TfliteFacts, TfliteWeights
 from optimizers import keras_fit
 from optimizers.keras_clustering import KerasClustering
 from optimizers.keras_fine_tuning import KerasFineTuning
 from optimizers.keras_pruning import KerasPruning
-from optimizers.keras_qat import KerasQuantizationAware
+from optimizers.keras_qat import KerasQuantizationAware, _told, form_of_training
 from optimizers.technique import Technique
 from tests.optimizers.conftest import BF16_CPU
 
@@ -94,13 +95,29 @@ def test_models_of_other_kinds_are_refused(kind: type[Technique]) -> None:
         kind().check(replace(KERAS, form="torch", brought_as="torch"))
 
 
-def test_quantization_aware_training_is_called_after_what_it_keeps() -> None:
-    keeping, not_keeping = KerasQuantizationAware(), KerasQuantizationAware(preserve=False)
-    names = {
-        (): "QAT",
-        ("keras_pruning",): "PQAT",
-        ("keras_clustering",): "CQAT",
-        ("keras_pruning", "keras_clustering"): "PCQAT",
-    }
-    assert {applied: keeping.form_of_training(applied) for applied in names} == names
-    assert not_keeping.form_of_training(("keras_pruning", "keras_clustering")) == "QAT"
+@pytest.mark.parametrize(
+    ("kept", "name"),
+    [
+        ((), "QAT"),
+        (("zeros",), "PQAT"),
+        (("clusters",), "CQAT"),
+        (("both",), "PCQAT"),
+        (("zeros", "clusters"), "PCQAT"),
+    ],
+)
+def test_quantization_aware_training_is_called_after_what_it_keeps(kept: tuple[str, ...], name: str) -> None:
+    assert form_of_training({f"layer{number}": what for number, what in enumerate(kept)}) == name
+
+
+def test_different_values_are_told_of_dense_layers_where_there_are_any() -> None:
+    weights = {"name": "w", "shape": (2, 2), "dtype": "int8", "bits": 8, "count": 4, "zeros": 1, "distinct": 3}
+    facts = {"operators": {}, "parameter_count": 4, "nonzero_count": 3, "macs": 4}
+
+    def told(operator: str) -> str:
+        found = TfliteFacts(
+            **facts, weights=(TfliteWeights(**weights, operator=operator),), input_type="float32", output_type="float32"
+        )
+        return _told(found, {"w": "clusters"})
+
+    assert told("CONV_2D") == "4 weights in 1 layers are INT8."
+    assert told("FULLY_CONNECTED") == "4 weights in 1 layers are INT8; the fullest dense layer has 3 different values."

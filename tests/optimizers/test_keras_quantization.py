@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def bundle() -> ModelBundle:
 def quantized(bundle: ModelBundle, folder: Path, **settings: Any) -> tuple[list[Note], ModelBundle]:
     context = Context(find_device("cpu"), 1, 0, folder, lambda key: None, runtime="litert")  # type: ignore[arg-type,return-value]
     events, result = events_and_result(KerasQuantization(**settings).apply(bundle, context))
+    assert [*folder.iterdir()] == []
     return [event for event in events if isinstance(event, Note)], result
 
 
@@ -115,3 +117,10 @@ def test_without_tensorflow_the_way_to_get_it_is_told(monkeypatch: pytest.Monkey
     monkeypatch.setattr(keras_fit, "TENSORFLOW", Environment("tensorflow", "TensorFlow", tmp_path, "2.3 GB"))
     with pytest.raises(Unavailable, match=r"studio\.py install tensorflow"):
         KerasQuantization().check(KERAS)
+
+
+def test_what_openvino_would_compute_in_float_is_refused_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras_fit, "TENSORFLOW", SimpleNamespace(why_missing=None))
+    with pytest.raises(CannotCompose, match="in float"):
+        KerasQuantization(scheme="dynamic").check(replace(KERAS, runtime="openvino"))
+    assert KerasQuantization(scheme="int8").check(replace(KERAS, runtime="openvino")).precision == "int8"

@@ -24,6 +24,7 @@ from optimizers.keras_fine_tuning import KerasFineTuning
 from optimizers.keras_handover import hand_over
 from optimizers.keras_pruning import KerasPruning
 from optimizers.keras_qat import KerasQuantizationAware
+from optimizers.keras_training import sparsity_report
 from optimizers.technique import Context, Technique
 from sample_models.registry import load
 from tests.optimizers.conftest import events_and_result
@@ -46,7 +47,10 @@ def bundle() -> ModelBundle:
 def applied(technique: Technique, bundle: ModelBundle, folder: Path, seed: int = 0) -> tuple[list[Event], ModelBundle]:
     folder.mkdir(exist_ok=True)
     context = Context(find_device("cpu"), 1, seed, folder, lambda key: None, runtime="litert")  # type: ignore[arg-type,return-value]
-    return events_and_result(technique.apply(bundle, context))
+    try:
+        return events_and_result(technique.apply(bundle, context))
+    finally:
+        assert [*folder.iterdir()] == [], "what was handed over and handed back is deleted, also where it failed"
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +142,42 @@ def test_clusters_are_few_and_zeros_stay(clustered: ModelBundle, pruned: tuple[l
     assert clustered.applied == ("keras_pruning", "keras_clustering")
 
 
+def test_layers_that_are_not_clustered_keep_their_zeros(
+    pruned: tuple[list[Event], ModelBundle], tmp_path: Path
+) -> None:
+    technique = KerasClustering(epochs=1, layers="dense", learning_rate=0.001)
+    weights, before = weights_of(applied(technique, pruned[1], tmp_path)[1]), weights_of(pruned[1])
+    assert len(np.unique(weights["dense"])) <= 16 < len(np.unique(weights["conv2"]))
+    assert (weights["conv2"] != before["conv2"]).any()
+    assert all((weights[name][before[name] == 0] == 0).all() for name in KERNELS)
+
+
+def test_what_the_toolkit_cannot_keep_is_told_and_not_claimed(bundle: ModelBundle, tmp_path: Path) -> None:
+    made = result_of(ask(TENSORFLOW, "tests.bridges.keras.networks:pruned", {"folder": str(tmp_path)}))
+    network = KerasModel((tmp_path / "pruned.npz").read_bytes(), b"")
+    report = sparsity_report(made["layers"], "Magnitude", [])
+    given = replace(bundle, network=network, applied=("keras_pruning",), sparsity=report)
+    few = replace(given, data=replace(bundle.data, train=bundle.data.train.take(64)))
+    events, result = applied(KerasQuantizationAware(epochs=1, learning_rate=0.01), few, tmp_path / "run")
+    told = [event for event in events if isinstance(event, Note)]
+    assert told[0].text.startswith("PQAT: ")
+    assert [event.text for event in told if event.warning] == [
+        "Not everything that was made before is kept: TensorFlow's toolkit keeps zeros and clusters in Conv2D and "
+        "Dense layers only, and lets go of those in `apart` (zeros), `across` (zeros)."
+    ]
+    tensors = {each.shape: each for each in facts_of(served(result)).weights}
+    found = {layer.name: layer for layer in result.sparsity.layers} if result.sparsity else {}
+    assert {name: layer.zeros for name, layer in found.items()} == {
+        "plain": tensors[(4, 3, 3, 1)].zeros,
+        "across": tensors[(8, 2, 2, 8)].zeros,
+        "last": tensors[(10, 1, 1, 8)].zeros,
+    }
+    assert found["plain"].zeros >= 18
+    assert found["across"].zeros < 64
+    again = applied(KerasQuantizationAware(epochs=1, learning_rate=0.01), few, tmp_path / "again")[1]
+    assert served(again) == served(result), "nothing of the task before is left, not even in names"
+
+
 def test_quantization_aware_training_keeps_zeros_and_clusters_or_does_not(
     clustered: ModelBundle, bundle: ModelBundle, tmp_path: Path
 ) -> None:
@@ -150,7 +190,9 @@ def test_quantization_aware_training_keeps_zeros_and_clusters_or_does_not(
     assert dense.distinct <= 16 < other.distinct
     assert dense.zeros >= 0.8 * dense.count
     assert (kept.form, kept.precision, free.sparsity) == ("tflite", "int8", None)
-    assert kept.sparsity == clustered.sparsity
+    assert kept.sparsity
+    assert {layer.name: layer.zeros for layer in kept.sparsity.layers}["dense"] == dense.zeros
+    assert [layer.shape for layer in kept.sparsity.layers] == [(16, 1, 3, 3), (32, 16, 3, 3), (64, 1568), (10, 64)]
     assert any(isinstance(event, Note) and event.text.startswith("PCQAT: ") for event in events)
     assert len(gzip.compress(served(kept))) < 0.1 * len(served(bundle))
     assert facts_of(served(kept)).input_type == facts_of(served(kept)).output_type == "float32"

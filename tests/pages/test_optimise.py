@@ -332,3 +332,13 @@ def test_a_run_s_recipe_can_be_opened_and_its_setting_pointed_at(visit: Visit, s
     recipe = from_yaml(page.code[0].value)
     assert (recipe.model, recipe.runtime, recipe.techniques) == ("vit_fmnist", "openvino", techniques)
     assert "run" not in page.query_params
+
+
+def test_a_runtime_that_never_serves_such_a_model_is_said_to_be_replaced(visit: Visit) -> None:
+    recipe = Recipe(model="keras_cnn_fmnist", runtime="onnxruntime")
+    page = upload(visit("optimise"), to_yaml(recipe).encode())
+    assert shown_recipe(page).runtime == "litert"
+    told = [each.value for each in page.info if "LiteRT is chosen instead" in each.value]
+    assert told == ["The recipe asks for ONNX Runtime, which never serves a model of Keras: LiteRT is chosen instead."]
+    served = upload(visit("optimise"), to_yaml(Recipe(model="keras_cnn_fmnist", runtime="openvino")).encode())
+    assert not [each.value for each in served.info if "chosen instead" in each.value]

@@ -74,6 +74,20 @@ def test_overview_says_what_training_alone_gained(visit: Visit, runs: dict[str, 
     table = next(each.value for each in page.dataframe if "training" in each.value)
     assert table.technique.tolist() == ["-2.50 points"]
     assert table.total.tolist() == ["-1.50 points"]
+    assert "its control had" not in said
+    assert "alike)" not in table.control.item()
+
+
+def test_overview_says_in_what_a_control_is_not_like_its_variant(visit: Visit, store: Store) -> None:
+    chain = recipe(*((key, {"epochs": 50}) for key in ("keras_pruning", "keras_clustering", "keras_qat")))
+    control = fine_tuned_control(chain)
+    assert control is not None
+    for asked in (BASELINE, control, chain):
+        leave(store, asked)
+    page = visit("compare", model=MODEL)
+    assert "of the variant's 150 epochs; one training instead of 3; the highest of the variant's" in words(page)
+    table = next(each.value for each in page.dataframe if "training" in each.value)
+    assert table.control.item().endswith("(not quite alike)")
 
 
 def test_without_its_control_the_comparison_offers_to_run_it(visit: Visit, store: Store) -> None:

@@ -143,18 +143,19 @@ class Whole:
         return content
 
 
+OF_TORCH = [key for key, model in sample_models.MODELS.items() if model.form == "torch"]
 STORED = {"fp32": 4, "fp16": 2, "int8": 1, "fp8": 1}
 """Bytes of a weight."""
 
 
-@pytest.fixture(scope="module", params=[*sample_models.MODELS, "torchvision"])
+@pytest.fixture(scope="module", params=[*OF_TORCH, "torchvision"])
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """Bundled samples, and a ResNet of torchvision's bottlenecks, one a stage where ResNet-50 has more of the same.
 
     It has random weights and small images: its size proves nothing here.
     """
     folder = tmp_path_factory.mktemp(request.param)
-    if request.param in sample_models.MODELS:
+    if request.param in OF_TORCH:
         bundle = sample_models.load(request.param)
         return Whole(bundle.module, bundle.contract, bundle.family, folder)
     from torchvision.models.resnet import Bottleneck, ResNet

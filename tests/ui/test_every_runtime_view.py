@@ -61,3 +61,12 @@ def test_the_newest_run_of_the_recipe_does_not_take_the_place_of_this_one(store:
 
 def test_a_run_without_techniques_has_no_such_table(store: Store) -> None:
     assert not drawn(finished(store, Recipe(model="resnet_fmnist", runtime="onnxruntime"))).dataframe
+
+
+def test_microseconds_are_told_as_on_the_card_above(store: Store) -> None:
+    run_id = finished(store, PRUNED, p50_ms=0.0072)
+    finished(store, reference_of(PRUNED), p50_ms=0.0153)
+    shown = drawn(run_id).dataframe[0]
+    row = shown.value.set_index("title").loc["ONNX Runtime"]
+    assert [round(row.p50_ms, 1), round(row.reference_ms, 1)] == [7.2, 15.3]
+    assert shown.proto.columns.count("%.1f \\u00b5s") + shown.proto.columns.count("%.1f µs") == 2

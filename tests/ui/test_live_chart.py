@@ -95,3 +95,13 @@ def test_phases_are_shaded_alike_in_every_chart_over_the_whole_run_and_in_no_oth
     assert latency["borderType"] == "dashed"
     assert "borderType" not in load
     assert [start["label"]["show"] for start, _ in whole[0]] == [False, True, True]
+
+
+def test_times_of_a_few_microseconds_are_drawn_in_microseconds() -> None:
+    quick = Curve("", [(1, 0.5), (2, 0.007), (3, 0.0072)])  # the first block may be slow
+    spec = option(CURVES["latency_ms"], [quick], seconds=4, colours=COLOURS, live=False)
+    assert spec["dataset"][0]["source"].value.tolist() == pytest.approx([500, 7, 7.2])
+    assert spec["yAxis"]["axisLabel"]["formatter"] == "{value} µs"
+    slow = option(CURVES["latency_ms"], [Curve("", [(1, 0.47)])], seconds=4, colours=COLOURS, live=False)
+    assert slow["dataset"][0]["source"].value.tolist() == [0.47]
+    assert slow["tooltip"]["valueFormatter"] == "%.2f ms"

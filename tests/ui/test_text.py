@@ -59,3 +59,9 @@ def test_entities_stay_text_and_so_become_no_links(entity: str) -> None:
 @pytest.mark.parametrize("name", ["T-shirt", "resnet50.a1 in1k", "92.4 %", "me @ home", "awww"])
 def test_ordinary_names_stay_as_they_are(name: str) -> None:
     assert text.escape(name) == name
+
+
+def test_compared_times_keep_a_digit_more_and_differences_their_sign() -> None:
+    assert [text.fine_milliseconds(value) for value in (0.007164, 0.5231, 4.67)] == ["7.2 µs", "0.523 ms", "4.670 ms"]
+    assert text.fine_numbers(0.00712, 0.1, like=0.0072) == ["7.1", "100.0"]
+    assert [text.signed(value, text.fine_milliseconds) for value in (-0.00813, 0.25)] == ["-8.1 µs", "+0.250 ms"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from experiments.recipe import Recipe
 from experiments.store import Store
-from tests.experiments.truths import INT8, UNTOUCHED, at, diverging, fidelity, finished, whole
+from experiments.truth import matrix, variants_of
+from tests.experiments.truths import INT8, UNTOUCHED, at, diverging, fidelity, finished, sources, whole
 from ui.truth_texts import ASPECTS, against, as_text, cell_lines, percent, unusual
 
 
@@ -31,6 +33,14 @@ def test_every_aspect_of_a_measured_cell_has_its_unit_and_its_sign(store: Store)
     assert said["build"] == ("≈ 12.5 ms",)
     assert said["cold_start"] == ("≈ 900 ms",)
     assert "INT8: than the untouched model" in against(found)
+
+
+def test_speeds_of_a_model_of_keras_are_set_beside_litert(store: Store) -> None:
+    runs = [Recipe(model="keras_cnn_fmnist", runtime=runtime) for runtime in ("litert", "openvino")]
+    for recipe in runs:
+        finished(store, recipe, fidelity())
+    found = matrix(variants_of(store, runs[0].model, runs[0].settings), sources(store))
+    assert against(found) == "Faster or slower: than the same variant in LiteRT."
 
 
 def test_a_cell_without_a_measurement_says_why_in_every_aspect(store: Store) -> None:

@@ -143,12 +143,12 @@ def draw_file_facts(item: KerasFile | TfliteFile) -> None:
     columns[1].metric("MACs", text.count(item.macs), help="Multiply-accumulate operations for one image.")
     columns[2].metric("Classes", f"{item.classes:,}")
     if isinstance(item, KerasFile):
-        columns[3].metric("Layers", f"{item.layers:,}", help=f"Saved as {item.saved_as}.")
+        columns[3].metric("Layers", f"{item.layers:,}", help=f"Saved as {text.escape(item.saved_as)}.")
         st.info(KERAS_WORKS, icon=":material/info:")
         draw_tried(item.eligibility)
     else:
         operators = ", ".join(f"{count} {name}" for name, count in item.operators.items())
-        columns[3].metric("Operators", f"{sum(item.operators.values()):,}", help=f"{operators}.")
+        columns[3].metric("Operators", f"{sum(item.operators.values()):,}", help=f"{text.escape(operators)}.")
         st.info(QUANTIZED_WORKS if item.quantized else TFLITE_WORKS, icon=":material/info:")
 
 

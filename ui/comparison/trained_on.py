@@ -15,14 +15,15 @@ from ui.comparison.selection import Selection
 from ui.state import store
 
 WHAT = (
-    "A variant that was changed while it trained has seen more epochs than the untouched network. Its fair reference "
-    "is a control: the same network trained on in FP32 for as many epochs. What the control gains is due to training, "
-    "what lies between control and variant to the technique."
+    "A variant that was changed while it trained has seen more epochs than the untouched network. Its reference is a "
+    "control: the same network trained on in FP32. What the control gains is due to training, what lies between "
+    "control and variant to the technique, as far as both were trained alike: what was not is said below."
 )
 LACKING = (
     "No control is among the chosen variants for {titles}: part of their change in {noun} may come from having "
     "trained for longer. Choose it above, or run it."
 )
+NOT_ALIKE = " (not quite alike)"
 COLUMNS: dict[str, Any] = {
     "colour": st.column_config.ImageColumn("", width=30, help="The variant's colour in every chart."),
     "title": st.column_config.TextColumn("Variant", width="medium"),
@@ -47,6 +48,8 @@ def draw_trained_on(selection: Selection) -> None:
             st.markdown(text.escape(sentence))
         table = table_of(selection, found)
         st.dataframe(table, column_config=COLUMNS, hide_index=True, alt="Variants beside their control")
+        for sentence in unlike_sentences(selection, found):
+            st.caption(text.escape(sentence))
     if lacking:
         titles = text.escape(", ".join(selection.titles[run_id] for run_id in lacking))
         st.info(LACKING.format(titles=titles, noun=selection.judging.noun), icon=":material/info:")
@@ -70,6 +73,11 @@ def control_sentences(selection: Selection, found: list[TrainedOn]) -> list[str]
     ]
 
 
+def unlike_sentences(selection: Selection, found: list[TrainedOn]) -> list[str]:
+    """In what each control was not trained as its variant was, where there is anything."""
+    return [f"{selection.titles[each.run_id]}: its control had {each.unlike}." for each in found if each.unlike]
+
+
 def table_of(selection: Selection, found: list[TrainedOn]) -> pd.DataFrame:
     """The changes in words, a row for each variant."""
     titles = selection.titles
@@ -81,7 +89,7 @@ def table_of(selection: Selection, found: list[TrainedOn]) -> pd.DataFrame:
             "total": each.total.verdict,
             "training": each.training.verdict,
             "technique": each.technique.verdict,
-            "control": titles[each.control_id] + ("" if each.is_equal else " (trained otherwise)"),
+            "control": titles[each.control_id] + (NOT_ALIKE if each.unlike else ""),
         }
         for each in found
     ]

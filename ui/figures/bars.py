@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log10
 from typing import Any
 
 import pandas as pd
@@ -10,14 +11,14 @@ import plotly.graph_objects as go
 
 from experiments.judging import of_frame
 from ui import text
-from ui.figures.frame import FADED, GREY, LONGEST_TITLE, Colours, framed, shorten
+from ui.figures.frame import FADED, GREY, LONGEST_TITLE, Colours, framed, log_ticks, shorten
 
 ROW_HEIGHT = 46
 """Pixels for a variant in a panel: a line of words and its bar."""
 PANEL_FRAME = 30
 """Pixels of a panel beside its rows, for the axis."""
-FEW_MICROSECONDS = 0.1
-"""In ms; quicker variants differ in tenths of a microsecond."""
+FAR_APART = 30
+"""Where the longest bar is so many times the shortest, a logarithmic axis keeps all of them in sight, if it may."""
 NONE: pd.Series[Any] = pd.Series(dtype=float)
 MORE, LESS = "higher is better", "lower is better"
 
@@ -42,6 +43,8 @@ class Panel:
     """Columns of the ends of the 95 % interval."""
     zoomed: bool = False
     """Whether the axis may begin above 0, which the figure then says."""
+    may_be_logarithmic: bool = False
+    """Whether the axis may be logarithmic, which the figure then says."""
 
     @property
     def longest_title(self) -> int:
@@ -72,7 +75,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
         ),
         Panel(
             "Latency p50 / p95", "p50_ms", "ms", decimals=time_digits(frame), second="p95_ms", low="p50_low_ms",
-            high="p50_high_ms",
+            high="p50_high_ms", may_be_logarithmic=True,
         ),
         Panel(
             "Size of the file / compressed", "size_bytes", size_unit, size_scale, second="gzip_bytes", is_nested=True
@@ -88,7 +91,7 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
 
 def time_digits(frame: pd.DataFrame) -> int:
     """Decimals of a time in ms: one more where three would leave the quickest variant only two digits."""
-    return 4 if frame.p50_ms.min() < FEW_MICROSECONDS else 3
+    return 4 if frame.p50_ms.min() < text.FEW_MICROSECONDS else 3
 
 
 def _byte_unit(values: pd.Series[Any]) -> tuple[float, str]:
@@ -120,7 +123,7 @@ def bars(frame: pd.DataFrame, panel: Panel, colours: Colours, *, ink: str) -> go
         opacity = 1 if panel.is_nested else FADED
         second = shown[panel.second].astype(float) * panel.scale
         marker = {"color": tints, "opacity": opacity, "pattern": pattern}
-        traces.append(go.Bar(x=second, marker=marker, hoverinfo="skip", **look))
+        traces.append(go.Bar(x=second - start, base=start, marker=marker, hoverinfo="skip", **look))
     figure = go.Figure(traces if panel.is_nested else traces[::-1])
     if panel.low:
         figure.add_trace(_interval(shown, panel, rows - 0.27, ink))
@@ -129,7 +132,7 @@ def bars(frame: pd.DataFrame, panel: Panel, colours: Colours, *, ink: str) -> go
         words.append(_words(row, shorten(str(variant.title), panel.longest_title), x=0, anchor="left", ink=ink))
         words.append(_words(row, _value_text(variant, panel), x=1, anchor="right", ink=ink))
     figure.update_layout(annotations=words)  # one by one, each would have plotly check all before it again
-    figure.update_xaxes(range=[start, end], nticks=5, zeroline=False, ticksuffix=panel.suffix)
+    figure.update_xaxes(zeroline=False, ticksuffix=panel.suffix, **_axis(start, end, is_logarithmic(shown, panel)))
     figure.update_yaxes(visible=False, range=[-len(shown) + 0.62, 0.72], fixedrange=True)
     return framed(figure, height=PANEL_FRAME + ROW_HEIGHT * len(shown))
 
@@ -159,17 +162,47 @@ def _value_text(variant: pd.Series[Any], panel: Panel) -> str:
 
 
 def remark(frame: pd.DataFrame, panel: Panel) -> str:
-    """What belongs beside a panel's title: the unit, which way is better, and where a shortened axis begins."""
+    """What belongs beside a panel's title: the unit, which way is better, and what is unusual about the axis."""
     start, _ = _axis_range(frame, panel)
+    if is_logarithmic(frame, panel):
+        return f"{panel.unit}, {panel.better}, logarithmic axis"
     zoom = f", axis begins at {start:g} {panel.unit}" if start else ""
     return f"{panel.unit}, {panel.better}{zoom}"
 
 
-def _axis_range(frame: pd.DataFrame, panel: Panel) -> tuple[float, float]:
-    """From 0 to a little beyond the longest bar; for a zoomed panel from a round number below the lowest interval."""
+def is_logarithmic(frame: pd.DataFrame, panel: Panel) -> bool:
+    """Whether the longest bar would leave nothing to see of the shortest."""
+    if not panel.may_be_logarithmic:
+        return False
+    lowest, highest = _reach(frame, panel)
+    return 0 < lowest * FAR_APART < highest
+
+
+def _reach(frame: pd.DataFrame, panel: Panel) -> tuple[float, float]:
+    """The shortest bar and the farthest point drawn, in the panel's unit."""
     columns = [name for name in (panel.column, panel.second, panel.high) if name]
-    highest = float(frame[columns].astype(float).max().max()) * panel.scale
+    lowest, highest = frame[panel.column].astype(float).min(), frame[columns].astype(float).max().max()
+    return float(lowest) * panel.scale, float(highest) * panel.scale
+
+
+def _axis(start: float, end: float, is_logarithmic: bool) -> dict[str, Any]:
+    """How the axis looks from start to end."""
+    if not is_logarithmic:
+        return {"range": [start, end], "nticks": 5}
+    ticks = [tick for tick in log_ticks(start, end) if start <= tick <= end and round(log10(tick), 6).is_integer()]
+    ends = [log10(start), log10(end)]
+    return {"type": "log", "range": ends, "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
+
+
+def _axis_range(frame: pd.DataFrame, panel: Panel) -> tuple[float, float]:
+    """From 0 to a little beyond the longest bar; for a zoomed panel from a round number below the lowest interval.
+
+    A logarithmic axis has no 0: it begins at the round number (1, 2 or 5) below half of the shortest bar.
+    """
+    shortest, highest = _reach(frame, panel)
     highest = highest if highest > 0 else 1.0
+    if is_logarithmic(frame, panel):
+        return max(tick for tick in log_ticks(shortest / 10, shortest) if tick <= shortest / 2), highest * 1.1
     if not panel.zoomed:
         return 0.0, highest * 1.04
     lowest = float(frame[panel.low].min()) * panel.scale

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import plotly.graph_objects as go
 
+from core.layers import LayerKind
 from experiments.roofline import BOUNDS, Bound
 from ui.figures.frame import framed, shorten
 
@@ -27,9 +29,10 @@ BOUND_TITLES: Mapping[Bound, str] = {
     "overhead": "Overhead",
     "unknown": "Not told",
 }
-KIND_COLOURS = {
-    "light": ("#2B6CB0", "#C9822B", "#7A8797", "#B8577A"),
-    "dark": ("#4C8FDB", "#D9A24E", "#8E97A3", "#CB7A98"),
+PieceKind = LayerKind | Literal["residual"]
+KIND_COLOURS: Mapping[str, Mapping[PieceKind, str]] = {
+    "light": {"compute": "#2B6CB0", "conversion": "#C9822B", "other": "#7A8797", "residual": "#B8577A"},
+    "dark": {"compute": "#4C8FDB", "conversion": "#D9A24E", "other": "#8E97A3", "residual": "#CB7A98"},
 }
 """Of layers that multiply, that convert, of the others, and of what is in no layer."""
 WORDS = ("#FFFFFF", "#10151D")
@@ -53,6 +56,7 @@ class Share:
 class Piece:
     """A part of a bar."""
 
+    kind: PieceKind
     title: str
     ms: float
     """Negative where layers take longer than the call."""
@@ -113,7 +117,7 @@ def call_bar(pieces: Sequence[Piece], *, p50_ms: float, dark: bool, ink: str) ->
     """The pieces end to end and a line at the latency that they sum to; a negative one leads back to it, hatched."""
     mode = "dark" if dark else "light"
     figure, reached = go.Figure(), 0.0
-    for piece, colour in zip(pieces, KIND_COLOURS[mode], strict=True):
+    for piece in pieces:
         figure.add_bar(
             name=f"{piece.title} {piece.ms:.3f} ms",
             x=[piece.ms],
@@ -122,7 +126,7 @@ def call_bar(pieces: Sequence[Piece], *, p50_ms: float, dark: bool, ink: str) ->
             orientation="h",
             width=0.62,
             marker={
-                "color": colour,
+                "color": KIND_COLOURS[mode][piece.kind],
                 "line": {"width": 1, "color": EDGE[mode]},
                 "pattern": {"shape": "/" if piece.ms < 0 else ""},
             },

@@ -11,11 +11,13 @@ from core.folders import run_folder
 from core.layers import LayerProfile
 from experiments.onnx_graph import OnnxGraphView, read_view
 from experiments.profile_files import MODEL, RECORDING, TAKEN_AWAY, TRACE
+from experiments.recipe import Recipe
 from experiments.why_format import percent
 from ui import text
 from ui.downloads import address_of_profile
 from ui.figures import graph as figures
 from ui.figures.graph import By, Picture
+from ui.profile.offer import opens_tflite
 from ui.profile.subject import Subject
 from ui.state import is_dark
 
@@ -25,6 +27,7 @@ NO_GRAPH = (
     "There is no graph of this variant: it is drawn for untouched networks in every runtime, and of others where an "
     "ONNX file is served. ONNX Runtime serves one."
 )
+NO_ONNX = "A graph is drawn of the ONNX form of a network, and models of Keras and .tflite files have none here."
 EARLIER = (
     "This profile left no graph: it was made before graphs were kept, or the notes of its run say why there is none. "
     "Profile again to try once more."
@@ -63,7 +66,7 @@ def draw(subject: Subject) -> None:
     """The section."""
     view = view_of(subject.record.id)
     if view is None or not view.nodes:
-        st.info(NO_GRAPH if subject.recipe.techniques else EARLIER, icon=":material/info:")
+        st.info(why_no_graph(subject.recipe), icon=":material/info:")
         draw_downloads(subject)
         return
     picture, by = choose(view, subject.result.layers)
@@ -79,6 +82,13 @@ def draw(subject: Subject) -> None:
 def view_of(run_id: str) -> OnnxGraphView | None:
     """The graph that a profile left, read once."""
     return read_view(run_folder(run_id))
+
+
+def why_no_graph(recipe: Recipe) -> str:
+    """One or two sentences on why a profile of the recipe left none."""
+    if opens_tflite(recipe.model):
+        return NO_ONNX
+    return NO_GRAPH if recipe.techniques else EARLIER
 
 
 def choose(view: OnnxGraphView, layers: LayerProfile) -> tuple[Picture, By]:

@@ -49,8 +49,8 @@ def why_unprofiled(recipe: Recipe, device: Device) -> str:
         )
     if recipe.runtime == LITERT:
         return (
-            "LiteRT tells no time for each operator. Choose OpenVINO, which opens the same file, to see a time for "
-            "each layer; on the Compare page, the tab Why says what is known of LiteRT's speed."
+            "LiteRT tells no time for each operator. The recipe run again in OpenVINO shows one for each layer, where "
+            "OpenVINO takes it; on the Compare page, the tab Why says what is known of LiteRT's speed."
         )
     if recipe.runtime == "onnxruntime" and device.kind == "cuda":
         return (

@@ -169,12 +169,12 @@ def draw_sum(result: ProfileResult) -> None:
 
 
 def pieces_of(result: ProfileResult) -> list[Piece]:
-    """What a call is made of."""
+    """What a call is made of: kinds of layers that take time, and what is in none."""
     titles: Mapping[LayerKind, str] = {
         "compute": "Multiplying", "conversion": "Converting formats", "other": "Other layers",
     }  # fmt: skip
-    kinds = [Piece(title, sum_ms(result.layers.of(kind))) for kind, title in titles.items()]
-    return [*(piece for piece in kinds if piece.ms), Piece("Residual", result.residual_ms)]
+    kinds = [Piece(kind, title, sum_ms(result.layers.of(kind))) for kind, title in titles.items()]
+    return [*(piece for piece in kinds if piece.ms), Piece("residual", "Residual", result.residual_ms)]
 
 
 def _times(result: ProfileResult) -> list[Share]:

@@ -181,7 +181,12 @@ def _why(report: Report) -> list[Html]:
 
 
 def _causes(title: str, causes: Sequence[tuple[str, float, str]]) -> list[Html]:
-    rows = [[name, f"{ms:+.3f} ms", sentence] for name, ms, sentence in causes]
+    largest = max((abs(ms) for _, ms, _ in causes), default=0.0)
+
+    def shown(ms: float) -> str:
+        return f"{text.fine_numbers(ms, like=largest)[0]} {text.fine_unit(largest)}"
+
+    rows = [[name, text.signed(ms, shown), sentence] for name, ms, sentence in causes]
     caption = "Time lost (+) or gained (-) against what the arithmetic promises."
     return [element("h3", title), table(caption, ["Cause", "Time", "What it is"], rows, align="lrl")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -16,25 +17,31 @@ from ui.report.markup import Html, details, element, table, two_lines
 from ui.theme import colour_of
 
 SMALL = "n too small"
-Columns = dict[str, tuple[str, str]]
-"""Columns of `ui.tables.comparison` with their heading and the format of their values."""
+Columns = dict[str, tuple[str, Callable[[Any], str]]]
+"""Columns of `ui.tables.comparison` with their heading and what writes their values."""
+
+
+def _mebibytes(value: float) -> str:
+    return text.data_size(value * text.MIB)
+
+
 SERVING: Columns = {
-    "runtime": ("Runtime", "{}"),
-    "precision": ("Precision", "{}"),
-    "agreement": ("Agreement", "{:.2f} %"),
-    "throughput_per_s": ("Throughput", "{:,.0f}/s"),
-    "best_throughput_per_s": ("Throughput, best", "{:,.0f}/s"),
-    "best_batch_size": ("at batch", "{:.0f}"),
-    "energy": ("Energy", "{:.3f} mJ"),
-    "build_ms": ("Build", "{:,.0f} ms"),
-    "first_call_ms": ("First call", "{:,.1f} ms"),
+    "runtime": ("Runtime", str),
+    "precision": ("Precision", str),
+    "agreement": ("Agreement", "{:.2f} %".format),
+    "throughput_per_s": ("Throughput", "{:,.0f}/s".format),
+    "best_throughput_per_s": ("Throughput, best", "{:,.0f}/s".format),
+    "best_batch_size": ("at batch", "{:.0f}".format),
+    "energy": ("Energy", "{:.3f} mJ".format),
+    "build_ms": ("Build", text.milliseconds),
+    "first_call_ms": ("First call", text.milliseconds),
 }
 STORING: Columns = {
-    "size": ("Size", "{:.2f} MiB"),
-    "gzip": ("Compressed", "{:.2f} MiB"),
-    "parameters": ("Parameters", "{:,.0f}"),
-    "nonzero": ("Not zero", "{:,.0f}"),
-    "macs": ("MACs", "{:,.1f} M"),
+    "size": ("Size", _mebibytes),
+    "gzip": ("Compressed", _mebibytes),
+    "parameters": ("Parameters", "{:,.0f}".format),
+    "nonzero": ("Not zero", "{:,.0f}".format),
+    "macs": ("MACs", "{:,.1f} M".format),
 }
 
 
@@ -55,20 +62,21 @@ def _comparison_row(report: Report, row: pd.Series[Any]) -> list[str]:
     changes = _changes(row, base) if base is not None and not is_base else [_muted("baseline" if is_base else "")] * 3
     return [
         _name(report, row),
-        two_lines(text.share(row.accuracy), _ends(100 * row.accuracy_low, 100 * row.accuracy_high, 2)),
+        two_lines(text.share(row.accuracy), _ends((100 * row.accuracy_low, 100 * row.accuracy_high))),
         changes[0],
-        two_lines(f"{row.p50_ms:.3f} ms", _ends(row.p50_low_ms, row.p50_high_ms, 3)),
+        two_lines(text.fine_milliseconds(row.p50_ms), _ends((row.p50_low_ms, row.p50_high_ms), time=row.p50_ms)),
         changes[1],
-        SMALL if pd.isna(row.p95_ms) else f"{row.p95_ms:.3f} ms",
-        two_lines(f"{row.size_bytes / text.MIB:.2f} MiB", f"compressed {text.data_size(row.gzip_bytes)}"),
+        SMALL if pd.isna(row.p95_ms) else text.fine_milliseconds(row.p95_ms),
+        two_lines(text.data_size(row.size_bytes), f"compressed {text.data_size(row.gzip_bytes)}"),
         changes[2],
-        f"{row.memory_bytes / text.MIB:.1f} MiB",
+        text.data_size(row.memory_bytes),
     ]
 
 
-def _ends(low: float | None, high: float | None, decimals: int) -> Html:
-    """The ends of an interval, kept on one line."""
-    words = SMALL if pd.isna(low) or pd.isna(high) else f"{low:.{decimals}f} to {high:.{decimals}f}"
+def _ends(ends: tuple[float, float], *, time: float | None = None) -> Html:
+    """The ends of an interval, kept on one line: of per cents, or of a time in the unit that it has itself."""
+    shown = [f"{end:.2f}" for end in ends] if time is None else text.fine_numbers(*ends, like=time)
+    words = SMALL if any(pd.isna(end) for end in ends) else " to ".join(shown)
     return element("span", words, css="whole")
 
 
@@ -82,14 +90,15 @@ def _changes(row: pd.Series[Any], base: pd.Series[Any]) -> list[Html]:
     accuracy = NO_DIFFERENCE if is_alike else f"measurable {'gain' if row.accuracy_points > 0 else 'loss'}"
     return [
         _judged(f"{row.accuracy_points:+.2f} points", accuracy),
-        _judged(f"{row.p50_ms - base.p50_ms:+.3f} ms", row.latency_verdict),
-        _judged(f"{(row.size_bytes - base.size_bytes) / text.MIB:+.2f} MiB", size_words(row, base) or "as large"),
+        _judged(text.signed(row.p50_ms - base.p50_ms, text.fine_milliseconds), row.latency_verdict),
+        _judged(text.signed(row.size_bytes - base.size_bytes, text.data_size), size_words(row, base) or "as large"),
     ]
 
 
 def _judged(difference: str, verdict: str) -> Html:
-    """Only the longest verdict may be broken into lines."""
-    return two_lines(difference, verdict if verdict == NO_DIFFERENCE else element("span", verdict, css="whole"))
+    """Only the longest verdicts may be broken into lines."""
+    is_long = len(verdict) >= len(NO_DIFFERENCE)
+    return two_lines(difference, verdict if is_long else element("span", verdict, css="whole"))
 
 
 def _label(report: Report, run_id: str, *badges: str) -> Html:
@@ -129,7 +138,7 @@ def _further(report: Report, columns: Columns, caption: str, more: dict[str, lis
     rows = [
         [
             _label(report, run_id),
-            *(_formatted(pattern, shown.at[run_id, name]) for name, (_, pattern) in measured.items()),
+            *(_formatted(show, shown.at[run_id, name]) for name, (_, show) in measured.items()),
             *(values[at] for values in more.values()),
         ]
         for at, run_id in enumerate(shown.index)
@@ -138,14 +147,14 @@ def _further(report: Report, columns: Columns, caption: str, more: dict[str, lis
     return table(caption, head, rows, align="l" + "r" * (len(head) - 1))
 
 
-def _formatted(pattern: str, value: Any) -> str:
-    return "n/a" if pd.isna(value) else pattern.format(value)
+def _formatted(show: Callable[[Any], str], value: Any) -> str:
+    return "n/a" if pd.isna(value) else show(value)
 
 
 def percentiles(report: Report) -> Html:
     """The percentiles of latency with their intervals, on demand."""
     rows = [[_label(report, run_id), *_percentiles(report.results[run_id].latency)] for run_id in report.titles]
-    caption = "Latency in ms; in small print 95 % intervals."
+    caption = "Latency; in small print 95 % intervals."
     head = ["Variant", "Calls", "Shortest", "p50", "p90", "p95", "p99", "Longest"]
     return details("Percentiles of latency", table(caption, head, rows, align="lrrrrrrr"))
 
@@ -155,10 +164,10 @@ def _percentiles(latency: Latency) -> list[str]:
     values = (latency.p50_ms, latency.p90_ms, latency.p95_ms, latency.p99_ms)
     ends = (latency.p50_interval_ms, *(latency.interval_ms(each) for each in (0.9, 0.95, 0.99)))
     shown = [
-        two_lines(SMALL if value is None else f"{value:.3f}", _ends(*end, 3) if end else "")
+        two_lines(SMALL if value is None else text.fine_milliseconds(value), _ends(end, time=value) if end else "")
         for value, end in zip(values, ends, strict=True)
     ]
-    return [f"{len(calls):,}", f"{calls.min():.3f}", *shown, f"{calls.max():.3f}"]
+    return [f"{len(calls):,}", text.fine_milliseconds(calls.min()), *shown, text.fine_milliseconds(calls.max())]
 
 
 def costs(report: Report) -> Html:

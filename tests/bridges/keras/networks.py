@@ -49,6 +49,16 @@ def one_probability() -> Any:
     return _head(keras, keras.layers.Dense(1, activation="sigmoid"))
 
 
+def one_probability_layer() -> Any:
+    keras = _keras()
+    return _head(keras, keras.layers.Dense(1), keras.layers.Activation("sigmoid"))
+
+
+def one_score() -> Any:
+    keras = _keras()
+    return _head(keras, keras.layers.Dense(1))
+
+
 def older_softmax() -> Any:
     keras = _older()
     return _head(keras, keras.layers.Dense(CLASSES, activation="softmax"))
@@ -156,8 +166,8 @@ def application(name: str) -> Callable[[], Any]:
 NETWORKS: dict[str, Callable[[], Any]] = {
     each.__name__: each
     for each in (
-        softmax, softmax_layer, one_probability, older_softmax, transfer, shared, dense, rescaled, lonely_batchnorm,
-        two_inputs, features, channels_first, described_by_code,
+        softmax, softmax_layer, one_probability, one_probability_layer, one_score, older_softmax, transfer, shared,
+        dense, rescaled, lonely_batchnorm, two_inputs, features, channels_first, described_by_code,
     )
 }  # fmt: skip
 
@@ -222,6 +232,27 @@ def tried(name: str, keys: list[str], folder: str) -> Steps[dict[str, Any]]:
     yield Progress(done=0, total=1, unit="networks")
     network = described((Path(folder) / f"{name}.npz").read_bytes())
     return {key: eligibility.reason(key, network) for key in keys or eligibility.TECHNIQUES}
+
+
+def pruned(folder: str) -> Steps[dict[str, Any]]:
+    """Writes `pruned.npz`: 28 pixels wide, a Conv2D, a SeparableConv2D and a Conv2DTranspose, half of each zero.
+
+    Returns the `layers` as `counted` does.
+    """
+    from bridges.keras.form import write
+    from bridges.keras.kernels import counted, kernel_of, kernels, variable_of
+
+    yield Progress(done=0, total=1, unit="networks")
+    keras = _older()
+    layers = keras.layers
+    first = [layers.Input((28, 28, 1)), layers.MaxPooling2D(4), layers.Conv2D(4, 3, name="plain", activation="relu")]
+    middle = [layers.SeparableConv2D(8, 3, name="apart"), layers.Conv2DTranspose(8, 2, name="across")]
+    model = keras.Sequential([*first, *middle, layers.Conv2D(10, 1, name="last"), layers.GlobalAveragePooling2D()])
+    for layer in kernels(model).values():
+        weight = kernel_of(layer)
+        variable_of(layer).assign(np.where(np.abs(weight) < np.median(np.abs(weight)), 0, weight))
+    write(model, Path(folder) / "pruned.npz")
+    return {"layers": counted(model, kernels(model), "")}
 
 
 def false_conversion() -> Steps[dict[str, Any]]:

@@ -92,3 +92,11 @@ def test_a_lambda_hides_in_no_depth() -> None:
 def test_only_models_that_list_their_layers_are_taken(given: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match="Sequential or Functional"):
         check_config(given)
+
+
+def test_networks_of_too_many_layers_are_refused_at_once() -> None:
+    layers = [{"class_name": "ReLU", "config": {"name": f"r{index}"}} for index in range(20_001)]
+    inside = {"class_name": "Sequential", "config": {"layers": layers[2:]}}
+    check_config({"class_name": "Sequential", "config": {"layers": layers[3:]}})
+    with pytest.raises(BadInput, match="more than 20,000 layers"):
+        check_config({"class_name": "Sequential", "config": {"layers": [*layers[:2], inside]}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,31 @@ def test_a_pickle_is_refused_unopened(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+def test_nothing_is_unpacked_that_takes_more_memory_than_the_file_has_bytes() -> None:
+    packed, plain = BytesIO(), file_of(w0=np.zeros(1000, np.float32))
+    np.savez_compressed(packed, config=np.frombuffer(json.dumps(TOLD).encode(), np.uint8), w0=np.zeros(10**6, "f4"))
+    with pytest.raises(BadInput, match="entries are packed"):
+        described(packed.getvalue())
+    with zipfile.ZipFile(BytesIO(plain)) as file:
+        size = file.getinfo("w0.npy").file_size.to_bytes(4, "little")
+    place = plain.rindex(size)  # the directory at the end is what a zip is read by
+    with pytest.raises(BadInput, match="claims to hold"):
+        described(plain[:place] + (1 << 30).to_bytes(4, "little") + plain[place + 4 :])
+
+
+def bare_array() -> bytes:
+    file = BytesIO()
+    np.save(file, np.zeros(3))
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"",
         b"PK\x03\x04 no zip",
+        b"\x80\x04N.",
+        bare_array(),
         file_of()[:-40],
         file_of([1]),
         file_of({**TOLD, "api": "torch"}),

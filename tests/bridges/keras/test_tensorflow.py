@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(bool(TENSORFLOW.why_missing), reason=str(TENSORF
 TASKS = "tests.bridges.keras.networks"
 LOGITS = ["transfer", "shared", "dense", "rescaled", "lonely_batchnorm"]
 PROBABILITIES = ["softmax", "softmax_layer", "older_softmax"]
+ONE_SCORE = ["one_probability", "one_probability_layer", "one_score"]
 REFUSED = {
     "two_inputs": "2 inputs and 1 outputs",
     "features": "answers with",
@@ -47,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def told(folder: Path) -> dict[str, Any]:
     """What became of every network."""
-    names = [*LOGITS, *PROBABILITIES, "one_probability", "MobileNetV3Small", *REFUSED]
+    names = [*LOGITS, *PROBABILITIES, *ONE_SCORE, "MobileNetV3Small", *REFUSED]
     return asked("house", names=names, folder=str(folder))
 
 
@@ -87,12 +88,17 @@ def test_a_softmax_at_the_end_is_taken_off(name: str, told: dict[str, Any], fold
     assert np.std(found["again"]) > 0
 
 
-def test_one_probability_becomes_two_classes(told: dict[str, Any]) -> None:
-    found = told["one_probability"]
+@pytest.mark.parametrize("name", ONE_SCORE)
+def test_one_score_becomes_two_classes(name: str, told: dict[str, Any]) -> None:
+    found = told[name]
     scores = np.float32(found["again"])
+    is_logit = name == "one_score"
     assert scores.shape == (3, 2)
     assert (scores[:, 0] == 0).all()
-    np.testing.assert_allclose(softmax(scores)[:, 1:], found["given"], rtol=1e-4)
+    assert np.std(scores[:, 1]) > 0
+    second = scores[:, 1:] if is_logit else softmax(scores)[:, 1:]
+    np.testing.assert_allclose(second, found["given"], rtol=1e-4, atol=1e-6)
+    assert ("whose score is a logit" in " ".join(found["notes"])) == is_logit
 
 
 def test_models_inside_are_opened_and_what_only_trains_is_left_out(told: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ def words_in(figure: Any) -> list[str]:
 def test_a_bar_ends_where_the_value_is_in_the_panel_s_unit(column: str) -> None:
     panel, frame = PANELS[column], variants()
     figure = bars(frame, panel, COLOURS, ink="#000000")
-    bar = next(trace for trace in figure.data if trace.base is not None)
+    bar = next(trace for trace in figure.data if trace.customdata is not None)
     assert np.array(bar.x) + bar.base == pytest.approx(frame[column].to_numpy(float) * panel.scale)
     assert list(bar.marker.color) == [GREY, "#1D62D3", "#D97706"]
     assert list(bar.y) == sorted(bar.y, reverse=True)
@@ -122,3 +122,26 @@ def test_long_titles_keep_their_beginning_and_their_runtime() -> None:
     assert short.startswith("Distilled to 19k")
     assert short.endswith("NX Runtime")
     assert shorten("INT8") == "INT8"
+
+
+def test_latencies_far_apart_share_a_logarithmic_axis_that_shows_every_bar() -> None:
+    times = [0.0072, 0.0153, 4.6]
+    frame = variants(p50_ms=times, p50_low_ms=times, p50_high_ms=times, p95_ms=[0.008, np.nan, 4.67])
+    panel = next(each for each in panels(frame) if each.column == "p50_ms")
+    figure = bars(frame, panel, COLOURS, ink="#000000")
+    axis, (p95, p50, _) = figure.layout.xaxis, figure.data
+    begin, end = (10**each for each in axis.range)
+    assert axis.type == "log"
+    assert begin == pytest.approx(0.002)
+    assert end > 4.67
+    assert list(axis.tickvals) == pytest.approx([0.01, 0.1, 1])
+    assert np.array(p50.x) + p50.base == pytest.approx(times)
+    assert np.array(p95.x)[[0, 2]] + p95.base == pytest.approx([0.008, 4.67])
+    assert remark(frame, panel) == "ms, lower is better, logarithmic axis"
+
+
+@pytest.mark.parametrize("column", ["p50_ms", "size_bytes", "throughput_per_s", "macs"])
+def test_other_axes_stay_linear(column: str) -> None:
+    """Latencies that are not far apart, and measures whose bars mean a share of the longest one."""
+    panel = next(each for each in panels(variants(macs=[1e9, 1e6, 1e5])) if each.column in (column, f"best_{column}"))
+    assert bars(variants(macs=[1e9, 1e6, 1e5]), panel, COLOURS, ink="#000000").layout.xaxis.type is None

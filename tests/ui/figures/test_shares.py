@@ -51,7 +51,10 @@ def test_bounds_stay_apart_for_everyone(mode: str) -> None:
 
 @pytest.mark.parametrize("residual_ms", [0.2, -0.2])
 def test_the_pieces_of_a_call_end_at_its_latency(residual_ms: float) -> None:
-    pieces = [Piece("Multiplying", 0.5), Piece("Converting", 0.0), Piece("Other", 0.3), Piece("Residual", residual_ms)]
+    pieces = [
+        Piece("compute", "Multiplying", 0.5), Piece("conversion", "Converting", 0.0), Piece("other", "Other", 0.3),
+        Piece("residual", "Residual", residual_ms),
+    ]  # fmt: skip
     figure = call_bar(pieces, p50_ms=0.8 + residual_ms, dark=False, ink="#000000")
     last = figure.data[-1]
     assert last.base[0] + last.x[0] == pytest.approx(0.8 + residual_ms)

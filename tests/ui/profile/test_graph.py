@@ -8,6 +8,7 @@ from experiments.onnx_graph import FILE, OnnxGraphView, OnnxNode
 from experiments.profile_files import RECORDING, TRACE
 from experiments.recipe import Recipe
 from experiments.store import open_store
+from optimizers import TECHNIQUES
 from tests.experiments.profiled import layer_profile, profile_result, profiled
 from ui.profile import graph
 
@@ -35,6 +36,13 @@ def test_what_has_no_operator_is_told_with_its_share_of_the_time() -> None:
     words = graph.words_on(VIEW, layer_profile())
     assert words.startswith("4 operators;")
     assert "1 of 5 layers of the engine, 4 % of the time" in words  # 0.02 of 0.5 ms
+
+
+def test_a_model_of_keras_has_no_graph_in_any_runtime() -> None:
+    keras = Recipe(model="keras_cnn_fmnist", runtime="openvino")
+    quantized = keras.model_copy(update={"techniques": (TECHNIQUES["litert_quantization"](),)})
+    assert graph.why_no_graph(keras) == graph.why_no_graph(quantized) == graph.NO_ONNX
+    assert graph.why_no_graph(Recipe(model="resnet_fmnist")) == graph.EARLIER
 
 
 def test_the_graph_is_drawn_as_asked_with_what_can_be_taken_away(

@@ -34,6 +34,7 @@ def test_variants_are_offered_once_however_they_were_measured(store: Store) -> N
     ("runtime", "device", "told"),
     [
         ("aotinductor", CPU, "one compiled library"),
+        ("litert", CPU, "where OpenVINO takes it"),
         ("onnxruntime", GPU, "only the time that launching each kernel took"),
         ("onnxruntime", CPU, ""),
         ("openvino", CPU, ""),

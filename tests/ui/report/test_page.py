@@ -153,6 +153,15 @@ def test_causes_are_listed_with_signed_times(page: Node) -> None:
     ]  # fmt: skip
 
 
+def test_causes_that_are_all_of_microseconds_are_told_so(store: Store) -> None:
+    leave(store, BASELINE)
+    leave(store, INT8)
+    page = read(
+        html_of(report_on(store, Wishes(why=(("Why", (("A", 0.0083, "Slower."), ("B", -0.0004, "Faster."))),))))
+    )
+    assert [row[1] for row in rows(section(page, "why"))] == ["+8.3 µs", "-0.4 µs"]
+
+
 def test_costs_are_listed_with_their_source(report: Report, page: Node) -> None:
     cost = section(page, "cost")
     assert rows(cost) == [[line.title, line.amount, line.words] for line in report.costs]
@@ -208,3 +217,18 @@ def test_writing_a_report_needs_no_streamlit() -> None:
     code = "import sys; sys.modules['streamlit'] = None; import ui.report; print('fine')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "fine", done.stderr
+
+
+def test_microseconds_and_kibibytes_keep_their_digits(store: Store) -> None:
+    leave(store, BASELINE, p50_ms=0.0153, size_bytes=80 * 1024)
+    leave(store, INT8, p50_ms=0.0072, size_bytes=30 * 1024)
+    report = report_on(store)
+    page = read(html_of(report))
+    base, int8 = (row for _, row in report.frame.iterrows())
+    cells = rows(section(page, "variants"))[1]
+    low, high = 1000 * int8.p50_low_ms, 1000 * int8.p50_high_ms
+    assert cells[3] == f"{1000 * int8.p50_ms:.1f} µs{low:.1f} to {high:.1f}"
+    assert cells[4].startswith(f"-{1000 * (base.p50_ms - int8.p50_ms):.1f} µs")
+    assert cells[6:8] == ["30.0 KiBcompressed 27.0 KiB", "-50.0 KiB2.67x smaller"]
+    assert "28.8 µs" in section(page, "charts").all("details")[0].text  # the first call takes 4 times as long
+    assert rows(section(page, "charts").all("details")[-1])[1][3].startswith(f"{1000 * int8.p50_ms:.1f} µs")
