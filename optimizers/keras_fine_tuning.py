@@ -33,7 +33,7 @@ class KerasFineTuning(KerasTraining, Technique):
     epochs: int = slider(
         5,
         low=1,
-        high=50,
+        high=150,
         step=1,
         title="Training",
         unit="epochs",
