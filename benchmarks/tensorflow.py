@@ -101,7 +101,9 @@ def table_of(found: Found) -> str:
     base = measured[BASE]
     recipes = rows()
     controls = {
-        name: measured.get(_control_name(each)) for name in measured if (each := fine_tuned_control(recipes[name]))
+        name: measured.get(_control_name(each))
+        for name in measured
+        if (each := fine_tuned_control(recipes[name])) and name != _control_name(each)
     }
     lines = [[name, *_cells(each, base, controls.get(name))] for name, each in measured.items()]
     conditions = base.conditions

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import yaml
-from annotated_types import Le
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -329,8 +328,8 @@ def fine_tuned_control(recipe: Recipe) -> Recipe | None:
     """The untouched model trained on in FP32, in one training, in the recipe's own runtime.
 
     Of models of Keras whose recipe trains: what a technique gained or cost is told from what the training alone did.
-    It has the sum of the recipe's epochs, or the most that one training can have, at the highest of its learning rates,
-    all else as its first training, and its seed: `experiments.training_on` says in what that is not how the recipe
+    It has the sum of the recipe's epochs, at the highest of its learning rates, all else as its first training, and its
+    seed: `experiments.training_on` says in what that is not how the recipe
     trains. None for any other recipe, and where the model cannot be trained on.
     """
     plain = TECHNIQUES.get(CONTROL)
@@ -344,10 +343,9 @@ def fine_tuned_control(recipe: Recipe) -> Recipe | None:
 
 
 def _as_long_as(plain: type[Technique], trainings: Sequence[Any]) -> Technique:
-    """One training in place of all of these; of more epochs than it can have, the most."""
-    most = next(each.le for each in plain.model_fields["epochs"].metadata if isinstance(each, Le))
+    """One training in place of all of these."""
     shared = {name: getattr(trainings[0], name) for name in plain.model_fields if hasattr(trainings[0], name)}
-    epochs = min(most, sum(each.epochs for each in trainings))
+    epochs = sum(each.epochs for each in trainings)
     rate = max(each.learning_rate for each in trainings)
     return plain.model_validate(shared | {"epochs": epochs, "learning_rate": rate})
 

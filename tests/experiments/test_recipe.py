@@ -7,7 +7,6 @@ from annotated_types import Le
 
 from core.errors import BadInput, CannotCompose, Unavailable
 from experiments.recipe import (
-    CONTROL,
     MeasurementSettings,
     Recipe,
     check,
@@ -149,14 +148,13 @@ def test_equal_trainings_share_one_control_and_fine_tuning_is_its_own() -> None:
     assert fine_tuned_control(from_yaml(CHAIN)) is None
 
 
-def test_longer_trainings_than_one_control_can_have_get_the_longest() -> None:
-    highest = next(each.le for each in TECHNIQUES[CONTROL].model_fields["epochs"].metadata if isinstance(each, Le))
-    techniques = tuple(
-        TECHNIQUES[key](epochs=highest // 2) for key in ("keras_pruning", "keras_clustering", "keras_qat")
-    )
+def test_a_control_can_be_as_long_as_the_longest_trainings_together() -> None:
+    kinds = [TECHNIQUES[key] for key in ("keras_pruning", "keras_clustering", "keras_qat")]
+    most = [each.le for kind in kinds for each in kind.model_fields["epochs"].metadata if isinstance(each, Le)]
+    techniques = tuple(kind(epochs=count) for kind, count in zip(kinds, most, strict=True))
     control = fine_tuned_control(from_yaml(TRAINED).model_copy(update={"techniques": techniques}))
     assert control
-    assert control.techniques[0].epochs == highest
+    assert control.techniques[0].epochs == sum(most)
 
 
 def test_a_model_that_is_not_bundled_any_more_is_refused_with_a_sentence() -> None:
