@@ -104,7 +104,7 @@ class Matrix:
     def reference(self, cell: Cell) -> Cell | None:
         """What its speed is set beside: the same variant in eager PyTorch or, where there is none, the untouched model.
 
-        Of a model that is an ONNX file both are those in ONNX Runtime.
+        Of a model that is an ONNX file both are those in ONNX Runtime, of one of Keras or a `.tflite` file in LiteRT.
         None where neither was measured, and for the one that is itself the reference.
         """
         of_row = next(row for row in self.rows if any(each is cell for each in row.cells))

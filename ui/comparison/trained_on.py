@@ -67,8 +67,8 @@ def control_sentences(selection: Selection, found: list[TrainedOn]) -> list[str]
     """What each control changed by itself."""
     titles, by_control = selection.titles, {each.control_id: each for each in found}
     return [
-        f"{titles[run_id]}: {each.training.verdict} from training alone, with {each.control_epochs} "
-        f"epoch{'' if each.control_epochs == 1 else 's'}."
+        f"Training alone, {each.control_epochs} epoch{'' if each.control_epochs == 1 else 's'}: "
+        f"{each.training.verdict} to the baseline ({titles[run_id]})."
         for run_id, each in by_control.items()
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from core.errors import NothingDone, RunFailed
 from core.progress import result_of
 from tests.bridges.keras.networks import CLASSES, SIDE
 
-LONG = "STUDIO_LONG_TESTS"
 pytestmark = pytest.mark.skipif(bool(TENSORFLOW.why_missing), reason=str(TENSORFLOW.why_missing))
 TASKS = "tests.bridges.keras.networks"
 LOGITS = ["transfer", "shared", "dense", "rescaled", "lonely_batchnorm"]
@@ -179,7 +177,6 @@ def test_mobilenet_v3_is_refused_for_training_and_offered_quantization_afterward
     assert found["keras_pruning"] == found["keras_qat"]
 
 
-@pytest.mark.skipif(not os.environ.get(LONG), reason=f"takes minutes; set {LONG}=1")
 @pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50"])
 def test_every_technique_works_on_networks_of_keras_applications(name: str, folder: Path) -> None:
     assert asked("house", names=[name], folder=str(folder))[name]["api"] == "tf_keras"
