@@ -5,9 +5,7 @@ Imports onnx and onnxruntime inside functions; no torch anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy as np
 from core.data import Floats, Inputs
 from core.onnx_export import LAYERS
 from core.onnx_macs import constants_of
+from core.trace import Trace, Value
 
 _WEIGHT_PLACE = 1
 
@@ -56,61 +55,21 @@ def _session(content: bytes, threads: int) -> Any:
     return onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
 
 
-@dataclass(frozen=True)
-class GraphValue:
-    """One intermediate result."""
-
-    op: str
-    """`Conv`."""
-    module: str
-    """The name of the node that computes it."""
-    is_layer: bool
-    """Whether that node has weights."""
-    sources: tuple[str, ...]
-    """Names of the results it is computed from directly."""
-
-
-@dataclass(frozen=True, eq=False)
-class GraphTrace:
+def graph_trace(content: bytes, *, threads: int = 1) -> Trace:
     """A graph's intermediate results by name, each of which can be computed as the graph says."""
+    import onnx
 
-    content: bytes
-    threads: int = 1
+    graph = onnx.load_from_string(content).graph
+    constants, values = constants_of(graph), dict[str, Value]()
+    for node in graph.node:
+        sources = tuple(name for name in node.input if name in values)
+        if sources or "input" in node.input:
+            module = node.name or node.op_type
+            has_weights = node.op_type in LAYERS and node.input[_WEIGHT_PLACE] in constants
+            value = Value(node.op_type, module, (module,) if has_weights else (), sources)
+            values |= {name: value for name in node.output if name}
 
-    @cached_property
-    def values(self) -> Mapping[str, GraphValue]:
-        """In the order of computation; what does not depend on the input is left out."""
-        import onnx
+    def compute(name: str, x: Inputs) -> Floats:
+        return tensors_of(content, [name], x, threads=threads)[name]
 
-        graph = onnx.load_from_string(self.content).graph
-        constants, found = constants_of(graph), dict[str, GraphValue]()
-        for node in graph.node:
-            sources = tuple(name for name in node.input if name in found)
-            if sources or "input" in node.input:
-                is_layer = node.op_type in LAYERS and node.input[_WEIGHT_PLACE] in constants
-                value = GraphValue(node.op_type, node.name or node.op_type, is_layer, sources)
-                found |= {name: value for name in node.output if name}
-        return found
-
-    @property
-    def sources(self) -> dict[str, tuple[str, ...]]:
-        """Of every result those that it is computed from directly."""
-        return {name: value.sources for name, value in self.values.items()}
-
-    def shown_by(self, tensors: Collection[str]) -> tuple[str, ...]:
-        """Those of an artifact's tensors that the graph has and that its logits depend on, in order."""
-        needed = {"logits"}
-        for name in reversed(list(self.values)):
-            if name in needed:
-                needed.update(self.values[name].sources)
-        return tuple(name for name in self.values if name in needed.intersection(tensors))
-
-    def layers(self, names: Collection[str]) -> tuple[str, ...]:
-        """The nodes that compute these results: those with weights, where there are any."""
-        values = [self.values[name] for name in names]
-        found = [value.module for value in values if value.is_layer] or [value.module for value in values]
-        return tuple(dict.fromkeys(found))
-
-    def compute(self, name: str, x: Inputs) -> Floats:
-        """The tensor of that name for x[N, C, H, W], as float32."""
-        return tensors_of(self.content, [name], x, threads=self.threads)[name]
+    return Trace(values, frozenset(values), "logits", compute)

@@ -6,9 +6,7 @@ Imports LiteRT inside functions; no torch anywhere.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from core.data import Floats, Inputs
 from core.tflite_ends import Kernels
 from core.tflite_file import Operator, TfliteFile
 from core.tflite_session import TfliteSession
+from core.trace import Trace, Value
 
 IMAGES_AT_ONCE = 32
 _GRIDS = ("QUANTIZE", "DEQUANTIZE")
@@ -50,63 +49,21 @@ def tensor_of(content: bytes, name: str, x: Inputs, *, kernels: Kernels, threads
         return session.output(x)
 
 
-@dataclass(frozen=True)
-class TfliteValue:
-    """One intermediate result."""
-
-    op: str
-    """`CONV_2D`."""
-    module: str
-    """The name of the weights that it is made with or, without any, its own."""
-    is_layer: bool
-    """Whether it is made with weights."""
-    sources: tuple[str, ...]
-    """Names of the results it is computed from directly."""
-
-
-@dataclass(frozen=True, eq=False)
-class TfliteTrace:
+def tflite_trace(content: bytes, *, threads: int = 1) -> Trace:
     """A file's intermediate results by name, each of which can be computed as the file says."""
+    file, values = TfliteFile(content), dict[str, Value]()
+    weights = {operator.outputs: file.name(index) for operator, index in file.weights()}
+    for operator in file.operators:
+        sources = tuple(name for index in _given(operator) if (name := file.name(index)) in values)
+        if sources or file.input in operator.inputs:
+            layers = (weights[operator.outputs],) if operator.outputs in weights else ()
+            for name in map(file.name, operator.outputs):
+                values[name] = Value(operator.name, layers[0] if layers else name, layers, sources)
 
-    content: bytes
-    threads: int = 1
+    def compute(name: str, x: Inputs) -> Floats:
+        return tensor_of(content, name, x, kernels="own", threads=threads)
 
-    @cached_property
-    def values(self) -> Mapping[str, TfliteValue]:
-        """In the order of computation; what does not depend on the input is left out."""
-        file, found = TfliteFile(self.content), dict[str, TfliteValue]()
-        weights = {operator.outputs: file.name(index) for operator, index in file.weights()}
-        for operator in file.operators:
-            sources = tuple(name for index in _given(operator) if (name := file.name(index)) in found)
-            if sources or file.input in operator.inputs:
-                layer = weights.get(operator.outputs)
-                for name in map(file.name, operator.outputs):
-                    found[name] = TfliteValue(operator.name, layer or name, layer is not None, sources)
-        return found
-
-    @property
-    def sources(self) -> dict[str, tuple[str, ...]]:
-        """Of every result those that it is computed from directly."""
-        return {name: value.sources for name, value in self.values.items()}
-
-    def shown_by(self, tensors: Collection[str]) -> tuple[str, ...]:
-        """Those of an artifact's tensors that the file has and that its logits depend on, in order."""
-        file = TfliteFile(self.content)
-        needed = {file.name(file.output)}
-        for name in reversed(list(self.values)):
-            if name in needed:
-                needed.update(self.values[name].sources)
-        return tuple(name for name in self.values if name in needed.intersection(tensors))
-
-    def layers(self, names: Collection[str]) -> tuple[str, ...]:
-        """What computes these results: the weights, where there are any."""
-        values = [self.values[name] for name in names]
-        found = [value.module for value in values if value.is_layer] or [value.module for value in values]
-        return tuple(dict.fromkeys(found))
-
-    def compute(self, name: str, x: Inputs) -> Floats:
-        """The tensor of that name for x[N, C, H, W], as float32."""
-        return tensor_of(self.content, name, x, kernels="own", threads=self.threads)
+    return Trace(values, frozenset(values), file.name(file.output), compute)
 
 
 def _given(operator: Operator) -> tuple[int, ...]:

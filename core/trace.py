@@ -1,27 +1,14 @@
-"""What a network computes on the way to its logits, by name. Imports torch: import it inside functions only.
+"""What a network computes on the way to its logits, by name, whatever the network is written in.
 
-An exporter gives every intermediate result a name, and engines keep many of these names. So the exported program, run
-by torch itself, tells what an engine ought to have computed under each of them. Two exporters name differently:
-`onnx_trace` follows the one for ONNX, whose names OpenVINO keeps too, and `program_trace` the one for `.pt2`.
+`torch_trace`, `onnx_reference` and `tflite_reference` read it out of programs, graphs and files.
 """
 
 from __future__ import annotations
 
-import copy
-import operator
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor, fx, nn
-
-from core.data import Contract, Floats, Inputs
-from core.onnx_export import onnx_program
-
-_REDUCED = (torch.float16, torch.bfloat16)
-_INSIDE = "network"
-"""The submodule that a network in 16 bits keeps its own modules in, between its casts."""
+from core.data import Floats, Inputs
 
 
 @dataclass(frozen=True)
@@ -29,11 +16,11 @@ class Value:
     """One intermediate result."""
 
     op: str
-    """`aten.conv2d`."""
+    """`aten.conv2d`, `Conv`, `CONV_2D`."""
     module: str
-    """The innermost module that computes it."""
+    """The innermost part of the network that computes it: a module, a node, or the weights of a `.tflite` file."""
     layers: tuple[str, ...]
-    """The modules whose parameters it is computed from directly."""
+    """The parts with weights that it is computed from directly."""
     sources: tuple[str, ...]
     """Names of the results it is computed from directly."""
 
@@ -42,14 +29,14 @@ class Value:
 class Trace:
     """A network as a graph of named results that can be computed one by one, in float32 on the CPU."""
 
-    values: dict[str, Value]
+    values: Mapping[str, Value]
     """In the order of computation; what does not depend on the input is left out."""
     comparable: frozenset[str]
     """Those of them that are tensors of floats, and that an artifact with a tensor of that name has, too."""
     output: str
     """The name of the logits."""
-    _network: fx.GraphModule
-    _nodes: dict[str, str]
+    compute: Callable[[str, Inputs], Floats]
+    """Gives the tensor of that name for x[N, C, H, W]: float32, of whatever shape it has."""
 
     @property
     def sources(self) -> dict[str, tuple[str, ...]]:
@@ -59,138 +46,13 @@ class Trace:
     def shown_by(self, tensors: Collection[str]) -> tuple[str, ...]:
         """Those of an artifact's tensors that can be compared and that the logits depend on, in order."""
         needed = {self.output}
-        for name in reversed(self.values):
+        for name in reversed(list(self.values)):
             if name in needed:
                 needed.update(self.values[name].sources)
         return tuple(name for name in self.values if name in needed & self.comparable.intersection(tensors))
 
     def layers(self, names: Collection[str]) -> tuple[str, ...]:
-        """The modules that compute these results: those with parameters, where there are any."""
+        """The parts that compute these results: those with weights, where there are any."""
         values = [self.values[name] for name in names]
         found = [layer for value in values for layer in value.layers] or [value.module for value in values]
         return tuple(dict.fromkeys(name for name in found if name))
-
-    def compute(self, name: str, x: Inputs) -> Floats:
-        """The tensor of that name for x[N, C, H, W]: float32, of whatever shape it has."""
-        with torch.inference_mode():
-            value: Floats = up_to(self._network, self._nodes[name])(torch.from_numpy(x)).numpy()
-        return value
-
-
-def onnx_trace(network: nn.Module, contract: Contract, source: nn.Module | None = None) -> Trace:
-    """The results by the names that they have in the ONNX graph of the network.
-
-    Where it is a copy of `source` in 16 bits, between casts, its modules and weights are those of `source`.
-    Comparable are only those that are left in the optimised graph: where the exporter merges a BatchNorm into the
-    convolution before it, the convolution's own result is gone, and the merged one may go by its name elsewhere.
-    """
-    program = onnx_program(network, contract)
-    kept = {tensor for node in program.model_proto.graph.node for tensor in node.output}
-    assert program.exported_program is not None
-    return _trace(program.exported_program, kept, logits="logits", source=source)
-
-
-def program_trace(network: nn.Module, contract: Contract, source: nn.Module | None = None) -> Trace:
-    """The results by the names that they have in the exported program of the network; `source` as for ONNX."""
-    exported = copy.deepcopy(network).cpu().eval()
-    batch = torch.export.Dim("batch", min=1)
-    with torch.no_grad():
-        program = torch.export.export(exported, (torch.from_numpy(contract.example(2)),), dynamic_shapes=({0: batch},))
-    return _trace(program, None, logits="", source=source)
-
-
-def up_to(network: fx.GraphModule, name: str) -> fx.GraphModule:
-    """The same network, ending with the node of that name; it shares its weights."""
-    graph = fx.Graph()
-    copied: dict[fx.Node, fx.Node] = {}
-    for node in network.graph.nodes:
-        copied[node] = graph.node_copy(node, copied.__getitem__)
-        if node.name == name:
-            graph.output(copied[node])
-            break
-    shortened = fx.GraphModule(network, graph)
-    shortened.graph.eliminate_dead_code()
-    shortened.recompile()
-    return shortened
-
-
-def _trace(
-    program: torch.export.ExportedProgram, kept: Collection[str] | None, *, logits: str, source: nn.Module | None
-) -> Trace:
-    """`logits` is what the output is called outside, where that is not its node's name."""
-    network = program.module()
-    assert isinstance(network, fx.GraphModule)
-    inside = "" if source is None else _INSIDE
-    _compute_in_float32(network)
-    if source is not None:
-        _restore(network, source)
-    modules = {node.name: _relative(_module(node), inside) for node in program.graph.nodes}
-    last = _last(network.graph)
-    values: dict[str, Value] = {}
-    named: dict[fx.Node, str] = {}
-    inputs = {node for node in network.graph.nodes if node.op == "placeholder"}
-    for node in network.graph.nodes:
-        before = node.all_input_nodes
-        if node.op == "call_function" and any(each in named or each in inputs for each in before):
-            named[node] = logits if logits and node.name == last else node.name
-            layers = tuple(dict.fromkeys(_relative(_owner(each), inside) for each in before if each.op == "get_attr"))
-            sources = tuple(named[each] for each in before if each in named)
-            values[named[node]] = Value(_op(node), modules.get(node.name, ""), layers, sources)
-    nodes = {name: node.name for node, name in named.items()}
-    tensors = {node.name for node in program.graph.nodes if _is_float(node.meta.get("val"))}
-    comparable = {name for name in values if nodes[name] in tensors and (kept is None or name in kept)}
-    return Trace(values, frozenset(comparable), logits or last, network, nodes)
-
-
-def _is_float(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def _last(graph: fx.Graph) -> str:
-    (result,) = next(node for node in graph.nodes if node.op == "output").all_input_nodes
-    return str(result.name)
-
-
-def _op(node: fx.Node) -> str:
-    if node.target is operator.getitem:  # one of several results of the operation before it
-        return _op(node.all_input_nodes[0])
-    return str(node.target).removesuffix(".default") if isinstance(node.target, torch._ops.OpOverload) else node.name
-
-
-def _module(node: fx.Node) -> str:
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return str(stack[-1][0]) if stack else ""
-
-
-def _owner(parameter: fx.Node) -> str:
-    """The module of a parameter, or the parameter's own name where it is the network's itself."""
-    name = str(parameter.target).split(".parametrizations")[0]
-    return name.rpartition(".")[0] or name
-
-
-def _relative(name: str, inside: str) -> str:
-    return "" if name == inside else name.removeprefix(f"{inside}.")
-
-
-def _restore(network: fx.GraphModule, source: nn.Module) -> None:
-    """Undo the rounding of the weights, in place."""
-    exact = source.state_dict()
-    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if (weight := exact.get(_relative(name, _INSIDE))) is not None:
-            tensor.data.copy_(weight)
-
-
-def _compute_in_float32(network: fx.GraphModule) -> None:
-    """Take out of a network in 16 bits all that makes it one, in place; its names stay."""
-    network.float()
-    for node in list(network.graph.nodes):
-        if "_assert_tensor_metadata" in str(node.target):
-            network.graph.erase_node(node)
-        else:
-            node.args = fx.node.map_aggregate(node.args, _widened)
-            node.kwargs = fx.node.map_aggregate(node.kwargs, _widened)
-    network.recompile()
-
-
-def _widened(argument: Any) -> Any:
-    return torch.float32 if argument in _REDUCED else argument

@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from core.bundle import ModelBundle, OnnxGraph
 from core.data import Floats, Inputs
 from core.devices import Device
 from core.divergence import Comparison, Divergence
 from core.errors import RunFailed, Unavailable
-from core.onnx_reference import GraphTrace
+from core.onnx_reference import graph_trace
 from core.progress import Progress, Steps
 from core.tflite_file import tflite_of
-from core.tflite_reference import TfliteTrace
+from core.tflite_reference import tflite_trace
+from core.trace import Trace
 from experiments.bisection import Bisection, Graph
 from profiling.fidelity import relative_difference
 from profiling.sweep import engine_errors
 from runtimes.compiling import QUANTIZED
 from runtimes.runtime import Artifact
 from runtimes.torch_session import torch_threads
-
-if TYPE_CHECKING:
-    from core.trace import Trace
 
 Probe = Callable[[str], tuple[Floats, Floats]]
 """A tensor as the engine computes it, and as it should be."""
@@ -67,21 +65,21 @@ def find_divergence(
     return (yield from first_divergence(trace, shown, probe, images=len(x), tolerance=tolerance))
 
 
-def source_trace(source: ModelBundle, artifact: Artifact, *, threads: int = 1) -> Trace | GraphTrace | TfliteTrace:
+def source_trace(source: ModelBundle, artifact: Artifact, *, threads: int = 1) -> Trace:
     """The source network as it was exported for the artifact, so that its results have the same names.
 
     What is quantized was prepared by merging each BatchNorm into the layer before it. ONNX graphs and `.tflite` files
     go by the names that they came with. Raises `Unavailable` for a torch module as a `.tflite` file.
     """
     if content := tflite_of(source.network):
-        return TfliteTrace(content, threads)
+        return tflite_trace(content, threads=threads)
     if isinstance(source.network, OnnxGraph):
-        return GraphTrace(source.network.content, threads)
+        return graph_trace(source.network.content, threads=threads)
     if artifact.main_file.suffix == ".tflite":
         raise Unavailable("The .tflite file of a network of PyTorch has other names for its intermediate results")
     import torch
 
-    from core.trace import onnx_trace, program_trace
+    from core.torch_trace import onnx_trace, program_trace
     from optimizers.quantization.folding import folded
     from runtimes.lowering import lowered
 
@@ -96,7 +94,7 @@ def source_trace(source: ModelBundle, artifact: Artifact, *, threads: int = 1) -
 
 
 def first_divergence(
-    trace: Trace | GraphTrace | TfliteTrace, shown: tuple[str, ...], probe: Probe, *, images: int, tolerance: float
+    trace: Trace, shown: tuple[str, ...], probe: Probe, *, images: int, tolerance: float
 ) -> Steps[Divergence]:
     """Where the tensors `shown` of the trace, in its order, first differ by more than the tolerance.
 
@@ -127,7 +125,7 @@ def first_divergence(
 class _Comparing:
     """Compares tensors one by one, with progress."""
 
-    trace: Trace | GraphTrace | TfliteTrace
+    trace: Trace
     probe: Probe
     tolerance: float
     expected: int

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from core.data import Floats, Inputs
-from core.trace import up_to
+from core.torch_trace import up_to
 
 
 def program_tensors(network: fx.GraphModule) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import helper, numpy_helper
 
-from core.onnx_reference import GraphTrace, reference, tensors_of
+from core.onnx_reference import graph_trace, reference, tensors_of
 from tests.core.test_onnx_macs import graph_of
 
 DRAW = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def test_what_is_computed_on_the_way_can_be_asked_for() -> None:
 
 
 def test_a_trace_knows_what_each_result_comes_from() -> None:
-    trace = GraphTrace(GRAPH)
+    trace = graph_trace(GRAPH)
     assert trace.sources == {"first": (), "positive": ("first",), "unused": ("first",), "logits": ("positive",)}
     assert trace.shown_by(["unused", "logits", "first", "elsewhere"]) == ("first", "logits")
     assert trace.layers(["first", "positive"]) == ("one",)

@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from core.tflite_ends import Kernels
-from core.tflite_reference import TfliteTrace, reference, tensor_of, tensors_in
+from core.tflite_reference import reference, tensor_of, tensors_in, tflite_trace
 from tests.core.tflite_graphs import Op, Tensor, constant, file_of
 
 DATA = Path(__file__).parents[1] / "runtimes" / "data"
@@ -56,11 +56,11 @@ def test_every_intermediate_result_can_be_had(kernels: Kernels) -> None:
     for name, expected in (("hidden", hidden), ("twice", 2 * hidden), ("y", 2 * hidden @ SECOND.T)):
         found = tensor_of(two_layers(), name, X, kernels=kernels, threads=1)
         np.testing.assert_allclose(found, expected, atol=1e-4)
-        np.testing.assert_allclose(TfliteTrace(two_layers()).compute(name, X), expected, atol=1e-4)
+        np.testing.assert_allclose(tflite_trace(two_layers()).compute(name, X), expected, atol=1e-4)
 
 
 def test_a_trace_knows_what_comes_from_what_and_which_weights_make_it() -> None:
-    trace = TfliteTrace(two_layers())
+    trace = tflite_trace(two_layers())
     assert trace.sources == {"hidden": (), "twice": ("hidden", "hidden"), "y": ("twice",)}
     assert trace.layers(("hidden", "twice", "y")) == ("first", "second")
     assert trace.layers(("twice",)) == ("twice",)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from core.bundle import ModelBundle
 from core.data import Floats
-from core.trace import onnx_trace, program_trace
+from core.torch_trace import onnx_trace, program_trace
 
 
 def hooked(bundle: ModelBundle, *, form: str) -> tuple[Floats, dict[str, Floats]]:

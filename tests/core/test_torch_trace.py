@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from core.data import Floats
 from core.onnx_export import export_onnx
-from core.trace import Trace, onnx_trace, program_trace, up_to
+from core.torch_trace import onnx_trace, program_trace, up_to
+from core.trace import Trace
 from runtimes.lowering import lowered
 from tests.optimizers.conftest import CONTRACT, DATA, TinyNet, TinyTransformer
 
