@@ -11,6 +11,7 @@ from typing import Literal
 import psutil
 
 from core.errors import Unavailable
+from core.gpu_visible import VISIBLE, visible_indices
 
 DeviceKind = Literal["cpu", "cuda", "intel"]
 """`intel` are the processors beside an Intel CPU that OpenVINO drives; a recipe names them as its engine's place."""
@@ -21,7 +22,7 @@ class Device:
     """One place where a model can run."""
 
     id: str
-    """`cpu`, or `cuda:N` in NVML's order."""
+    """`cpu`, or `cuda:N` as CUDA counts: in NVML's order, without what CUDA_VISIBLE_DEVICES hides."""
     kind: DeviceKind
     name: str
     memory_bytes: int
@@ -35,7 +36,7 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """The CPU first, then every NVIDIA GPU the driver shows."""
+    """The CPU first, then every NVIDIA GPU that the driver shows and CUDA_VISIBLE_DEVICES does not hide."""
     return [_cpu(), *_gpus()[0]]
 
 
@@ -92,9 +93,13 @@ def _gpus() -> tuple[list[Device], str | None]:
         return [], f"No NVIDIA GPU is in use: the driver's management library answered “{error}”"
     gpus, failure = [], "the driver runs but shows no device"
     try:
-        for index in range(pynvml.nvmlDeviceGetCount()):
+        count, visible = pynvml.nvmlDeviceGetCount(), os.environ.get(VISIBLE)
+        indices = visible_indices(visible, count)
+        if count and not indices:
+            failure = f"{VISIBLE} is {visible!r}, which hides all that the driver shows, {count} in number"
+        for number, index in enumerate(indices):
             try:
-                gpus.append(_gpu(index))
+                gpus.append(_gpu(number, index))
             except pynvml.NVMLError as error:  # one that is lost hides none of the others
                 failure = f"asking for its properties failed with “{error}”"
     except pynvml.NVMLError as error:
@@ -104,10 +109,13 @@ def _gpus() -> tuple[list[Device], str | None]:
     return gpus, None if gpus else f"No NVIDIA GPU is in use: {failure}"
 
 
-def _gpu(index: int) -> Device:
+def _gpu(number: int, index: int) -> Device:
+    """`cuda:number`, which NVML knows by `index`."""
     import pynvml
 
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     name = pynvml.nvmlDeviceGetName(handle)
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-    return Device(f"cuda:{index}", "cuda", str(name), int(pynvml.nvmlDeviceGetMemoryInfo(handle).total), (major, minor))
+    return Device(
+        f"cuda:{number}", "cuda", str(name), int(pynvml.nvmlDeviceGetMemoryInfo(handle).total), (major, minor)
+    )

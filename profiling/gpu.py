@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from core.gpu_visible import VISIBLE, nvml_index, why_hidden
 from profiling.gpu_listing import GpuListing, instances_of, is_divided, listed_processes
-from profiling.gpu_visible import VISIBLE, nvml_index, why_hidden
 
 T = TypeVar("T")
 

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import psutil
 
 from core.devices import why_no_gpu
+from core.gpu_visible import VISIBLE, nvml_index, why_hidden
 from core.progress import Telemetry
 from profiling.gpu import GpuSample, GpuSampler
 from profiling.gpu_listing import GpuListing
-from profiling.gpu_visible import VISIBLE, nvml_index, why_hidden
 from profiling.machine import cpu_mhz
 
 T = TypeVar("T")
@@ -113,9 +113,9 @@ class MachineSampler:
         self._slow_at = 0.0
 
     def __enter__(self) -> MachineSampler:
-        self._gpu_absence = why_no_gpu()
         samplers = (GpuSampler(index, is_nvml_index=True) for index in range(_gpu_count()))
         self._gpus = tuple(self._stack.enter_context(each) for each in samplers)
+        self._gpu_absence = None if self._gpus else why_no_gpu()
         _asked("cpu_percent", _core_percents, {})  # the first answer has nothing to compare with
         return self
 

@@ -10,10 +10,10 @@ import torch
 
 from core.data import Floats
 from core.devices import Device, find_device
+from core.gpu_visible import nvml_index
 from core.progress import result_of
 from profiling.energy import Energy, measure_energy
 from profiling.gpu import THROTTLE_REASONS, GpuSampler, driver_version
-from profiling.gpu_visible import nvml_index
 from profiling.latency import measure_latency
 from profiling.machine import conditions
 from profiling.memory import MemoryWatch, measure_memory

@@ -112,6 +112,30 @@ def test_a_run_is_told_of_the_gpu_that_its_process_sees(visible: str, device: st
     assert used_gib or f"CUDA_VISIBLE_DEVICES is {visible!r}" in taken.reasons["gpu_used_bytes"]
 
 
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        ("1", ["B"]),
+        ("2,0", ["C", "A"]),
+        ("GPU-b,0", ["B", "A"]),
+        ("1,-1,0", ["B"]),
+        ("0,7,1", ["A"]),
+        ("", []),
+        ("-1", []),
+    ],
+)
+def test_devices_are_counted_as_cuda_counts_them(
+    visible: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with installed(FakeLibrary([FakeGpu(name, uuid=f"GPU-{name.lower()}") for name in "ABC"])) as library:
+        found = list_devices()[1:]
+        assert [(each.id, each.name) for each in found] == [(f"cuda:{n}", name) for n, name in enumerate(names)]
+        hidden = f"CUDA_VISIBLE_DEVICES is {visible!r}, which hides all that the driver shows, 3 in number"
+        assert why_no_gpu() == (None if names else f"No NVIDIA GPU is in use: {hidden}")
+        assert library.opened == 0
+
+
 def test_a_sampler_reads_the_gpu_that_this_process_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with installed(FakeLibrary([FakeGpu(power_mw=1000), FakeGpu(power_mw=2000)])) as library:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -20,6 +20,12 @@ def nvml_index(cuda_index: int, visible: str | None) -> int | None:
     if visible is None:
         return cuda_index
     return next(islice(_indices(visible), cuda_index, None), None)
+
+
+def visible_indices(visible: str | None, count: int) -> list[int]:
+    """NVML's numbers of `cuda:0`, `cuda:1` and so on, of `count` GPUs that the driver shows; NVML has to be open."""
+    indices = range(count) if visible is None else _indices(visible)
+    return list(takewhile(lambda index: index < count, indices))
 
 
 def why_hidden(cuda_index: int, visible: str) -> str:
