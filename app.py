@@ -1,7 +1,6 @@
 """The server: `streamlit run app.py`."""
 
 import gc
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,10 +8,7 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
-ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))
-
-from ui import downloads, errors, headers, uploads  # noqa: E402
+from ui import downloads, errors, headers, uploads
 
 
 @asynccontextmanager
@@ -35,7 +31,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
 
 
 app = st.App(
-    ROOT / "ui" / "main.py",
+    Path(__file__).resolve().parent / "ui" / "main.py",
     lifespan=lifespan,
     routes=[downloads.PACKAGES, downloads.PROFILES, uploads.UPLOADS],
     middleware=[Middleware(headers.Guard)],

@@ -12,12 +12,14 @@ from streamlit.testing.v1 import AppTest
 
 from bridges.environments import TENSORFLOW, Environment
 from core.devices import find_device
+from core.errors import BadInput
 from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml, why_refused
 from experiments.store import Store
 from optimizers import TECHNIQUES
 from runtimes import EXTRAS, RUNTIMES
 from sample_models import MODELS
 from tests.pages.left_behind import finished
+from ui.optimise import place
 from ui.widgets import applies
 
 Visit = Callable[..., AppTest]
@@ -193,6 +195,26 @@ def test_too_many_layers_block_the_run_with_a_sentence_and_what_was_typed_stays(
     assert ["at most 100" in error.value for error in page.error] == [True]
     assert page.button(key="run").disabled
     assert page.container(key="technique-int8").text_input[0].value == typed
+
+
+def test_engine_settings_that_do_not_fit_block_the_run_until_they_do(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = visit("optimise")
+    before = shown_recipe(page)
+
+    def refuse(start: object, *, key: str) -> object:
+        raise BadInput("These settings do not fit")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, "controls", refuse)
+        page.run()
+        assert [error.value.startswith("Engine settings") for error in page.error] == [True]
+        assert page.button(key="run").disabled
+        assert shown_recipe(page) == before
+    page.run()
+    assert not page.error
+    assert not page.button(key="run").disabled
 
 
 def drawn(page: AppTest) -> list[str]:

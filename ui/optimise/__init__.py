@@ -1,0 +1,1 @@
+"""The Optimise page, one file a part."""
