@@ -12,6 +12,7 @@ from typing import Any
 from bridges.keras.eligibility import table
 from bridges.keras.form import api_of, write
 from bridges.keras.reading import house_form
+from bridges.keras.scaling import without_scaling
 from core.progress import Steps
 
 CLASSES = 10
@@ -26,7 +27,8 @@ def eligibility(name: str, side: int) -> Steps[dict[str, Any]]:
 
     keras.utils.set_random_seed(0)
     network = getattr(keras.applications, name)(weights=None, input_shape=(side, side, 3), classes=CLASSES)
-    model, notes = house_form(network)
+    flat, notes = house_form(network)
+    model, _, _ = without_scaling(flat)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.npz"
         write(model, file)

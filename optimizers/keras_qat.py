@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -19,6 +19,9 @@ from optimizers.keras_fit import require_trainable_keras
 from optimizers.keras_handover import taken
 from optimizers.keras_training import KerasTraining, pattern_of, train_in_tensorflow
 from optimizers.technique import Context, Technique
+
+_NAMED = 3
+"""Layers that a note names; of more it tells the number."""
 
 
 class KerasQuantizationAware(KerasTraining, Technique):
@@ -88,6 +91,8 @@ class KerasQuantizationAware(KerasTraining, Technique):
         done = yield from train_in_tensorflow("qat:quantize_aware", bundle, context, arguments)
         network = TfliteModel(taken(context.folder / "trained.tflite"))
         yield Note(text=f"{form_of_training(done['kept'])}: {_told(facts_of(network.content), done['kept'])}")
+        if done["alone"]:
+            yield Note(text=_what_stood_alone(done["alone"]))
         if done["lost"]:
             yield Note(text=_what_was_lost(done["lost"]), warning=True)
         return replace(
@@ -119,6 +124,16 @@ def _told(facts: TfliteFacts, kept: Mapping[str, str]) -> str:
     if dense and _keep(kept, "clusters"):
         sentence += f"; the fullest dense layer has {max(dense)} different values"
     return f"{sentence}."
+
+
+def _what_stood_alone(names: Sequence[str]) -> str:
+    some = ", ".join(f"`{name}`" for name in names[:_NAMED]) + f" and {len(names) - _NAMED:,} more" * (
+        len(names) > _NAMED
+    )
+    return (
+        f"BatchNorm that merges with no layer before it cannot be rounded as such: {some}. Here it was trained, and "
+        "ships, as a depthwise 1x1 convolution that computes the same, with the statistics that it had."
+    )
 
 
 def _what_was_lost(lost: Mapping[str, str]) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bridges.keras.converting import converted, converter_of, quiet, random_inputs
+from bridges.keras.converting import quiet, random_inputs
 from bridges.keras.form import Described, built, content_of, described
 from bridges.keras.kernels import kernels, wrapped
+from bridges.keras.qat import int8_tflite, ranges_of, with_rounding
 from bridges.keras.quantizing import quantized
 from bridges.keras.reading import why_newer
 from core.data import Floats
@@ -28,7 +29,7 @@ _CLASS = re.compile(r"You passed: <class '[\w.]*?(\w+)'>")
 _LAYER = re.compile(r"Layer (\S+?):<class '[\w.]*?(\w+)'> is not supported")
 _CALLED = re.compile(r'calling layer "([^"]+)" \(type (\w+)\)')
 _WHY = {
-    "BatchNormalization": "BatchNorm is rounded only right after the convolution or dense layer that it merges with",
+    "BatchNormalization": "it rounds BatchNorm only of images and vectors, or where it merges with the layer before it",
     "TFOpLambda": "arithmetic that is no layer of its own",
 }
 
@@ -106,12 +107,11 @@ def _wrapped(model: Any, wrap: Callable[[Any], Any]) -> Any:
 
 
 def _quantize_in_training(model: Any, inputs: Floats | None) -> None:
-    import tensorflow as tf
-    from tensorflow_model_optimization.quantization import keras as quantization
-
-    converter = converter_of(quantization.quantize_model(model))
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converted(converter)
+    rounded, _ = with_rounding(model, {})
+    for place, (low, high) in enumerate(ranges_of(rounded)):  # each its own, as training would leave them
+        low.assign(-1.0 - place / 1000)
+        high.assign(1.0 + place / 500)
+    int8_tflite(rounded, has_clusters=False)
 
 
 def _quantize(model: Any, inputs: Floats | None) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bridges.keras.data import Images
 from bridges.keras.kernels import kernel_of, kernels
+from bridges.keras.roundable import roundable
 from bridges.keras.training import MODEL, TRAINED_TFLITE, lesson_of, train
 from core.data import Floats
 from core.progress import Progress, Steps
@@ -21,6 +22,8 @@ _DECAY = 0.999
 _RANGE_IMAGES = 256
 _RANGE_BATCH = 64
 _RANGE_PASSES = 4
+_ARITHMETIC = ("Multiply", "Subtract", "Maximum", "Minimum")
+"""Layers of which the toolkit has no rule, and whose output is all that there is to round."""
 KEEPING = ("Conv2D", "Dense")
 """Layers that the toolkit has such variants for."""
 _PRUNED = 0.01
@@ -35,7 +38,8 @@ def quantize_aware(
     """Task: train the network in `model.npz` of the folder with rounding; writes `trained.tflite` in INT8 there.
 
     `keeps` tells whether `zeros` and `clusters` of its layers stay. Input and output of the file are float32. Returns
-    what was `kept` of which layer, and what was `lost`, because the toolkit keeps nothing in layers of that kind.
+    what was `kept` of which layer, what was `lost`, because the toolkit keeps nothing in layers of that kind, and which
+    BatchNorm layers stood `alone`.
     """
     from bridges.keras.form import read
 
@@ -44,7 +48,7 @@ def quantize_aware(
     made = made_in(model, zeros=keeps["zeros"], clusters=keeps["clusters"])
     can = {name for name, layer in kernels(model).items() if type(layer).__name__ in KEEPING}
     kept = {name: what for name, what in made.items() if name in can}
-    model = with_rounding(model, kept)
+    model, alone = with_rounding(model, kept)
     yield Progress(done=0, total=1, unit="passes", doing="finding the ranges of activations")
     find_ranges(model, lesson.train)
     yield from train(model, lesson)
@@ -52,7 +56,7 @@ def quantize_aware(
     (Path(folder) / TRAINED_TFLITE).write_bytes(
         int8_tflite(model, has_clusters=bool({"clusters", "both"} & {*kept.values()}))
     )
-    return {"kept": kept, "lost": {name: what for name, what in made.items() if name not in can}}
+    return {"kept": kept, "lost": {name: what for name, what in made.items() if name not in can}, "alone": [*alone]}
 
 
 def made_in(model: Any, *, zeros: bool, clusters: bool) -> dict[str, str]:
@@ -77,16 +81,20 @@ def is_clustered(weight: Floats) -> bool:
     return distinct <= MOST_CLUSTERS and 2 * distinct <= weight.size
 
 
-def with_rounding(model: Any, kept: Mapping[str, str]) -> Any:
-    """The network with rounding in every layer, keeping what `kept` says of each. The given model is used up."""
+def with_rounding(model: Any, kept: Mapping[str, str]) -> tuple[Any, tuple[str, ...]]:
+    """The network with rounding in every layer, keeping what `kept` says of each. The given model is used up.
+
+    Also the names of the BatchNorm layers that stood alone and are convolutions now.
+    """
     from tensorflow_model_optimization.quantization.keras import (
         quantize_annotate_model,
         quantize_apply,
         quantize_scope,
     )
 
+    model, alone = roundable(model)
     with quantize_scope():
-        return quantize_apply(quantize_annotate_model(model), scheme_keeping(kept))
+        return quantize_apply(quantize_annotate_model(model), scheme_keeping(kept)), alone
 
 
 def find_ranges(model: Any, images: Images) -> None:
@@ -95,7 +103,7 @@ def find_ranges(model: Any, images: Images) -> None:
     The toolkit begins each at -6 to 6 and lets it follow the batches so slowly that a short training would clip what
     lies beyond. What is clipped early hides what comes later, so that a few passes are needed.
     """
-    ranges = [each for each in model.non_trainable_weights if each.name.split(":")[0].endswith(_RANGES)]
+    ranges = [end for ends in ranges_of(model) for end in ends]
     moving = {id(each) for each in ranges}
     others = [(each, each.numpy()) for each in model.weights if id(each) not in moving]
     for _ in range(_RANGE_PASSES):
@@ -104,6 +112,13 @@ def find_ranges(model: Any, images: Images) -> None:
             each.assign(value)
     for each, value in others:
         each.assign(value)
+
+
+def ranges_of(model: Any) -> list[tuple[Any, Any]]:
+    """The lower and the upper end of each range of activations, in the order of the network."""
+    named = {each.name.partition(":")[0]: each for each in model.non_trainable_weights}
+    lows = [name for name in named if name.endswith("_min") and name.endswith(_RANGES)]
+    return [(named[low], named[low.removesuffix("_min") + "_max"]) for low in lows]
 
 
 def _seen(model: Any, x: Floats, ranges: Sequence[Any]) -> Floats:
@@ -115,12 +130,18 @@ def _seen(model: Any, x: Floats, ranges: Sequence[Any]) -> Floats:
 
 
 def scheme_keeping(kept: Mapping[str, str]) -> Any:
-    """The toolkit's scheme for 8 bits that takes for each layer, by its name, the variant that keeps what is there."""
+    """The toolkit's scheme for 8 bits that takes for each layer, by its name, the variant that keeps what is there.
+
+    It also rounds what layers give that only calculate with several inputs, such as Multiply, as it does for Add.
+    """
     from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (
         default_8bit_cluster_preserve_quantize_scheme as with_clusters,
     )
     from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.prune_preserve import (
         default_8bit_prune_preserve_quantize_scheme as with_zeros,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_configs as configs,
     )
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
         default_8bit_quantize_registry as registry,
@@ -136,7 +157,12 @@ def scheme_keeping(kept: Mapping[str, str]) -> Any:
     }
 
     class ByLayer(registry.Default8BitQuantizeRegistry):  # type: ignore[misc]
+        def supports(self, layer: Any) -> bool:
+            return type(layer).__name__ in _ARITHMETIC or bool(super().supports(layer))
+
         def get_quantize_config(self, layer: Any) -> Any:
+            if type(layer).__name__ in _ARITHMETIC:
+                return configs.Default8BitOutputQuantizeConfig()
             found = special.get(kept.get(layer.name, ""))
             return found.get_quantize_config(layer) if found else super().get_quantize_config(layer)
 

@@ -109,15 +109,14 @@ def rescaled() -> Any:
     )
 
 
-def lonely_batchnorm() -> Any:
+def lonely_prelu() -> Any:
     keras = _older()
     layers = keras.layers
     return keras.Sequential(
         [
             layers.Input((SIDE, SIDE, 3)),
             layers.Conv2D(4, 3),
-            layers.ReLU(),
-            layers.BatchNormalization(name="alone"),
+            layers.PReLU(name="alone"),
             layers.Flatten(),
             layers.Dense(CLASSES),
         ]
@@ -167,7 +166,7 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     each.__name__: each
     for each in (
         softmax, softmax_layer, one_probability, one_probability_layer, one_score, older_softmax, transfer, shared,
-        dense, rescaled, lonely_batchnorm, two_inputs, features, channels_first, described_by_code,
+        dense, rescaled, lonely_prelu, two_inputs, features, channels_first, described_by_code,
     )
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from tests.bridges.keras.networks import CLASSES, SIDE
 
 pytestmark = pytest.mark.skipif(bool(TENSORFLOW.why_missing), reason=str(TENSORFLOW.why_missing))
 TASKS = "tests.bridges.keras.networks"
-LOGITS = ["transfer", "shared", "dense", "rescaled", "lonely_batchnorm"]
+LOGITS = ["transfer", "shared", "dense", "rescaled", "lonely_prelu"]
 PROBABILITIES = ["softmax", "softmax_layer", "older_softmax"]
 ONE_SCORE = ["one_probability", "one_probability_layer", "one_score"]
 REFUSED = {
@@ -158,12 +158,12 @@ def test_every_technique_works_on_a_plain_network(folder: Path, told: dict[str, 
     assert result_of(steps) == {"eligibility": {f"keras_{name}": "" for name in techniques}}
 
 
-def test_batchnorm_that_follows_no_convolution_is_the_reason(folder: Path, told: dict[str, Any]) -> None:
-    assert "BatchNormalization" in told["lonely_batchnorm"]["layers"]
-    found = asked("tried", name="lonely_batchnorm", keys=["keras_pruning", "keras_qat"], folder=str(folder))
+def test_a_layer_that_cannot_be_rounded_is_the_reason(folder: Path, told: dict[str, Any]) -> None:
+    assert "PReLU" in told["lonely_prelu"]["layers"]
+    found = asked("tried", name="lonely_prelu", keys=["keras_pruning", "keras_qat"], folder=str(folder))
     assert found["keras_pruning"] == ""
-    assert "`alone` (BatchNormalization)" in found["keras_qat"]
-    assert "right after the convolution" in found["keras_qat"]
+    assert "`alone` (PReLU)" in found["keras_qat"]
+    assert "no rule for PReLU" in found["keras_qat"]
 
 
 def test_mobilenet_v3_is_refused_for_training_and_offered_quantization_afterwards(
