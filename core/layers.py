@@ -107,3 +107,10 @@ class LayerProfile(BaseModel):
 def sum_ms(layers: Sequence[Layer]) -> float:
     """The time of some layers together."""
     return sum(layer.time_ms for layer in layers)
+
+
+def middle_mean(values: Sequence[float]) -> float:
+    """Of the middle half: as robust as the median, and finer where a clock shows whole microseconds."""
+    cut = len(values) // 4
+    middle = sorted(values)[cut : len(values) - cut]
+    return sum(middle) / len(middle)

@@ -25,12 +25,11 @@ import onnx
 import onnxruntime
 
 from core.data import Inputs
-from core.layers import BITS, Layer, LayerKind, LayerProfile, sum_ms
+from core.layers import BITS, Layer, LayerKind, LayerProfile, middle_mean, sum_ms
 from runtimes.layers_shared import (
     call_repeatedly,
     convolution_macs,
     matmul_macs,
-    middle_mean,
     module_of,
     time_ms,
     warm_up,

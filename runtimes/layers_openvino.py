@@ -19,6 +19,7 @@ from openvino import passes
 
 from core.data import Inputs
 from core.layers import FUSED, Layer, LayerKind, LayerProfile
+from core.tflite_names import layer_of
 from runtimes.layers_shared import call_repeatedly, convolution_macs, matmul_macs, module_of, warm_up
 from runtimes.openvino_file import arranged
 
@@ -160,7 +161,8 @@ _READERS = {
 
 
 def _name(operation: Any) -> str:
-    return module_of(_constant_behind(operation) or "") or str(operation.get_friendly_name()).split("/")[0]
+    weight = _constant_behind(operation) or ""
+    return module_of(weight) or layer_of(weight) or str(operation.get_friendly_name()).split("/")[0]
 
 
 def _constant_behind(operation: Any) -> str | None:

@@ -39,13 +39,6 @@ def time_ms(infer: Callable[[], object]) -> float:
     return (time.perf_counter_ns() - began) / 1e6
 
 
-def middle_mean(values: Sequence[float]) -> float:
-    """Of the middle half: as robust as the median, and finer where a clock shows whole microseconds."""
-    cut = len(values) // 4
-    middle = sorted(values)[cut : len(values) - cut]
-    return sum(middle) / len(middle)
-
-
 def convolution_macs(output: Shape, weight: Shape, *, output_channels: int) -> int:
     """Of weight[O, I / groups, ...] at every position of the output, in whatever layout and padding that is stored."""
     return prod(output) // output_channels * prod(weight)

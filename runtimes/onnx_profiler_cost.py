@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
 
-from runtimes.layers_shared import middle_mean
+from core.layers import middle_mean
 
 _NODES, _FEW_NODES = 64, 4
 _CALLS = 100

@@ -43,7 +43,10 @@ def test_every_phase_passes_and_what_is_not_known_is_said(finished: tuple[Path, 
     notes = " ".join(each.text for each in events if isinstance(each, Note))
     assert ANATOMY not in events[0].phases
     assert "not kept" not in notes, "nothing has failed"
-    assert "no time for each operator" in result.why_no_layers
+    assert result.layers
+    products = result.layers.of("compute")
+    assert sum(each.macs for each in products) == result.size.macs
+    assert {each.precision for each in products} == {"int8"}
 
 
 def test_the_size_and_the_arithmetic_are_those_of_the_file(finished: tuple[Path, list[object], RunResult]) -> None:

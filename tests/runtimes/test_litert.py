@@ -14,7 +14,7 @@ import pytest
 from core.bundle import KerasModel, ModelBundle, Situation, TfliteModel
 from core.data import DataSplits, InputContract, Split
 from core.devices import Device
-from core.errors import CannotCompose, Unavailable
+from core.errors import CannotCompose
 from core.progress import Note
 from experiments.fidelity import compare_with_source
 from runtimes import RUNTIMES, Artifact, EngineSettings, runtime_of
@@ -133,10 +133,11 @@ def test_a_model_of_keras_is_named_as_it_was_brought_also_once_it_is_quantized()
             RUNTIMES["pytorch"].check(replace(quantized, brought_as=brought))
 
 
-def test_there_is_no_profile_and_it_says_where_there_is_one(tmp_path: Path) -> None:
-    artifact = RUNTIMES["litert"].export(pooled(), tmp_path)
-    with pytest.raises(Unavailable, match="again in OpenVINO"):
-        RUNTIMES["litert"].profile(artifact, CPU, threads=1, x=X)
+def test_the_profile_is_of_the_kernels_that_it_was_exported_for(tmp_path: Path) -> None:
+    for kernels, first in (("xnnpack", "Convolution (NHWC, F32) IGEMM"), ("own", "CONV_2D")):
+        runtime = LiteRt(LiteRtSettings(kernels=kernels))
+        found = runtime.profile(runtime.export(pooled(), tmp_path), CPU, threads=1, x=X[:1])
+        assert found.layers[0].op == first
 
 
 @pytest.mark.parametrize("key", ["litert", "openvino"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from core.devices import Device
 from experiments.models import baseline_runtime
 from experiments.recipe import MeasurementSettings, Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from experiments.study import ProfileStudy, study_digest
 from runtimes import RUNTIMES, Runtime, with_settings
 from ui.state import devices, store
@@ -47,10 +47,9 @@ def why_unprofiled(recipe: Recipe, device: Device) -> str:
             "AOTInductor's file is one compiled library, which does not say what its kernels take. Choose "
             "torch.compile, which makes the same kernels, to see a time for each."
         )
-    if recipe.runtime == LITERT:
+    if getattr(recipe.engine, "kernels", "") == "reference":
         return (
-            "LiteRT tells no time for each operator. The recipe run again in OpenVINO shows one for each layer, where "
-            "OpenVINO takes it; on the Compare page, the tab Why says what is known of LiteRT's speed."
+            "LiteRT's profiler does not reach its reference kernels. Choose other kernels to see a time for each layer."
         )
     if recipe.runtime == "onnxruntime" and device.kind == "cuda":
         return (

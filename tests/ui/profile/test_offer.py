@@ -34,7 +34,7 @@ def test_variants_are_offered_once_however_they_were_measured(store: Store) -> N
     ("runtime", "device", "told"),
     [
         ("aotinductor", CPU, "one compiled library"),
-        ("litert", CPU, "where OpenVINO takes it"),
+        ("litert", CPU, ""),
         ("onnxruntime", GPU, "only the time that launching each kernel took"),
         ("onnxruntime", CPU, ""),
         ("openvino", CPU, ""),
@@ -46,6 +46,11 @@ def test_engines_that_cannot_tell_are_known_beforehand(runtime: str, device: Dev
     reason = why_unprofiled(recipe, device)
     assert bool(reason) == bool(told)
     assert told in reason
+
+
+def test_litert_with_reference_kernels_is_known_beforehand() -> None:
+    engine = RUNTIMES["litert"].settings.model_copy(update={"kernels": "reference"})
+    assert "reference kernels" in why_unprofiled(Recipe(model=MODEL, runtime="litert", engine=engine), CPU)
 
 
 def test_openvino_beside_the_cpu_is_known_beforehand() -> None:
