@@ -21,44 +21,56 @@ LAYERS = _names(
     """
     Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D
     AveragePooling2D BatchNormalization CenterCrop Concatenate Conv1D Conv2D Conv2DTranspose Cropping1D Cropping2D
-    CustomScaleLayer Dense
-    DepthwiseConv1D DepthwiseConv2D Dot Dropout ELU EinsumDense Flatten GaussianDropout GaussianNoise
-    GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D GroupNormalization Identity
-    InputLayer LayerNormalization LayerScale LeakyReLU MaxPooling1D MaxPooling2D Maximum Minimum MultiHeadAttention
-    Multiply Normalization PReLU Permute RMSNormalization RandomBrightness RandomColorJitter RandomContrast RandomCrop
-    RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHeight RandomHue RandomRotation RandomSaturation
-    RandomSharpness RandomTranslation RandomWidth RandomZoom ReLU RepeatVector Rescaling Reshape Resizing
-    SeparableConv1D SeparableConv2D Softmax SpatialDropout1D SpatialDropout2D Subtract TFOpLambda ThresholdedReLU
-    UnitNormalization UpSampling1D UpSampling2D ZeroPadding1D ZeroPadding2D
+    CustomScaleLayer Dense DepthwiseConv1D DepthwiseConv2D Dot Dropout ELU EinsumDense Flatten GaussianDropout
+    GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D
+    GroupNormalization Identity InputLayer LayerNormalization LayerScale LeakyReLU MaxPooling1D MaxPooling2D Maximum
+    Minimum MultiHeadAttention Multiply Normalization PReLU Permute RMSNormalization RandomBrightness
+    RandomColorJitter RandomContrast RandomCrop RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale
+    RandomHeight RandomHue RandomRotation RandomSaturation RandomSharpness RandomTranslation RandomWidth RandomZoom
+    ReLU RepeatVector Rescaling Reshape Resizing SeparableConv1D SeparableConv2D SlicingOpLambda Softmax
+    SpatialDropout1D SpatialDropout2D Subtract TFOpLambda ThresholdedReLU UnitNormalization UpSampling1D
+    UpSampling2D ZeroPadding1D ZeroPadding2D
     """
 )
 OPERATIONS = _names(
     """
-    Absolute AveragePool BatchNorm Clip Concatenate Conv DepthwiseConv Divide Elu Exp Expand ExpandDims Gelu HardSigmoid
-    HardSilu HardSwish LeakyRelu Matmul Max MaxPool Maximum Mean Min Minimum Negative Pad Power Relu Relu6 Reshape
-    Rsqrt Sigmoid Silu Softmax Sqrt Square Squeeze Subtract Sum Swapaxes Tanh Transpose TrueDivide
+    Absolute AveragePool BatchNorm Cast Clip Concatenate Conv DepthwiseConv Divide Elu Exp Expand ExpandDims Gelu
+    GetItem HardSigmoid HardSilu HardSwish LeakyRelu LogSoftmax Matmul Max MaxPool Maximum Mean Min Minimum Negative
+    Pad Power Relu Relu6 Reshape Rsqrt Selu Sigmoid Silu Softmax Softplus Sqrt Square Squeeze Stack Subtract Sum
+    Swapaxes Tanh Transpose TrueDivide
     """
 )
 """Of Keras 3, what arithmetic on a network's tensors becomes: `x * 0.5`, `keras.ops.relu6(x)`."""
 FUNCTIONS = _names(
     """
-    __operators__.add __operators__.mul math.add math.divide math.multiply math.negative math.subtract math.truediv
-    nn.relu nn.relu6 nn.sigmoid nn.silu
+    __operators__.add __operators__.getitem __operators__.mul cast concat expand_dims math.add math.divide
+    math.maximum math.minimum math.multiply math.negative math.reduce_max math.reduce_mean math.reduce_sum
+    math.sigmoid math.square math.subtract math.tanh math.truediv nn.bias_add nn.elu nn.gelu nn.leaky_relu nn.relu
+    nn.relu6 nn.selu nn.sigmoid nn.silu nn.softmax reshape squeeze
     """
 )
-"""Of tf_keras, the same: what a TFOpLambda layer may compute."""
+"""Of tf_keras, the same: what a TFOpLambda layer, or a SlicingOpLambda for `x[..., ::-1]`, may compute."""
+_OF_FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
 ACTIVATIONS = _names(
     """
     celu elu exponential gelu hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear log_softmax mish relu relu6
     selu sigmoid silu softmax softplus softsign swish tanh
     """
 )
+_OF_OTHER_DATA = _names(
+    """
+    Bidirectional CategoryEncoding Conv1DTranspose Conv3D ConvLSTM1D ConvLSTM2D Discretization Embedding GRU Hashing
+    IntegerLookup LSTM MaxPooling3D RNN SimpleRNN StringLookup TextVectorization TimeDistributed
+    """
+)
+"""Layers that Keras brings for texts, series and volumes."""
 _COUNTED = MODELS | LAYERS | OPERATIONS
 _PARTS = _names(
     """
     Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform Ones Orthogonal
     RandomNormal RandomUniform TruncatedNormal VarianceScaling Zeros L1 L1L2 L2 OrthogonalRegularizer MaxNorm
-    MinMaxNorm NonNeg RadialConstraint UnitNorm DTypePolicy Policy __keras_tensor__ __numpy__ __tensor__ __tuple__
+    MinMaxNorm NonNeg RadialConstraint UnitNorm DTypePolicy Policy __ellipsis__ __keras_tensor__ __numpy__
+    __slice__ __tensor__ __tuple__
     """
 )
 """Initialisers, regularisers, constraints, policies and constants, inside a layer."""
@@ -110,9 +122,9 @@ def _values(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _inside(value: Mapping[str, Any]) -> list[Any]:
-    """What an object holds; of a TFOpLambda, whose function is checked with it, the settings one by one."""
+    """What an object holds; of a layer of a function, which is checked with it, the settings one by one."""
     settings = value.get("config")
-    if value.get("class_name") != "TFOpLambda" or not isinstance(settings, Mapping):
+    if value.get("class_name") not in _OF_FUNCTIONS or not isinstance(settings, Mapping):
         return list(value.values())
     return [each for key, each in value.items() if key != "config"] + list(settings.values())
 
@@ -137,10 +149,16 @@ def _check_name(value: Mapping[str, Any]) -> None:
         return
     if name in ("Lambda", "__lambda__"):
         raise _refusal("A Lambda layer, which carries code of its own", name=_own_name(inside))
-    if name == "TFOpLambda":
+    if name in _OF_FUNCTIONS:
         function = inside.get("function") if isinstance(inside, Mapping) else None
         if function not in FUNCTIONS or set(inside or ()) - {"name", "trainable", "dtype", "function"}:
             raise _refusal(f"An operation {function!r:.60}", name=_own_name(inside))
+    if isinstance(name, str) and name in _OF_OTHER_DATA:
+        raise BadInput(
+            f"A layer of the class {name!r} (`{_own_name(inside)}`), which is for texts, series or volumes",
+            expected="a network that classifies images",
+            action="Bring the part that looks at images, or export the network to ONNX",
+        )
     if not isinstance(name, str) or name not in _COUNTED | _PARTS:
         raise _refusal(f"A layer or part of the class {name!r:.60}, which is not on the list", name=_own_name(inside))
     if registered not in (None, name):

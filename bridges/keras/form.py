@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -82,7 +83,7 @@ def built(network: Described) -> Any:
     keras = library(network.api)
     kind = keras.Sequential if network.class_name == "Sequential" else keras.Model
     try:
-        model = kind.from_config(dict(network.config))
+        model = kind.from_config(deepcopy(dict(network.config)))  # layers take out what they have read
         wanted = [tuple(weight.shape) for weight in model.weights]
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise BadInput(f"Keras cannot build the network ({error!s:.200})", expected=_DAMAGED) from error

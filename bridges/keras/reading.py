@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bridges.keras.arithmetic import kind_of
 from bridges.keras.converting import answers, random_inputs
 from bridges.keras.form import Api, api_of
 from bridges.keras.rebuilding import Builder, graph_of, producer, rebuilt
@@ -17,10 +19,13 @@ from core.errors import BadInput, CannotCompose, StudioError
 
 _LARGEST_DIFFERENCE = 1e-3
 _IMAGE_AXES, _SCORE_AXES = 4, 2
+_SMALLEST_SIDE = 8
+"""Of gray images that a network takes as rows of numbers."""
 _CHANNELS, _LARGEST_SIDE, _MOST_CLASSES = (1, 3), 4096, 100_000
-ONE_LOGIT = (
+_MEANS_NOTHING = "what is measured of its answers means nothing."
+_ONE_LOGIT = (
     "It answers with one score and no sigmoid follows: it is taken for a network of two classes whose score is a logit "
-    "(above 0: the second class). If it estimates a quantity instead, what is measured of its answers means nothing."
+    f"(above 0: the second class). If it estimates a quantity instead, {_MEANS_NOTHING}"
 )
 _ONE_PROBABILITY = (
     "Its one score became two classes: the first has the score 0, the second the one that the network gives."
@@ -35,10 +40,10 @@ def house_form(model: Any, shape: tuple[int, int, int] | None = None) -> tuple[A
 
     It is one flat Functional model: models inside it are opened, layers that only act in training (augmentation, noise)
     are left out, every layer is trainable and in float32, and it takes x[N, H, W, C] in batches of any size and answers
-    with logits [N, classes]: a softmax at its end is taken off, and one score becomes two classes (`ONE_LOGIT` is among
-    the sentences where nothing says that it is the score of a class). It is of tf_keras wherever tf_keras has all its
-    layers, else of Keras 3, with a sentence why. Its answers were compared with the given model's. `shape` is (H, W, C)
-    for a network that leaves its size open.
+    with logits [N, classes]: a softmax at its end is taken off, and one score becomes two classes. A network that takes
+    x[N, H, W], or rows of H x H numbers, is given gray images. Where that is a guess, its sentence `is_doubtful`. It is
+    of tf_keras wherever tf_keras has all its layers, else of Keras 3, with a sentence why. Its answers were compared
+    with the given model's. `shape` is (H, W, C) for a network that leaves its size open.
 
     Raises `BadInput` for what does not classify images that way, and `CannotCompose` for a model described by code.
     """
@@ -55,6 +60,11 @@ def house_form(model: Any, shape: tuple[int, int, int] | None = None) -> tuple[A
         else:
             return new, (*_said(model, new, end), *reasons)
     raise AssertionError("the last of the two returns or raises")
+
+
+def is_doubtful(sentence: str) -> bool:
+    """Whether a sentence of `house_form` tells of a guess, which a person has to look at."""
+    return sentence.endswith(_MEANS_NOTHING)
 
 
 def why_newer(model: Any) -> str:
@@ -88,16 +98,24 @@ def _input_size(model: Any, shape: tuple[int, int, int] | None) -> tuple[int, ..
             action="Make a keras.Model of the part that classifies",
         )
     before, after = tuple(graph.inputs[0].shape), tuple(graph.outputs[0].shape)
-    if len(before) != _IMAGE_AXES or len(after) != _SCORE_AXES or not after[-1]:
+    size: tuple[Any, ...] = shape or _size_of(before[1:])
+    if len(size) != _IMAGE_AXES - 1 or len(after) != _SCORE_AXES or not after[-1]:
         raise BadInput(
             f"A network that takes {before} and answers with {after}",
             expected="images (batch, height, width, channels) and scores (batch, classes)",
         )
-    size = tuple(shape or before[1:])
     if None in size:
         raise BadInput(f"A network for images of any size, {before[1:]}", action="State the size of its images")
     _require_bounds(size, int(after[-1]))
     return size
+
+
+def _size_of(given: tuple[int | None, ...]) -> tuple[Any, ...]:
+    """(H, W, C) of what a network takes: (H, W) are gray images, and so are rows of as many numbers as a square has."""
+    if len(given) == _IMAGE_AXES - 2:
+        return (*given, 1)
+    side = math.isqrt(given[0] or 0) if len(given) == 1 else 0
+    return (side, side, 1) if side >= _SMALLEST_SIDE and side * side == given[0] else given
 
 
 def _require_bounds(size: tuple[int, ...], scores: int) -> None:
@@ -114,7 +132,7 @@ def _require_bounds(size: tuple[int, ...], scores: int) -> None:
 def _ending(model: Any) -> _Ending:
     last = producer(graph_of(model).outputs[0])
     settings = last.get_config() if hasattr(last, "get_config") else {}
-    kind = {type(last).__name__, str(settings.get("activation", ""))}
+    kind = {type(last).__name__, kind_of(last), str(settings.get("activation", ""))}
     if int(graph_of(model).outputs[0].shape[-1]) == 1:
         return _of_one_score(last, settings, is_probability=bool(kind & _SIGMOID))
     if kind & _SOFTMAX:
@@ -133,14 +151,15 @@ def _of_one_score(last: Any, settings: dict[str, Any], *, is_probability: bool) 
         raise BadInput(f"A network with one score, from a {type(dense).__name__} layer", expected="one per class")
     if is_probability:
         return _Ending(last, _ONE_PROBABILITY, lambda scores: _sigmoid(scores[:, 1:] - scores[:, :1]), dense)
-    return _Ending(last, ONE_LOGIT, lambda scores: scores[:, 1:] - scores[:, :1], dense)
+    return _Ending(last, _ONE_LOGIT, lambda scores: scores[:, 1:] - scores[:, :1], dense)
 
 
 def _checked(model: Any, size: tuple[int, ...], end: _Ending, api: Api) -> Any:
     """The network built anew in that Keras. Raises `CannotCompose` where it cannot be or answers otherwise."""
     new = rebuilt(model, Builder(api, partial(_changed, end=end), partial(_weights, end=end)), size)
     x = random_inputs(new)
-    difference = _difference(answers(model, x), end.as_before(answers(new, x)), is_probability=end.last is not None)
+    wanted = answers(model, x.reshape(-1, *model.input_shape[1:]) if len(model.input_shape) < x.ndim else x)
+    difference = _difference(wanted, end.as_before(answers(new, x)), is_probability=end.last is not None)
     if not difference <= _LARGEST_DIFFERENCE:
         raise CannotCompose(f"Built anew in {_TITLES[api]}, the network answers otherwise: by {difference:.2g}")
     return new
@@ -181,7 +200,19 @@ def _difference(wanted: Floats, given: Floats, *, is_probability: bool) -> float
 def _said(model: Any, new: Any, end: _Ending) -> tuple[str, ...]:
     moved = api_of(model) != api_of(new)
     notes = ["It was built anew in Keras 2, with the same weights and the same answers." if moved else "", end.note]
-    return tuple(note for note in notes if note)
+    return tuple(note for note in (*notes, _said_of_input(graph_of(model).inputs[0].shape, new)) if note)
+
+
+def _said_of_input(given: Any, new: Any) -> str:
+    _, height, width, _ = new.input_shape
+    if len(given) == _IMAGE_AXES - 1:
+        return f"It takes images without an axis of channels: here they are gray, {height} x {width} pixels."
+    if len(given) < _IMAGE_AXES - 1:
+        return (
+            f"It takes rows of {height * width:,} numbers, which are taken for the pixels of gray images of {height} x "
+            f"{width}, row by row. If they are anything else, {_MEANS_NOTHING}"
+        )
+    return ""
 
 
 def _sentence(error: StudioError) -> str:

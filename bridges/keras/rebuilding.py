@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
+from bridges.keras.arithmetic import Channel, as_layer, kind_of
 from bridges.keras.form import Api, library
 from core.errors import CannotCompose
 
@@ -15,15 +15,11 @@ ONLY_IN_TRAINING = ("ActivityRegularization", "AlphaDropout", "GaussianDropout",
 """Beside what augments images (`Random...`), layers that pass their input on unchanged once training is over."""
 _CHANGES_SIZE = ("RandomCrop", "RandomHeight", "RandomWidth")
 _OLDER_NAMES = {"silu": "swish"}
+_OLDER_NAMES_OF_SETTINGS = {("LeakyReLU", "negative_slope"): "alpha"}
+"""What a layer's setting is called in Keras 2, where it is called otherwise."""
 _ALWAYS = ("name", "trainable", "dtype")
-_RESCALINGS: Mapping[str, Callable[[float], tuple[float, float]]] = {
-    "Add": lambda value: (1.0, value),
-    "Subtract": lambda value: (1.0, -value),
-    "Multiply": lambda value: (value, 0.0),
-    "Divide": lambda value: (1 / value, 0.0),
-    "TrueDivide": lambda value: (1 / value, 0.0),
-}
-"""What arithmetic of a tensor with a number is as `scale * x + offset`."""
+_UNFIT = ("GroupNormalization",)
+"""Layers of Keras 2 that cannot be brought to LiteRT's format for batches of any size; those of Keras 3 can."""
 
 
 @dataclass
@@ -44,6 +40,8 @@ class Builder:
             self.made[id(operation)] = (operation, self._new(operation))
         new = self.made[id(operation)][1]
         kept = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
+        if any(isinstance(each, Channel) for each in _flat(args)) and kind_of(operation) != "Stack":
+            raise _no_counterpart(operation, "what takes a single channel")
         return args[0] if new is None else new(*args, **kept)
 
     def copy_weights(self) -> None:
@@ -63,10 +61,20 @@ class Builder:
         settings = self.change(operation, _settings(operation))
         if settings is None:
             return None
+        if self.api == "tf_keras" and kind_of(operation):
+            return lambda *args, **kwargs: self._computed(operation, settings, args, kwargs)
         settings["name"] = self._unused(str(settings.get("name") or operation.name))
         if self.api == "tf_keras" and isinstance(operation, library("keras").Operation):
             return older(operation, settings)
         return type(operation).from_config(settings)
+
+    def _computed(self, operation: Any, settings: dict[str, Any], args: Any, kwargs: Any) -> Any:
+        """What arithmetic answers, as a layer where tf_keras has one for it. Raises `CannotCompose`."""
+        name = self._unused(str(settings.get("name") or operation.name))
+        found = as_layer(operation, name)(*args, **kwargs)
+        if found is None and isinstance(operation, library("keras").Operation):
+            raise _no_counterpart(operation, f"the operation {type(operation).__name__} as it is used")
+        return type(operation).from_config(settings | {"name": name})(*args, **kwargs) if found is None else found
 
     def _unused(self, name: str) -> str:
         while name in self.names:
@@ -76,10 +84,15 @@ class Builder:
 
 
 def rebuilt(model: Any, builder: Builder, shape: tuple[int, ...]) -> Any:
-    """A flat network of the builder's layers, with their weights, for images x[N, *shape] in batches of any size."""
+    """A flat network of the builder's layers, with their weights, for images x[N, *shape] in batches of any size.
+
+    A model that takes the same numbers along other axes gets them so.
+    """
     keras = library(builder.api)
     start = keras.layers.Input(shape, dtype="float32", name="input")
-    end = replayed(model, [start], builder)
+    wanted = tuple(graph_of(model).inputs[0].shape)[1:]
+    given = start if len(wanted) == len(shape) else keras.layers.Reshape(wanted, name="as_given")(start)
+    end = replayed(model, [given], builder)
     new = keras.Model(start, end)
     builder.copy_weights()
     return new
@@ -139,47 +152,43 @@ def is_model(operation: Any) -> bool:
 
 def older(operation: Any, settings: dict[str, Any]) -> Any:
     """A layer of tf_keras for one of Keras 3. Raises `CannotCompose` where there is none like it."""
-    keras, tf_keras = library("keras"), library("tf_keras")
+    tf_keras = library("tf_keras")
     name, activation = type(operation).__name__, _older_value(settings.get("activation"))
-    if not isinstance(operation, keras.layers.Layer):
-        return _older_arithmetic(operation, settings)
     if name == "Normalization":
         return _normalization(operation, settings)
     if name == "Activation" and activation == "relu6":
         return tf_keras.layers.ReLU(6.0, name=settings["name"])
+    if name in _UNFIT:
+        raise _no_counterpart(operation, f"{name} layers that LiteRT can take")
     if not hasattr(tf_keras.layers, name):
         raise _no_counterpart(operation, f"{name} layers")
     if isinstance(activation, str) and not hasattr(tf_keras.activations, activation):
         raise _no_counterpart(operation, f"the activation {activation}")
+    kept = _older_settings(name, settings)
     kind = getattr(tf_keras.layers, name)
-    taken = {key for each in kind.__mro__ for key in inspect.signature(each.__init__).parameters} | {*_ALWAYS}
-    kept = {key: _older_value(value) for key, value in settings.items() if key in taken}
     try:
-        return kind.from_config(kept)
-    except (TypeError, ValueError) as error:
+        # from_config of this one asks for the shapes that a layer of tf_keras was called with
+        return kind(**kept) if name == "MultiHeadAttention" else kind.from_config(kept)
+    except (TypeError, ValueError, KeyError) as error:
         raise _no_counterpart(operation, f"these settings of {name} layers ({error!s:.100})") from error
 
 
-def _older_arithmetic(operation: Any, settings: dict[str, Any]) -> Any:
-    """What Keras 3 makes of `x / 127.5`, as a function that adds the layer of Keras 2 for it."""
-    rescale = _RESCALINGS.get(type(operation).__name__)
-    if rescale is None:
-        raise _no_counterpart(operation, f"the operation {type(operation).__name__}")
-
-    def apply(x: Any, other: Any) -> Any:
-        if not isinstance(other, Real) or (not other and "Divide" in type(operation).__name__):
-            raise _no_counterpart(operation, f"the operation {type(operation).__name__} with what is no number")
-        scale, offset = rescale(float(other))
-        return library("tf_keras").layers.Rescaling(scale, offset, name=settings["name"])(x)
-
-    return apply
+def _older_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a layer of Keras 3 that the layer of that name has in tf_keras, as it calls them."""
+    kind = getattr(library("tf_keras").layers, name)
+    taken = {key for each in kind.__mro__ for key in inspect.signature(each.__init__).parameters} | {*_ALWAYS}
+    renamed = {_OLDER_NAMES_OF_SETTINGS.get((name, key), key): value for key, value in settings.items()}
+    return {key: _older_value(value) for key, value in renamed.items() if key in taken}
 
 
 def _older_value(value: Any) -> Any:
     """A setting as tf_keras reads it."""
-    if isinstance(value, dict) and "class_name" in value:
-        return {"class_name": value["class_name"], "config": value.get("config", {})}
-    return _OLDER_NAMES.get(value, value) if isinstance(value, str) else value
+    if not isinstance(value, dict) or "class_name" not in value:
+        return _OLDER_NAMES.get(value, value) if isinstance(value, str) else value
+    name, settings = value["class_name"], value.get("config", {})
+    if hasattr(library("tf_keras").layers, name) and isinstance(settings, dict):  # a layer as an activation
+        settings = _older_settings(name, settings | {"dtype": "float32"})
+    return {"class_name": name, "config": settings}
 
 
 def _normalization(operation: Any, settings: dict[str, Any]) -> Any:
@@ -210,3 +219,9 @@ def _settings(operation: Any) -> dict[str, Any]:
 
 def _listed(tensors: Any) -> list[Any]:
     return list(tensors) if isinstance(tensors, list | tuple) else [tensors]
+
+
+def _flat(arguments: Any) -> list[Any]:
+    import tensorflow as tf
+
+    return list(tf.nest.flatten(arguments))

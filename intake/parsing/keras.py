@@ -97,7 +97,7 @@ def _foreseen(what: str, expected: str) -> Iterator[None]:
 
 def _written(model: Any, plan: Plan, out: Path, name: str, size_bytes: int) -> KerasFile:
     from bridges.keras.form import api_of, content_of
-    from bridges.keras.reading import ONE_LOGIT, house_form
+    from bridges.keras.reading import house_form, is_doubtful
     from bridges.keras.scaling import without_scaling
 
     flat, notes = house_form(model, size := _size(model))
@@ -113,11 +113,12 @@ def _written(model: Any, plan: Plan, out: Path, name: str, size_bytes: int) -> K
         name=shown(name),
         size_bytes=size_bytes,
         notes=(
-            *(note for note in notes if note != ONE_LOGIT),
+            *plan.notes,
+            *(note for note in notes if not is_doubtful(note)),
             *([f"It takes images of any size; here it is given {height} x {width} pixels."] if size else []),
             *([_FREED] if is_freed else []),
         ),
-        warnings=tuple(note for note in notes if note == ONE_LOGIT),
+        warnings=tuple(note for note in notes if is_doubtful(note)),
         height=height,
         width=width,
         channels=channels,

@@ -8,6 +8,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,13 @@ def planned(archive: zipfile.ZipFile, scratch: Path) -> Plan:
             expected="a network that takes images alone",
             action="Save the part that classifies images",
         )
-    config = config_of(text(archive, CONFIG, MOST_CONFIG_BYTES), CONFIG)
+    checked = config_of(text(archive, CONFIG, MOST_CONFIG_BYTES), CONFIG)
     version = _version(archive)
     path = scratch / WEIGHTS
     unpack(archive, WEIGHTS, path)
     keras_hdf5.check(path)
-    return Plan(config, title(version), lambda: _build(config, path, older=is_older(version)))
+    build = partial(_build, checked.config, path, older=is_older(version))
+    return Plan(checked.config, title(version), build, checked.notes)
 
 
 def text(archive: zipfile.ZipFile, name: str, most: int) -> bytes:

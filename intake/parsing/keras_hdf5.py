@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import Refused
 from intake.limits import LIMITS, MIB
+from intake.parsing import keras_wrappers
 from intake.parsing.keras_plans import Plan, config_of, is_older, title
 from intake.parsing.untrusted import shown
 
@@ -39,9 +41,12 @@ def planned(file: Path) -> Plan:
                 expected=_WHOLE,
                 action='Save the whole model where it was made: model.save("model.keras")',
             )
-        config = config_of(_text(root.attrs["model_config"]), "model_config")
+        checked = config_of(_text(root.attrs["model_config"]), "model_config", unwraps=True)
         version = _text(root.attrs.get("keras_version", ""))
-    return Plan(config, title(version), lambda: _build(config, file, older=is_older(version)))
+    if keras_wrappers.NOTE in checked.notes:
+        return Plan(checked.config, title(version), partial(_build_unwrapped, checked.config, file), checked.notes)
+    build = partial(_build, checked.config, file, older=is_older(version))
+    return Plan(checked.config, title(version), build, checked.notes)
 
 
 def check(file: Path) -> None:
@@ -148,3 +153,29 @@ def _build(config: Mapping[str, Any], file: Path, *, older: bool) -> Any:
             model = saving_utils.model_from_config(json_utils.decode(told))
             legacy_h5_format.load_weights_from_hdf5_group(root["model_weights"], model)
         return model
+
+
+def _build_unwrapped(config: Mapping[str, Any], file: Path) -> Any:
+    """The same of a configuration whose wrappers were taken off, and of the weights that these kept."""
+    from tf_keras.src.saving.legacy import model_config
+    from tf_keras.src.saving.legacy.saved_model import json_utils
+
+    model = model_config.model_from_config(json_utils.decode(json.dumps(config)))
+    with _opened(file) as root:
+        for layer in model.layers:
+            if not layer.weights:
+                continue
+            if hasattr(layer, "layers"):
+                raise keras_wrappers.refusal(f"around layers beside the network {shown(layer.name)}")
+            found = keras_wrappers.weights_of(_by_name(root["model_weights"][layer.name]))
+            layer.set_weights([found[_last(weight.name)] for weight in layer.weights])
+    return model
+
+
+def _by_name(group: h5py.Group) -> dict[str, Any]:
+    return {_last(name): group[name][()] for name in map(_text, group.attrs["weight_names"])}
+
+
+def _last(name: str) -> str:
+    """`kernel` of `dense/kernel:0`."""
+    return name.rpartition("/")[2].partition(":")[0]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from core.errors import Refused
 from intake.limits import GIB
 from intake.parsing.keras_archive import text, unpack
-from intake.parsing.keras_plans import Plan, config_of, title
+from intake.parsing.keras_plans import Checked, Plan, config_of, title
 from intake.parsing.untrusted import shown
 
 GRAPH, METADATA, FINGERPRINT = "saved_model.pb", "keras_metadata.pb", "fingerprint.pb"
@@ -39,7 +40,7 @@ def planned(archive: zipfile.ZipFile, scratch: Path) -> Plan:
     """
     root = _root(archive)
     names = {name[len(root) :]: name for name in archive.namelist() if name.startswith(root) and not name.endswith("/")}
-    config = _config(text(archive, names[METADATA], GIB)) if METADATA in names else None
+    checked = _config(text(archive, names[METADATA], GIB)) if METADATA in names else None
     if strange := [name for name in names if name.startswith("assets/")]:
         raise Refused(
             f"A SavedModel with tables of its own ({shown(strange[0])})", expected="a network that takes images alone"
@@ -47,19 +48,26 @@ def planned(archive: zipfile.ZipFile, scratch: Path) -> Plan:
     for name, entry in names.items():
         if name in (GRAPH, FINGERPRINT) or _VARIABLES.fullmatch(name):
             unpack(archive, entry, scratch / name)
-    return Plan(config, title("2 SavedModel"), lambda: _build(config, scratch))
+    if checked is None:
+        return Plan(None, title("2 SavedModel"), partial(_build, None, scratch))
+    return Plan(checked.config, title("2 SavedModel"), partial(_build, checked.config, scratch), checked.notes)
 
 
 def converted(scratch: Path) -> bytes:
     """The SavedModel as a `.tflite` in float32, of built-in operators alone. Raises `Refused`."""
     _refuse_reaching_out(scratch / GRAPH)
     import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     from bridges.keras.converting import quiet
 
     try:
         with quiet():
-            return bytes(tf.lite.TFLiteConverter.from_saved_model(str(scratch)).convert())
+            loaded = tf.saved_model.load(str(scratch))
+            function = convert_variables_to_constants_v2(loaded.signatures["serving_default"])
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([function], loaded)
+            converter.experimental_lower_to_saved_model = False  # it would have to delete what it writes
+            return bytes(converter.convert())
     except Exception as error:  # the converter raises anything
         words = " ".join(str(error).split()) or type(error).__name__
         raise Refused(
@@ -77,7 +85,7 @@ def _root(archive: zipfile.ZipFile) -> str:
     return found[0].removesuffix(GRAPH)
 
 
-def _config(content: bytes) -> dict[str, Any]:
+def _config(content: bytes) -> Checked:
     """The configuration of the model in `keras_metadata.pb`."""
     from tf_keras.protobuf import saved_metadata_pb2
 

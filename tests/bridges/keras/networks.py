@@ -87,6 +87,84 @@ def shared() -> Any:
     return keras.Model(start, layers.Dense(CLASSES)(layers.Flatten()(x)))
 
 
+def gray() -> Any:
+    """As the first tutorial has it: images without an axis of channels."""
+    keras = _older()
+    return keras.Sequential([keras.layers.Flatten(input_shape=(SIDE, SIDE)), keras.layers.Dense(CLASSES)])
+
+
+def rows() -> Any:
+    """A row of numbers an image."""
+    keras = _keras()
+    return keras.Sequential([keras.layers.Input((SIDE * SIDE,)), keras.layers.Dense(CLASSES)])
+
+
+def _after_preprocessing(keras: Any, kind: str) -> Any:
+    """A small network behind what keras.applications do to pixels before a ResNet50 or a DenseNet."""
+    layers = keras.layers
+    start = keras.Input((SIDE, SIDE, 3))
+    x = layers.ZeroPadding2D()(getattr(keras.applications, kind).preprocess_input(start))
+    return keras.Model(start, layers.Dense(CLASSES)(layers.Flatten()(layers.Conv2D(4, 3)(x))))
+
+
+def blue_first() -> Any:
+    return _after_preprocessing(_keras(), "resnet50")
+
+
+def older_blue_first() -> Any:
+    return _after_preprocessing(_older(), "resnet50")
+
+
+def older_spread() -> Any:
+    return _after_preprocessing(_older(), "densenet")
+
+
+def computed() -> Any:
+    """Activations and sums as functions, and blue before a place where it could be taken into a convolution."""
+    keras = _keras()
+    layers, ops = keras.layers, keras.ops
+    start = keras.Input((SIDE, SIDE, 3))
+    x = 2 * (ops.cast(start, "float32") / 255.0) - 1
+    y = layers.Conv2D(3, 3, padding="same")(ops.stack([x[..., place] for place in (2, 1, 0)], axis=-1))
+    x = keras.activations.relu(x + y) * ops.sigmoid(ops.mean(x, (1, 2), keepdims=True))
+    x = ops.concatenate([x, -ops.relu(x)], axis=-1)
+    return keras.Model(start, layers.Dense(CLASSES)(ops.mean(ops.leaky_relu(x), (1, 2))))
+
+
+def older_computed() -> Any:
+    import tensorflow as tf
+
+    keras = _older()
+    start = keras.Input((SIDE, SIDE, 3))
+    x = tf.nn.relu(keras.layers.Conv2D(3, 3, padding="same")(start[..., ::-1]) + tf.cast(start, tf.float32))
+    return keras.Model(start, keras.layers.Dense(CLASSES)(tf.reduce_mean(x, axis=[1, 2])))
+
+
+def leaky() -> Any:
+    keras = _keras()
+    layers = keras.layers
+    return _head(keras, layers.Dense(4, activation=layers.LeakyReLU(negative_slope=0.1)), layers.Dense(CLASSES))
+
+
+def attention() -> Any:
+    """A transformer's block, as vision transformers have it."""
+    keras = _keras()
+    layers = keras.layers
+    start = keras.Input((SIDE, SIDE, 3))
+    x = layers.Reshape((4, 8))(layers.Conv2D(8, 4, strides=4)(start))
+    x = layers.LayerNormalization()(layers.Add()([x, layers.MultiHeadAttention(2, 4)(x, x)]))
+    return keras.Model(start, layers.Dense(CLASSES)(layers.GlobalAveragePooling1D()(x)))
+
+
+def groups() -> Any:
+    keras = _keras()
+    return _head(keras, keras.layers.Reshape((SIDE, SIDE, 4)), keras.layers.GroupNormalization(2), *_end(keras))
+
+
+def _end(keras: Any) -> tuple[Any, Any]:
+    return keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(CLASSES)
+
+
 def dense() -> Any:
     keras = _older()
     return keras.Sequential(
@@ -166,6 +244,7 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     each.__name__: each
     for each in (
         softmax, softmax_layer, one_probability, one_probability_layer, one_score, older_softmax, transfer, shared,
+        gray, rows, blue_first, older_blue_first, older_spread, computed, older_computed, leaky, attention, groups,
         dense, rescaled, lonely_prelu, two_inputs, features, channels_first, described_by_code,
     )
 }  # fmt: skip
@@ -190,13 +269,14 @@ def house(names: list[str], folder: str) -> Steps[dict[str, Any]]:
         file = Path(folder) / f"{name}.npz"
         write(new, file)
         again = read(file)
-        images = x if name in NETWORKS else np.zeros((1, *new.input_shape[1:]), np.float32)
+        images = x[..., : new.input_shape[-1]] if name in NETWORKS else np.zeros((1, *new.input_shape[1:]), np.float32)
+        as_given = images.reshape(-1, *given.input_shape[1:])
         told[name] = {
             "api": api_of(again),
             "notes": notes,
             "layers": [type(layer).__name__ for layer in again.layers],
             "trainable": all(layer.trainable for layer in again.layers),
-            "given": np.asarray(given(images, training=False)).tolist(),
+            "given": np.asarray(given(as_given, training=False)).tolist(),
             "again": np.asarray(again(images, training=False)).tolist(),
         }
         if name in NETWORKS:
@@ -274,3 +354,55 @@ def too_small(scheme: str) -> Steps[dict[str, Any]]:
 
     yield Progress(done=0, total=1, unit="networks")
     return {"size_bytes": len(quantized(dense(), scheme))}  # type: ignore[arg-type]
+
+
+def wrapped(kind: str, folder: str) -> Steps[dict[str, Any]]:
+    """Task: what a network answers that is saved in the toolkit's wrappers, and without them as it is read again."""
+    import tensorflow_model_optimization as tfmot
+
+    from intake.parsing.keras_hdf5 import planned
+
+    yield Progress(done=0, total=1, unit="networks")
+    keras = _older()
+    model = _head(keras, keras.layers.Dense(CLASSES, name="scores"))
+    schedule = tfmot.sparsity.keras.ConstantSparsity(0.5, 0)
+    start = tfmot.clustering.keras.CentroidInitialization.LINEAR
+    wraps = {
+        "pruned": lambda: tfmot.sparsity.keras.prune_low_magnitude(model, schedule),
+        "clustered": lambda: tfmot.clustering.keras.cluster_weights(model, 4, start),
+        "rounded": lambda: tfmot.quantization.keras.quantize_model(model),
+    }
+    x = np.load(Path(folder) / "x.npy")
+    inside = wraps[kind]()
+    if kind == "pruned":
+        _mask_half(inside.layers[-1])
+    inside.save(str(Path(folder) / f"{kind}.h5"), include_optimizer=False)
+    plan = planned(Path(folder) / f"{kind}.h5")
+    again = plan.build()
+    return {
+        "notes": plan.notes,
+        "layers": [type(layer).__name__ for layer in again.layers],
+        "inside": np.asarray(inside(x, training=False)).tolist(),
+        "given": np.asarray(model(x, training=False)).tolist(),
+        "again": np.asarray(again(x, training=False)).tolist(),
+        "kernel": np.asarray(again.layers[-1].kernel).tolist(),
+    }
+
+
+def _mask_half(wrapper: Any) -> None:
+    """Let every other weight of a layer be pruned, and not yet be zero, as after a step of training."""
+    mask = next(weight for weight in wrapper.weights if weight.name.endswith("mask:0"))
+    mask.assign(np.arange(mask.shape.num_elements()).reshape(mask.shape) % 2)
+
+
+def saved(folder: str) -> Steps[dict[str, Any]]:
+    """Task: a network of Keras 3 as TensorFlow saves it, converted to `saved.tflite`; what it answers to x.npy."""
+    import tensorflow as tf
+
+    from intake.parsing.keras_saved import converted
+
+    yield Progress(done=0, total=1, unit="networks")
+    model, x = rescaled(), np.load(Path(folder) / "x.npy")
+    tf.saved_model.save(model, str(Path(folder) / "saved"))
+    (Path(folder) / "saved.tflite").write_bytes(converted(Path(folder) / "saved"))
+    return {"given": np.asarray(model(x)).tolist()}

@@ -80,6 +80,11 @@ def test_whatever_could_run_code_is_refused_by_name(named: str, layer: dict[str,
     assert "Keras itself brings" in str(refusal.value)
 
 
+def test_layers_of_keras_for_other_data_are_refused_as_such() -> None:
+    with pytest.raises(BadInput, match=r"'LSTM' \(`memory`\), which is for texts, series or volumes"):
+        check_config(config(class_name="LSTM", config={"name": "memory"}))
+
+
 def test_a_lambda_hides_in_no_depth() -> None:
     deep: Any = {"class_name": "Lambda", "config": {}}
     for _ in range(5000):

@@ -17,7 +17,12 @@ from tests.bridges.keras.networks import CLASSES, SIDE
 
 pytestmark = pytest.mark.skipif(bool(TENSORFLOW.why_missing), reason=str(TENSORFLOW.why_missing))
 TASKS = "tests.bridges.keras.networks"
-LOGITS = ["transfer", "shared", "dense", "rescaled", "lonely_prelu"]
+LOGITS = [
+    "transfer", "shared", "dense", "rescaled", "blue_first", "older_blue_first", "older_spread",
+    "computed", "older_computed", "leaky", "attention",
+    "lonely_prelu",
+]  # fmt: skip
+GRAY = {"gray": "without an axis of channels", "rows": "rows of 64 numbers"}
 PROBABILITIES = ["softmax", "softmax_layer", "older_softmax"]
 ONE_SCORE = ["one_probability", "one_probability_layer", "one_score"]
 REFUSED = {
@@ -46,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def told(folder: Path) -> dict[str, Any]:
     """What became of every network."""
-    names = [*LOGITS, *PROBABILITIES, *ONE_SCORE, "MobileNetV3Small", *REFUSED]
+    names = [*LOGITS, *PROBABILITIES, *ONE_SCORE, *GRAY, "groups", "MobileNetV3Small", *REFUSED]
     return asked("house", names=names, folder=str(folder))
 
 
@@ -75,6 +80,29 @@ def test_logits_stay_what_they_were(name: str, told: dict[str, Any], folder: Pat
     np.testing.assert_allclose(served(folder / f"{name}.tflite", images()), found["given"], rtol=1e-4, atol=1e-5)
     assert found["api"] == "tf_keras"
     assert found["trainable"]
+
+
+@pytest.mark.parametrize(("name", "said"), GRAY.items())
+def test_numbers_without_channels_are_gray_images(name: str, said: str, told: dict[str, Any], folder: Path) -> None:
+    found = told[name]
+    np.testing.assert_allclose(found["again"], found["given"], rtol=1e-4, atol=1e-5)
+    given = served(folder / f"{name}.tflite", images()[..., :1])
+    np.testing.assert_allclose(given, found["given"], rtol=1e-4, atol=1e-5)
+    assert said in " ".join(found["notes"])
+
+
+def test_arithmetic_becomes_layers_that_the_toolkit_knows(told: dict[str, Any]) -> None:
+    assert "TFOpLambda" not in {*told["computed"]["layers"], *told["older_computed"]["layers"]}
+    assert told["older_spread"]["layers"] == [
+        "InputLayer", "Rescaling", "Rescaling", "Rescaling", "ZeroPadding2D", "Conv2D", "Flatten", "Dense",
+    ]  # fmt: skip
+
+
+def test_what_keras_2_cannot_bring_to_litert_stays_of_keras_3(told: dict[str, Any]) -> None:
+    found = told["groups"]
+    assert found["api"] == "keras"
+    assert "GroupNormalization layers that LiteRT can take" in " ".join(found["notes"])
+    np.testing.assert_allclose(found["again"], found["given"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PROBABILITIES)
@@ -133,6 +161,15 @@ def test_scaling_at_the_beginning_becomes_mean_and_std(folder: Path) -> None:
     np.testing.assert_allclose(found["std"], 255 * np.array([0.2, 0.3, 0.4]), rtol=1e-5)
     np.testing.assert_allclose(found["new"], found["whole"], rtol=1e-4, atol=1e-5)
     assert found["layers"] == ["InputLayer", "Conv2D", "Flatten", "Dense"]
+
+
+@pytest.mark.parametrize("name", ["blue_first", "older_blue_first"])
+def test_preprocessing_that_makes_bgr_is_taken_into_the_first_convolution(name: str, folder: Path) -> None:
+    found = asked("unscaled", name=name, folder=str(folder))
+    np.testing.assert_allclose(found["mean"], [123.68, 116.779, 103.939], rtol=1e-5)
+    assert found["std"] == [1, 1, 1]
+    np.testing.assert_allclose(found["new"], found["whole"], rtol=1e-4, atol=1e-3)
+    assert found["layers"] == ["InputLayer", "ZeroPadding2D", "Conv2D", "Flatten", "Dense"]
 
 
 def test_a_network_without_scaling_stays_as_it_is(folder: Path) -> None:
