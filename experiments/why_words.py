@@ -274,8 +274,9 @@ def _bandwidth(variant: Measured, layers: Sequence[Layer]) -> float:
 
 
 def _largest(losses: Sequence[Loss], *, gains: bool = False, widths: bool = False) -> str:
-    ordered = sorted(losses, key=lambda loss: loss.ms if gains else -loss.ms)[:NAMED]
-    return ", ".join(_named(loss.layer, widths) for loss in ordered)
+    ordered = sorted(losses, key=lambda loss: loss.ms if gains else -loss.ms)
+    telling = [loss for loss in ordered if loss.layer.time_ms > 0] or ordered  # none that took less than is counted
+    return ", ".join(_named(loss.layer, widths) for loss in telling[:NAMED])
 
 
 def _named(layer: Layer, widths: bool) -> str:

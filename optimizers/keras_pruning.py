@@ -100,7 +100,7 @@ class KerasPruning(KerasTraining, Technique):
         True,
         title="Keep the first and the last layer dense",
         help="The layer that reads the image and the one that names the class hold few weights, and each of them "
-        "matters more. They then do not count towards the sparsity.",
+        "matters more. They then do not count towards the sparsity. Where no other layer could be pruned, they are.",
         advanced=True,
     )
     begin: float = slider(

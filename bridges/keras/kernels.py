@@ -41,10 +41,14 @@ def variable_of(layer: Any) -> Any:
 
 
 def chosen(model: Any, which: Which, *, keep_ends: bool) -> list[str]:
-    """Names of the layers to work on; with `keep_ends` neither the first nor the last that has a kernel."""
+    """Names of the layers to work on.
+
+    With `keep_ends` neither the first nor the last that has a kernel, unless nothing else is left to work on.
+    """
     found = kernels(model)
+    wanted = [name for name, layer in found.items() if _is_kind(layer, which)]
     ends = (next(iter(found), ""), next(reversed(found), "")) if keep_ends else ()
-    return [name for name, layer in found.items() if name not in ends and _is_kind(layer, which)]
+    return [name for name in wanted if name not in ends] or wanted
 
 
 def _is_kind(layer: Any, which: Which) -> bool:

@@ -142,10 +142,7 @@ def _watch(model: Any) -> Watch:
 def _share_before(model: Any, names: list[str], wish: Wish) -> float:
     """The share of zeros among the weights to prune. Raises `NothingDone` where there are none to prune."""
     if not names:
-        raise NothingDone(
-            "There is no such layer to prune" + (" between the first and the last" if wish.keep_ends else ""),
-            action="Prune other layers too, or leave out pruning",
-        )
+        raise NothingDone("There is no such layer to prune", action="Prune other layers too, or leave out pruning")
     return share_of_zeros(model, names)
 
 
