@@ -16,19 +16,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.bundle import ModelBundle, Precision, Situation
+from core.bundle import Form, ModelBundle, Precision, Situation, TfliteModel
 from core.data import DataSplits, InputContract, Split
 from core.devices import Device
 from core.errors import CannotCompose
 from core.folders import data_folder
 from core.layers import Layer
 from core.progress import Progress, Steps, result_of
+from experiments.tflite_probe import probe_file
 from optimizers import TECHNIQUES, Context, Technique
 from profiling.machine import conditions
 from runtimes import RUNTIMES, Aids
@@ -49,6 +51,7 @@ WORKING_SETS = {
 _SAME_KERNELS = {"torch_compile": "pytorch", "aotinductor": "pytorch"}
 """Their convolutions and matrix products are PyTorch's own, and they would compile the probe for minutes."""
 
+LITERT = "litert"
 _ENGINES = {("pytorch", "int8"): "torch_compile"}
 """Where the probe runs in another engine: PyTorch's INT8 convolutions exist only compiled."""
 
@@ -178,9 +181,10 @@ def _is_possible(runtime: str, device: Device, precision: Precision) -> bool:
     if precision not in _PROBED:
         return False
     runtime = _ENGINES.get((runtime, precision), runtime)
-    situation = Situation("cnn", 0, CHANNELS, device, runtime)
+    form: Form = "tflite" if runtime == LITERT else "torch"
+    situation = Situation("cnn", 0, CHANNELS, device, runtime, form, brought_as=form)
     try:
-        if technique := _technique(precision):
+        if technique := _technique(precision, runtime):
             situation = technique.check(situation)
         RUNTIMES[runtime].check(situation)
     except CannotCompose:
@@ -188,9 +192,11 @@ def _is_possible(runtime: str, device: Device, precision: Precision) -> bool:
     return RUNTIMES[runtime].why_unavailable(device) is None
 
 
-def _technique(precision: str) -> Technique | None:
+def _technique(precision: str, runtime: str) -> Technique | None:
     if precision in ("fp32", "tf32"):
         return None
+    if precision == "int8" and runtime == LITERT:
+        return TECHNIQUES["litert_quantization"].model_validate({"scheme": "static_int8", "calibration_images": 16})
     if precision == "int8":
         return TECHNIQUES["int8"].model_validate({"calibration_images": 16})
     return TECHNIQUES["mixed_precision"].model_validate({"precision": precision})
@@ -208,7 +214,9 @@ def _macs_per_s(runtime: str, device: Device, threads: int, precision: str) -> f
             folder.mkdir()
         bundle = _probe()
         macs = batch * count_macs(bundle.module, bundle.contract)
-        if technique := _technique(precision):
+        if runtime == LITERT:
+            bundle = replace(bundle, network=TfliteModel(_as_tflite(bundle)))
+        if technique := _technique(precision, runtime):
             context = Context(device, threads, 0, folders[0], _no_student, runtime=runtime)
             bundle = result_of(technique.apply(bundle, context))
         artifact = RUNTIMES[runtime].export(bundle, folders[1], Aids(device))
@@ -245,6 +253,16 @@ def _probe() -> ModelBundle:
     pixels = np.random.default_rng(0).integers(0, 256, (16, CHANNELS, SIDE, SIDE), np.uint8)
     split = Split(pixels, np.zeros((16, 1), np.int64))
     return ModelBundle("probe", "cnn", network.eval(), contract, DataSplits(split.take(0), split, split))
+
+
+def _as_tflite(probe: ModelBundle) -> bytes:
+    """The same convolutions for LiteRT, without LiteRT Torch, which is seldom there."""
+    from torch import nn
+
+    layers = [layer for layer in probe.module.modules() if isinstance(layer, nn.Conv2d)]
+    kernels = [layer.weight.detach().permute(0, 2, 3, 1).numpy() for layer in layers]
+    biases = [layer.bias.detach().numpy() for layer in layers if layer.bias is not None]
+    return probe_file(kernels, biases, SIDE)
 
 
 def _fastest_s(work: Callable[[], object]) -> float:

@@ -157,3 +157,9 @@ def test_a_real_probe_finds_rates_of_this_machine(monkeypatch: pytest.MonkeyPatc
     assert all(1e7 < rate < 1e14 for rate in peaks.macs_per_s.values())
     assert [size for size, _ in peaks.bandwidth] == [2**16, 2**20]
     assert all(1e7 < rate < 1e14 for _, rate in peaks.bandwidth)
+
+
+def test_litert_is_probed_in_integers_by_its_own_quantizer_and_without_a_converter(data: Path) -> None:
+    possible = [precision for precision in module._PROBED if module._is_possible("litert", CPU, precision)]
+    assert possible == ["fp32", "int8"]
+    assert module._macs_per_s("litert", find_device("cpu"), 1, "int8") > 0
