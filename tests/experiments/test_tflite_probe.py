@@ -8,16 +8,17 @@ import torch
 from core.macs import count_macs
 from core.tflite_file import facts_of
 from core.tflite_reference import reference
-from experiments.peaks import CHANNELS, LAYERS, SIDE, _as_tflite, _probe
+from experiments import peaks
+from experiments.peaks import _as_tflite, _probe
 
 
 def test_the_file_is_the_same_network() -> None:
     probe = _probe()
     content = _as_tflite(probe)
-    x = np.random.default_rng(0).normal(size=(2, CHANNELS, SIDE, SIDE)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(2, *probe.contract.shape)).astype(np.float32)
     with torch.inference_mode():
         expected = probe.module(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(reference(content)(x), expected, rtol=1e-3, atol=1e-6)
     facts = facts_of(content)
-    assert facts.operators == {"CONV_2D": LAYERS, "MEAN": 1}
+    assert facts.operators == {"CONV_2D": peaks.LAYERS, "MEAN": 1}
     assert facts.macs == count_macs(probe.module, probe.contract)
