@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=int, help="numbers that the network answers with")
     parser.add_argument("--train", type=float, default=0.0, help="share of the data to train on (default: 0)")
     parser.add_argument("--calibrate", type=float, default=0.2, help="share to calibrate on (default: 0.2)")
-    parser.add_argument("--match", default="", help="names or order: how classes of data and network belong together")
+    parser.add_argument("--match", default="", help="names, order or background: which class is which")
     parser.add_argument("--length", type=int, help="tokens of a text")
     parser.add_argument(
         "--input",

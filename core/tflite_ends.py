@@ -21,6 +21,8 @@ RESOLVERS: dict[Kernels, str] = {
     "own": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
     "reference": "BUILTIN_REF",
 }
+_OPEN = -1
+"""Of a batch that may have any size."""
 _TRIED = 2
 """Images that a file is offered to see whether it takes more than it was made for."""
 _CHANNELS_LAST = (0, 2, 3, 1)
@@ -95,7 +97,7 @@ class Ends:
 
     @classmethod
     def of(cls, file: Path | bytes) -> Ends:
-        """Those of a file; whether it takes two images is tried, and nothing computed."""
+        """Those of a file; whether it takes two images is tried, and computed only where sizes show in no other way."""
         interpreter = interpreter_of(file, "own")
         given, answer = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
         made_for = int(given["shape"][0])
@@ -129,9 +131,17 @@ def _takes(batch: int, interpreter: Any) -> bool:
     try:
         interpreter.resize_tensor_input(given["index"], (batch, *given["shape"][1:]))
         interpreter.allocate_tensors()
+        if _answers(interpreter) != batch and given["shape_signature"][0] == _OPEN:  # sizes that the file computes
+            interpreter.set_tensor(given["index"], np.zeros((batch, *given["shape"][1:]), given["dtype"]))
+            interpreter.invoke()
     except (RuntimeError, ValueError):
         return False
-    return int(interpreter.get_output_details()[0]["shape"][0]) == batch
+    return _answers(interpreter) == batch
+
+
+def _answers(interpreter: Any) -> int:
+    """Rows that come out."""
+    return int((*interpreter.get_output_details()[0]["shape"], 0)[0])
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

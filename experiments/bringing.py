@@ -17,8 +17,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from core.errors import Refused, StudioError
+from core.errors import Refused
 from core.progress import Event, Failed, Finished, PhaseStarted, Planned, Progress, Steps
+from experiments.failure import sentence_of
 from experiments.jobs import (
     DRAFT,
     EVENTS_FILE,
@@ -119,19 +120,15 @@ def _events(owner: str, order: Order, folder: Path) -> Iterator[Event]:
         traceback.print_exc()
         tidy(owner, folder)
         snippet = error.snippet if isinstance(error, Refused) else ""
-        yield Failed(sentence=_sentence(error), details=traceback.format_exc(), snippet=snippet)
+        sentence = sentence_of(
+            error,
+            what="This",
+            smaller="bring something smaller",
+            room="delete what you brought before",
+            log="The server's log has more.",
+        )
+        yield Failed(sentence=sentence, details=traceback.format_exc(), snippet=snippet)
     shutil.rmtree(draft, ignore_errors=True)
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, StudioError):
-        return str(error)
-    if isinstance(error, MemoryError) or "bad_alloc" in str(error):
-        return "The machine ran out of memory. Close other programs, or bring something smaller."
-    if isinstance(error, OSError) and error.errno == 28:
-        return "The disk is full. Free some space, or delete what you brought before."
-    first_line = str(error).partition("\n")[0][:200]
-    return f"This stopped on an error nobody foresaw ({type(error).__name__}: {first_line}). The server's log has more."
 
 
 def _thinned(events: Iterator[Event]) -> Iterator[Event]:

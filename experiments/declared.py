@@ -25,7 +25,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -48,6 +48,7 @@ BUNDLED = ("fashion_mnist", "photographs")
 FILE = "models.yaml"
 KINDS = ("architecture", "onnx", "keras", "tflite", "factory", "text")
 PACKING = "Pack the folder"
+_TRIED: tuple[Literal["names", "background"], ...] = ("names", "background")
 _SOURCES: dict[str, type[OnnxFile | KerasSource | TfliteSource]] = {
     "graph": OnnxFile,
     "keras": KerasSource,
@@ -78,7 +79,7 @@ class Declared(BaseModel):
     train: float = Field(0.0, ge=0, le=0.8)
     calibrate: float = Field(0.2, gt=0, le=0.5)
     seed: int = 0
-    match: Literal["", "names", "order"] = ""
+    match: Literal["", "names", "order", "background"] = ""
     """How classes of data and network belong together; by name where that is possible, if not said."""
     input: dict[str, Any] = {}
     """What differs from the input that the model tells of itself: fields of `Preprocessing`."""
@@ -217,11 +218,11 @@ def _data(declared: Declared, folder: Path, owner: str, kept: list[str], describ
 
 
 def _best_match(images: ImageSet, described: Described) -> str:
-    try:
-        match(images.classes, described.labels, "names", classes=described.classes)
-    except StudioError:
-        return "order"
-    return "names"
+    for how in _TRIED:
+        with suppress(StudioError):
+            match(images.classes, described.labels, how, classes=described.classes)
+            return how
+    return "order"
 
 
 def _input(declared: Declared, start: Preprocessing) -> Preprocessing:

@@ -21,6 +21,8 @@ from core.folders import data_folder
 from intake.preprocessing import Preprocessing
 from intake.sources import Library
 
+BACKGROUND = "background"
+"""What a class before all others is called, of images that show nothing."""
 IMAGENET_CLASSES = 1000
 LISTING_SECONDS = 120
 _NO_TIMM = "timm is not installed, which knows a thousand architectures more: pip install timm"
@@ -82,7 +84,12 @@ def why_fewer() -> str | None:
 
 
 def names_of_classes(classes: int) -> tuple[str, ...]:
-    """ImageNet's where there are a thousand of them, else none: what others are called is not known."""
+    """ImageNet's where there are a thousand of them, else none: what others are called is not known.
+
+    Networks of TensorFlow's older collections have one more, `BACKGROUND` before all others.
+    """
+    if classes == IMAGENET_CLASSES + 1 and (names := names_of_classes(IMAGENET_CLASSES)):
+        return (BACKGROUND, *names)
     if classes != IMAGENET_CLASSES:
         return ()
     try:

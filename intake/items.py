@@ -138,6 +138,11 @@ class TfliteFile(_Item):
     zero_point: int = 0
     """Of an input in 8 bits: which number stands for 0."""
     classes: Annotated[int, Field(ge=2, le=LIMITS.classes)]
+    labels: Annotated[tuple[_Line, ...], Field(max_length=LIMITS.classes)] = ()
+    """A name for each class, where its metadata give them."""
+    mean: Annotated[tuple[FiniteFloat, ...], Field(max_length=3)] = ()
+    """Per channel, on the scale 0-255, as its metadata have it; empty where they say nothing."""
+    std: Annotated[tuple[Annotated[FiniteFloat, Field(gt=0)], ...], Field(max_length=3)] = ()
     largest_batch: NonNegativeInt = 0
     """Images that it takes at once; 0 for any number."""
     operators: Annotated[dict[_Line, NonNegativeInt], Field(max_length=200)]
@@ -147,6 +152,15 @@ class TfliteFile(_Item):
     quantized: bool = False
     """Whether it has layers in 8 bits already."""
     answers: Literal["logits", "probabilities"] = "logits"
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """What its metadata say is of as many classes and channels as it has."""
+        if len(self.labels) not in (0, self.classes) or any(
+            len(each) not in (0, self.channels) for each in (self.mean, self.std)
+        ):
+            raise ValueError("The metadata speak of another number of classes or channels")
+        return self
 
 
 class SkippedImage(BaseModel):

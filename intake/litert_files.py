@@ -14,13 +14,21 @@ from bridges.environments import TENSORFLOW
 from bridges.keras.form import described
 from core.errors import BadInput
 from core.progress import Steps
+from intake.architectures import names_of_classes
 from intake.items import KERAS_FILE, TFLITE_FILE, KerasFile, TfliteFile
-from intake.preprocessing import Preprocessing, in_rgb_order
+from intake.preprocessing import Preprocessing, in_rgb_order, of_keras, of_tflite
 from intake.sources import Described
 
 _BEFORE = ("InputLayer", "ZeroPadding2D")
 _WAY_OUT = "Set the colour to RGB, or bring a network that takes its channels in that order"
 _KERNEL_AXES = 4
+
+
+def described_file(file: KerasFile | TfliteFile) -> Described:
+    """What a Keras model or a `.tflite` file says of itself."""
+    wanted = of_keras(file) if isinstance(file, KerasFile) else of_tflite(file)
+    own = file.labels if isinstance(file, TfliteFile) else ()
+    return Described(classes=file.classes, labels=own or names_of_classes(file.classes), input=wanted)
 
 
 def adopt_file(found: KerasFile | TfliteFile, folder: Path, wanted: Preprocessing, draft: Path) -> Steps[Described]:
@@ -40,7 +48,7 @@ def adopt_file(found: KerasFile | TfliteFile, folder: Path, wanted: Preprocessin
         files = {"model": str(draft / KERAS_FILE), "out": str(draft / TFLITE_FILE)}
         yield from ask(TENSORFLOW, "bridges.keras.converting:convert", files)
         wanted = in_rgb_order(found, wanted)
-    return Described(classes=found.classes, input=wanted, notes=found.notes)
+    return described_file(found).model_copy(update={"input": wanted, "notes": found.notes})
 
 
 def turned_round(content: bytes) -> bytes:

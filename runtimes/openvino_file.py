@@ -11,6 +11,7 @@ import openvino
 from core.data import Inputs
 from core.errors import BadInput
 from core.unsupported import naming_the_operator
+from runtimes.openvino_ends import with_float_ends
 
 _FLOAT, _TOKENS = openvino.Type.f32, openvino.Type.i64
 _CHANNELS_LAST = (0, 2, 3, 1)
@@ -20,11 +21,13 @@ def read_model(file: Path | bytes) -> Any:
     """The model in an `.xml`, `.onnx` or `.tflite` file, or in the bytes of an ONNX graph, for any batch if it allows.
 
     Raises `RunFailed` with the name of an operator that OpenVINO lacks, and `BadInput` for a model that does not turn
-    one tensor of floats, or of tokens, into one of floats.
+    one tensor of floats, or of tokens, into one of floats; a `.tflite` file may have integers at its ends.
     """
     with unsupported_named():
         given = (file, b"") if isinstance(file, bytes) else (file,)
         model = openvino.Core().read_model(*given)
+    if isinstance(file, Path) and file.suffix == ".tflite" and len(model.inputs) == len(model.outputs) == 1:
+        model = with_float_ends(model, file)
     ports = (*model.inputs, *model.outputs)
     types = tuple(port.get_element_type() for port in ports)
     if len(model.inputs) != 1 or types not in ((_FLOAT, _FLOAT), (_TOKENS, _FLOAT)):

@@ -107,7 +107,7 @@ ZIPS: tuple[tuple[str, Foreign | None], ...] = (
     (r"[^/]+/data\.pkl", None),
     (r"(.*/)?Manifest\.json|.*\.mlmodel", Foreign("A Core ML model", "Upload the network it was converted from")),
     (r"MAR-INF/.*", Foreign("An archive of TorchServe", _UNPACK)),
-    (r".*\.(safetensors|pt|pth|bin|onnx|h5|ckpt)", Foreign("A zip with a model in it", _UNPACK)),
+    (r".*\.(safetensors|pt|pth|bin|onnx|h5|tflite|ckpt)", Foreign("A zip with a model in it", _UNPACK)),
     (r".*\.(png|jpe?g|webp|bmp|gif|tiff?)", Foreign("A zip of images", _DATA)),
     (r".*\.npy", _ARRAYS),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from core.errors import Refused
 from core.progress import Progress, Steps
 from intake.items import TFLITE_FILE, TfliteFile
+from intake.parsing.tflite_ends import Ending
 from intake.parsing.untrusted import shown
 
 LARGEST_BYTES = 2**31 - 1
@@ -30,9 +31,10 @@ def parse(file: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str, 
     """
     from intake.parsing import tflite_checks as checks
     from intake.parsing import tflite_ends as ends
+    from intake.parsing.tflite_metadata import said_in
     from intake.parsing.tflite_parts import operator_name
     from intake.parsing.tflite_scan import in_words, scanned
-    from intake.parsing.tflite_trial import prove
+    from intake.parsing.tflite_trial import Trial, prove
 
     yield _step(0)
     if (size := file.stat().st_size) > LARGEST_BYTES:
@@ -41,11 +43,12 @@ def parse(file: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str, 
     found = scanned(content)
     yield _step(1)
     with in_words():
-        model = _read(found)
+        model = _read(found, content)
         checks.check(model)
+        shaped = _shaped(model, content)
         graph = model.subgraphs[0]
         entry, classes = ends.entry_of(graph), ends.classes_of(graph)
-        answers, notes = ends.without_softmax(model)
+        said = said_in(file, found, classes, entry.channels)
     yield _step(2)
     with in_words():
         written = _packed(model)
@@ -53,13 +56,20 @@ def parse(file: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str, 
     operators = Counter(operator_name(model, each) for each in graph.operators)
     quantized = _is_quantized(model)
     largest = prove(
-        content, written, entry, classes, softmax_off=bool(notes) and answers == "logits", quantized=quantized
+        Trial(content, output=shaped.output),
+        written,
+        entry,
+        classes,
+        ending=shaped.ending,
+        quantized=quantized,
+        one_score=shaped.one_score,
     )
     (out / TFLITE_FILE).write_bytes(written)
     return TfliteFile(
         name=shown(str(options.get("name") or file.name)),
         size_bytes=size,
-        notes=(*notes, *(["It takes one image at a time."] if largest else [])),
+        notes=(*shaped.notes, *said.notes, *(["It takes one image at a time."] if largest else [])),
+        warnings=(*shaped.warnings, *said.warnings),
         height=entry.height,
         width=entry.width,
         channels=entry.channels,
@@ -68,10 +78,13 @@ def parse(file: Path, out: Path, options: Mapping[str, Any]) -> Steps[dict[str, 
         scale=entry.scale,
         zero_point=entry.zero_point,
         classes=classes,
+        labels=said.labels,
+        mean=said.mean,
+        std=said.std,
         largest_batch=largest,
         operators=dict(operators),
         quantized=quantized,
-        answers=answers,
+        answers="probabilities" if shaped.ending == "probabilities" else "logits",
         **_counted(written),
     ).model_dump(mode="json")
 
@@ -88,7 +101,9 @@ def described(content: bytes) -> dict[str, Any]:
 
     found = scanned(content)
     with in_words():
-        model = _read(found)
+        if any(found.Buffers(place).Offset() > 1 for place in range(found.BuffersLength())):
+            raise Refused("Its weights lie behind its tables", action="Pack it anew")
+        model = _read(found, content)
         checks.check(model)
         graph = model.subgraphs[0]
         operators = Counter(operator_name(model, each) for each in graph.operators)
@@ -99,17 +114,54 @@ def described(content: bytes) -> dict[str, Any]:
         }
 
 
-def _read(found: Any) -> Any:
+@dataclass(frozen=True)
+class _Shaped:
+    """What was done to the ends of a network."""
+
+    output: int
+    """Of its outputs, the one that is kept."""
+    ending: Ending
+    one_score: bool
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def _shaped(model: Any, content: bytes) -> _Shaped:
+    """Give the network images in and a row of logits out, in place, as far as that can be. Raises `Refused`."""
+    from intake.parsing import tflite_checks as checks
+    from intake.parsing import tflite_ends as ends
+    from intake.parsing import tflite_shaping as shaping
+
+    if fixed := shaping.of_one_size(model, content):
+        checks.check(model)
+    output, kept = ends.of_one_output(model)
+    ending, said = ends.without_softmax(model)
+    shaping.to_rows(model)
+    one_score = shaping.to_two_classes(model)
+    if one_score and ending == "probabilities":
+        raise Refused("The network ends in a sigmoid that something else reads", action="Convert it without that")
+    doubts = (shaping.ONE_LOGIT,) if one_score and ending == "logits" else ()
+    turned, guessed = shaping.to_images(model)
+    notes = (*fixed, *kept, *turned, *said, *([shaping.ONE_SCORE] if one_score else []))
+    return _Shaped(output, ending, one_score, notes, (*guessed, *doubts))
+
+
+def _read(found: Any, content: bytes) -> Any:
     """The parts of the model that are kept: kinds of operators, weights and the one graph."""
     from ai_edge_litert import schema_py_generated as schema
 
+    buffers = [schema.BufferT.InitFromObj(found.Buffers(place)) for place in range(found.BuffersLength())]
+    for each in buffers:
+        if each.offset > 1:  # it lies behind the tables
+            each.data = np.frombuffer(content, np.uint8, each.size, each.offset)
+        each.offset = each.size = 0
     return schema.ModelT(
         version=3,
         operatorCodes=[
             schema.OperatorCodeT.InitFromObj(found.OperatorCodes(place)) for place in range(found.OperatorCodesLength())
         ],
         subgraphs=[schema.SubGraphT.InitFromObj(found.Subgraphs(0))],
-        buffers=[schema.BufferT.InitFromObj(found.Buffers(place)) for place in range(found.BuffersLength())],
+        buffers=buffers,
     )
 
 

@@ -23,6 +23,8 @@ _RANGE: Mapping[str, tuple[int, int]] = {
 """Types that stand for other numbers, and which they can hold."""
 _COMPARE = ("EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL")
 _BETWEEN_TYPES = ("CAST", "QUANTIZE", "DEQUANTIZE", "SHAPE")
+_PLAIN = ("CAST", "SHAPE")
+"""Operators that take integers as they are, whatever they stand for."""
 _ALL = ("ADD_N", "CONCATENATION", "PACK", "RANGE")
 _VALUES: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(BINARY, (0, 1)), "SELECT": (1, 2), "SELECT_V2": (1, 2), "PADV2": (0, 2), "SPLIT": (1,),
@@ -74,7 +76,7 @@ def check_types(model: Any, operator: Any, title: str) -> None:
     _check_same(name, values, outputs, title)
     numbers = [*values, *([inputs[1]] if name == "BATCH_MATMUL" else []), *outputs]
     for tensor in numbers:
-        if type_of(tensor) in _RANGE and all(tensor is not each for each in several) and name != "SHAPE":
+        if type_of(tensor) in _RANGE and all(tensor is not each for each in several) and name not in _PLAIN:
             _require_one(tensor, title)
     _check_steps(name, values, outputs, title)
 
@@ -85,6 +87,8 @@ def _check_same(name: str, values: list[Any], outputs: list[Any], title: str) ->
     if name in _FROM:
         wanted = {"FLOAT32"} if name == "DEQUANTIZE" else set(_RANGE) - {"INT4"}
         fits = kinds <= set(_FROM[name]) and given <= wanted
+    elif name == "ARG_MAX":
+        fits = given <= {"INT32", "INT64"}
     elif name in _BETWEEN_TYPES:
         fits = True
     else:

@@ -35,7 +35,7 @@ WITH_WEIGHTS: Mapping[str, int] = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "TRANSPOS
 """Which axis of their weights (input 1) has a place for each output channel."""
 PLACES: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys((*REDUCTIONS, "PAD", "PADV2", "MIRROR_PAD", "TRANSPOSE", "EXPAND_DIMS", "GATHER"), (1,)),
-    **dict.fromkeys(("REVERSE_V2", "CUMSUM", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), (1,)),
+    **dict.fromkeys(("ARG_MAX", "REVERSE_V2", "CUMSUM", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), (1,)),
     **dict.fromkeys(("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "SPLIT_V"), (1, 2)),
     "STRIDED_SLICE": (1, 3), "SLICE": (1,), "SPLIT": (0,), "RANGE": (0, 1, 2),
 }  # fmt: skip
@@ -55,7 +55,7 @@ _MANY = 1 << 16
 _INPUTS: Mapping[str, tuple[int, int]] = {
     **dict.fromkeys((*BINARY, *REDUCTIONS), (2, 2)),
     **dict.fromkeys(("PAD", "MIRROR_PAD", "TILE", "TRANSPOSE", "EXPAND_DIMS", "GATHER"), (2, 2)),
-    **dict.fromkeys(("REVERSE_V2", "BROADCAST_TO"), (2, 2)),
+    **dict.fromkeys(("REVERSE_V2", "BROADCAST_TO", "ARG_MAX"), (2, 2)),
     **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "FILL", "CUMSUM", "SPLIT"), (2, 2)),
     **dict.fromkeys(("SELECT", "SELECT_V2", "SLICE", "SPLIT_V", "PADV2"), (3, 3)),
     **dict.fromkeys(("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"), (3, 3)),
@@ -291,7 +291,7 @@ def _all(values: Whole | None) -> Whole:
 
 
 _CHECKS: Mapping[str, Callable[[_Use], None]] = {
-    **dict.fromkeys((*REDUCTIONS, "REVERSE_V2", "CUMSUM"), _axes),
+    **dict.fromkeys((*REDUCTIONS, "REVERSE_V2", "CUMSUM", "ARG_MAX"), _axes),
     **dict.fromkeys(("PAD", "PADV2", "MIRROR_PAD"), _pad),
     **dict.fromkeys(("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"), _blocks),
     **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), _resize),

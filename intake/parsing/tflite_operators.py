@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _WITH_SETTINGS = """
-ABS:Abs ADD:Add ADD_N:AddN AVERAGE_POOL_2D:Pool2D BATCH_MATMUL:BatchMatMul BATCH_TO_SPACE_ND:BatchToSpaceND
+ABS:Abs ADD:Add ADD_N:AddN ARG_MAX:ArgMax AVERAGE_POOL_2D:Pool2D BATCH_MATMUL:BatchMatMul
+BATCH_TO_SPACE_ND:BatchToSpaceND
 BROADCAST_TO:BroadcastTo CAST:Cast CONCATENATION:Concatenation CONV_2D:Conv2D COS:Cos CUMSUM:Cumsum
 DEPTHWISE_CONV_2D:DepthwiseConv2D DEPTH_TO_SPACE:DepthToSpace DEQUANTIZE:Dequantize DIV:Div EQUAL:Equal EXP:Exp
 EXPAND_DIMS:ExpandDims FAKE_QUANT:FakeQuant FILL:Fill FLOOR_DIV:FloorDiv FLOOR_MOD:FloorMod
@@ -41,7 +42,7 @@ _WHY: Mapping[str, str] = {
     "looks tables up": "HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE HASHTABLE_LOOKUP EMBEDDING_LOOKUP "
     "EMBEDDING_LOOKUP_SPARSE LSH_PROJECTION SKIP_GRAM",
     "picks boxes or the best few, which is no part of giving scores to classes": "NON_MAX_SUPPRESSION_V4 "
-    "NON_MAX_SUPPRESSION_V5 TOPK_V2 ARG_MAX ARG_MIN WHERE UNIQUE",
+    "NON_MAX_SUPPRESSION_V5 TOPK_V2 ARG_MIN WHERE UNIQUE",
 }
 REASONS: Mapping[str, str] = {name: reason for reason, names in _WHY.items() for name in names.split()}
 """Why some others are not taken."""

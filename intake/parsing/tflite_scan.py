@@ -17,7 +17,7 @@ from intake.parsing.tflite_operators import REASONS, SETTINGS
 from intake.parsing.untrusted import shown
 
 MOST_CODES, MOST_BUFFERS, MOST_LINKS = 1_000, 50_000, 500_000
-MOST_AXES, LONGEST_NAME = 8, 1_000
+MOST_AXES, LONGEST_NAME, MOST_OUTPUTS = 8, 1_000, 16
 DAMAGED = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, KeyError)
 """What reading a damaged file of the format raises."""
 EXPECTED = "a .tflite file with one network of LiteRT's own operators, as TFLiteConverter writes it"
@@ -72,10 +72,10 @@ def _check_whole(model: Any) -> None:
         ("tensors", graph.TensorsLength(), LIMITS.tensors),
         ("operators", graph.OperatorsLength(), LIMITS.graph_nodes),
         ("inputs", graph.InputsLength(), 1),
-        ("outputs", graph.OutputsLength(), 1),
+        ("outputs", graph.OutputsLength(), MOST_OUTPUTS),
     ):
         if count > most:
-            expected = "one image in, and one row of scores out" if most == 1 else f"at most {most:,}"
+            expected = "one image in, and one row of scores out" if most <= MOST_OUTPUTS else f"at most {most:,}"
             raise Refused(f"It has {count:,} {what}", expected=expected, action="Convert the part that classifies")
     if not (graph.InputsLength() and graph.OutputsLength() and graph.OperatorsLength()):
         raise refused("It has no input, no output or no operators")
@@ -85,9 +85,10 @@ def _check_buffers(model: Any, size: int) -> None:
     total = 0
     for place in range(model.BuffersLength()):
         buffer = model.Buffers(place)
-        if buffer.Offset() > 1 or buffer.Size() > 1:
-            raise refused("Its weights lie behind its tables, as in files above 2 GiB", "Convert a smaller network")
-        total += buffer.DataLength()
+        outside = buffer.Size() if buffer.Offset() > 1 else 0  # behind the tables, as LiteRT's quantizer has them
+        if outside + (buffer.Offset() if buffer.Offset() > 1 else 0) > size:
+            raise refused(f"Buffer {place} lies behind the end of the file", "Copy the file again")
+        total += buffer.DataLength() + outside
     if total > size:
         raise refused(f"Its buffers claim {total:,} bytes, more than the file has ({size:,})")
 
@@ -130,7 +131,10 @@ def _foreign(name: str, code: Any) -> Refused:
         why = f"It has the operator {shown(own)}, which only TensorFlow itself can compute"
         return refused(why, "Convert it with the built-in operators alone")
     why = REASONS.get(name, "is not on the list of what classifiers of images are made of")
-    return refused(f"It has the operator {shown(own) or name}, which {why}", "Convert the network without it")
+    action = "Convert the network without it"
+    if "VARIABLE" in name or name == "VAR_HANDLE":
+        action = "Convert the Keras model itself with TFLiteConverter.from_keras_model: its weights become constants"
+    return refused(f"It has the operator {shown(own) or name}, which {why}", action)
 
 
 def _check_tensors(graph: Any) -> None:

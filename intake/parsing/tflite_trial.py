@@ -11,7 +11,7 @@ import numpy as np
 
 from core.data import Floats
 from core.errors import Refused
-from intake.parsing.tflite_ends import Entry
+from intake.parsing.tflite_ends import Ending, Entry
 from intake.parsing.untrusted import shown
 
 IMAGES = 3
@@ -31,12 +31,13 @@ def images(entry: Entry) -> Floats:
 
 
 class Trial:
-    """An engine with one network, on one thread."""
+    """An engine with one network, on one thread; of several outputs one is looked at."""
 
-    def __init__(self, content: bytes, *, delegates: bool = True) -> None:
+    def __init__(self, content: bytes, *, delegates: bool = True, output: int = 0) -> None:
         """Raises `Refused` where LiteRT does not take it. Without `delegates`, its own kernels compute all."""
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+        self._output = output
         kernels = OpResolverType.AUTO if delegates else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
             self._engine: Any = Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=kernels)
@@ -48,12 +49,22 @@ class Trial:
         """The shape of each tensor of the file, as it was last computed."""
         return [tuple(int(size) for size in each["shape"]) for each in self._engine.get_tensor_details()]
 
+    def takes(self, x: Floats) -> tuple[int, ...]:
+        """The shape of one image of x[N, ...] as the file wants it: as it is, or without axes that it does not have."""
+        wanted = tuple(int(size) for size in self._engine.get_input_details()[0]["shape"][1:])
+        return x.shape[1:] if len(wanted) == x.ndim - 1 else wanted
+
+    @property
+    def step(self) -> float:
+        """Between two answers that it can give; 0 where they are floats."""
+        return float(self._engine.get_output_details()[self._output]["quantization"][0])
+
     def answers(self, x: Floats, *, together: bool) -> Floats:
         """float32 [N, classes] to inputs x[N, ...], one by one or all at once. Raises `Refused` where it cannot."""
         try:
             if together:
                 return self._run(x)
-            return np.concatenate([self._run(each[None]) for each in x])
+            return np.concatenate([self._run(each[None]).reshape(1, -1) for each in x])
         except (ValueError, RuntimeError) as error:
             raise _cannot(error) from None
 
@@ -64,29 +75,38 @@ class Trial:
             self._engine.allocate_tensors()
         self._engine.set_tensor(source["index"], x)
         self._engine.invoke()
-        target = self._engine.get_output_details()[0]
+        target = self._engine.get_output_details()[self._output]
         found = self._engine.get_tensor(target["index"])
         scale, zero = target["quantization"]
         return np.asarray((found.astype(np.float32) - zero) * (scale or 1.0) if scale else found, np.float32)
 
 
-def prove(original: bytes, written: bytes, entry: Entry, classes: int, *, softmax_off: bool, quantized: bool) -> int:
+def prove(
+    before: Trial, written: bytes, entry: Entry, classes: int, *, ending: Ending, quantized: bool, one_score: bool
+) -> int:
     """How many images it takes at once, 0 for any number. Raises `Refused` where it answers otherwise than before.
 
-    Its tensors have the shapes that it says, and its answers as many scores as it has `classes`.
+    `before` runs the original, `written` is what is kept of it: its tensors have the shapes that it says, and its
+    answers as many scores as it has `classes`, two of an original with `one_score`. `ending` is what was taken off.
     """
     x = images(entry)
     if lie := _lying(written, x[:1]):
         raise Refused(lie, action="Convert the network again, for images of one size")
-    wanted = Trial(original).answers(x, together=False)
+    wanted = before.answers(x.reshape(IMAGES, *before.takes(x)), together=False)
     found = Trial(written).answers(x, together=False)
-    if found.shape != (IMAGES, classes) or wanted.shape != found.shape or not np.isfinite(found).all():
+    if found.shape != (IMAGES, classes) or not np.isfinite(found).all():
         raise Refused(
             f"The network answers with numbers that are not finite, or not with {classes:,} for each image",
             action="Bring the weights of an earlier epoch, or convert the network again",
         )
-    as_before = _softmax(found) if softmax_off else found
-    _require_same(as_before, wanted, quantized, "Packed anew, the network answers otherwise")
+    as_before = _softmax(found) if ending in ("softmax", "sigmoid") else found
+    _require_same(
+        as_before[:, 1:] if one_score else as_before,
+        wanted,
+        quantized,
+        "Packed anew, the network answers otherwise",
+        step=before.step,
+    )
     try:
         together = Trial(written).answers(x, together=True)
     except Refused:
@@ -120,8 +140,12 @@ def _lying(content: bytes, x: Floats) -> str:
     return ""
 
 
-def _require_same(one: Floats, other: Floats, quantized: bool, what: str) -> None:
-    off = float(np.abs(one - other).max() / max(float(np.abs(other).max()), 1e-6))
+def _require_same(one: Floats, other: Floats, quantized: bool, what: str, step: float = 0.0) -> None:
+    """Numbers that are rounded to a `step` may besides be one and a half of it apart."""
+    if one.shape != other.shape:
+        raise Refused(what, action="Convert the network again")
+    largest = max(float(np.abs(other).max()), 1e-6)
+    off = max(float(np.abs(one - other).max()) - 1.5 * step, 0.0) / largest
     if off > (most := LARGEST_OF_INT8 if quantized else LARGEST_DIFFERENCE):
         raise Refused(f"{what}, by {off:.2g} of the largest number", expected=f"at most {most:g}")
 

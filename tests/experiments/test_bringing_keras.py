@@ -22,9 +22,10 @@ from experiments.jobs import AddOrder, DataChoice
 from intake import sandbox, shelf
 from intake.items import KERAS_FILE, TFLITE_FILE, Item, KerasFile, TfliteFile
 from intake.library import own_model
-from intake.networks import described_file
+from intake.litert_files import described_file
 from intake.sources import KerasSource
 from tests.hostile.keras_models import FOLDER
+from tests.intake.parsing.tflite_metadata_files import metadata, with_metadata
 
 needs_sandbox = pytest.mark.skipif(sandbox.why_unavailable() is not None, reason="no sandbox on this machine")
 needs_tensorflow = pytest.mark.skipif(bool(TENSORFLOW.why_missing), reason=str(TENSORFLOW.why_missing))
@@ -127,6 +128,25 @@ def test_a_tflite_file_becomes_a_model_and_what_it_cannot_do_is_known(data: Path
     right = test.is_correct(reference(bundle.network.content)(bundle.contract.prepare(test.pixels)).argmax(1))
     assert (model.correct, model.judged) == (int(right.sum()), len(test))
     assert models.baseline_runtime(key) == "litert"
+
+
+def test_what_a_tflite_file_says_of_itself_is_the_models(data: Path) -> None:
+    images(data)
+    said = metadata(mean=[10], std=[100], labels="labels.txt")
+    content = with_metadata((FOLDER / "plain.tflite").read_bytes(), said, {"labels.txt": "background\nant\nbee"})
+    (data / "own.tflite").write_bytes(content)
+    key = result_of(bring(Declared(tflite=Path("own.tflite"), data="x.npz", match="order", calibrate=0.4), data))
+    contract = models.load(key).contract
+    assert (contract.labels, contract.mean, contract.std) == (("background", "ant", "bee"), (10.0,) * 3, (100.0,) * 3)  # type: ignore[union-attr]
+
+
+def test_a_file_that_takes_one_image_at_a_time_is_served_in_both_engines(data: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 12, 10, 3), np.uint8)
+    np.savez(data / "x.npz", x=pixels, y=np.arange(20) % 5)
+    file = Path(__file__).parents[1] / "runtimes" / "data" / "flattened.tflite"
+    model = own_model(result_of(bring(Declared(tflite=file, data="x.npz", calibrate=0.4), data)))
+    assert model
+    assert model.refusals == {}
 
 
 def test_a_tflite_file_is_not_turned_round_nor_given_another_size(data: Path) -> None:

@@ -98,3 +98,4 @@ def test_a_thousand_classes_are_imagenets() -> None:
     names = names_of_classes(1000)
     assert (len(names), names[0]) == (1000, "tench")
     assert names_of_classes(7) == ()
+    assert names_of_classes(1001) == ("background", *names)

@@ -9,8 +9,8 @@ import pytest
 from bridges.keras.form import described
 from core.progress import result_of
 from intake import litert_files
-from intake.items import KERAS_FILE, TFLITE_FILE, KerasFile
-from intake.preprocessing import of_keras
+from intake.items import KERAS_FILE, TFLITE_FILE, KerasFile, TfliteFile
+from intake.preprocessing import of_keras, of_tflite
 
 FILE = KerasFile(
     name="a.keras", size_bytes=1, height=32, width=32, channels=3, classes=10, layers=3, parameter_count=1,
@@ -63,3 +63,43 @@ def test_red_never_gets_the_mean_of_blue(tmp_path: Path, monkeypatch: pytest.Mon
 
     by_hand = wanted.model_copy(update={"mean": (123.0, 117.0, 104.0)})
     assert result_of(litert_files.adopt_file(item, tmp_path / "item", by_hand, tmp_path)).input.mean == by_hand.mean
+
+
+def tflite(**facts: object) -> TfliteFile:
+    return TfliteFile.model_validate(
+        {"name": "a.tflite", "size_bytes": 1, "height": 8, "width": 8, "channels": 1, "layout": "NHWC", "classes": 3,
+         "operators": {}, "parameter_count": 1, "macs": 1, **facts}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("facts", "becomes"),
+    [
+        # By hand: (pixel - mean) / std / scale + zero point for the pixels 0, 127 and 255.
+        ({"dtype": "uint8", "scale": 1 / 128, "zero_point": 127, "mean": (127,), "std": (128,)}, (0, 127, 255)),
+        ({"dtype": "int8", "scale": 1 / 255, "zero_point": -128, "mean": (0,), "std": (255,)}, (-128, -1, 127)),
+        ({"dtype": "int8", "scale": 0.02, "zero_point": -10, "mean": (100,), "std": (64,)},
+         (-88.125, 11.09375, 111.09375)),
+        # Metadata that do not fit the steps: pixels pass as they are.
+        ({"dtype": "uint8", "scale": 1 / 255, "zero_point": 0, "mean": (0,), "std": (1,)}, (0, 127, 255)),
+        ({"dtype": "uint8", "scale": 1.0, "zero_point": 0, "mean": (127.5,), "std": (127.5,)}, (0, 127, 255)),
+        ({"dtype": "int8", "scale": 0.5, "zero_point": 3}, (-128, -1, 127)),
+    ],
+)  # fmt: skip
+def test_which_number_of_8_bits_a_pixel_becomes(facts: dict[str, object], becomes: tuple[float, ...]) -> None:
+    file = tflite(**facts)
+    wanted = of_tflite(file)
+    x = wanted.contract(()).prepare(np.array([0, 127, 255], np.uint8).reshape(3, 1, 1, 1)).reshape(3)
+    assert np.allclose(x / file.scale + file.zero_point, becomes, atol=1e-3)
+
+
+def test_metadata_that_do_not_fit_the_steps_are_named() -> None:
+    facts = {"dtype": "uint8", "scale": 1 / 255, "mean": (0,), "std": (1,)}
+    assert "its metadata say otherwise" in of_tflite(tflite(**facts)).source
+    assert "does not say" in of_tflite(tflite(dtype="float32")).source
+
+
+def test_metadata_of_another_number_of_channels_or_classes_are_no_facts() -> None:
+    for facts in ({"labels": ("a",)}, {"mean": (1, 2, 3), "std": (1,)}, {"mean": (1,), "std": (0,)}):
+        with pytest.raises(ValueError, match="validation error"):
+            tflite(dtype="float32", **facts)

@@ -140,3 +140,15 @@ def test_names_are_advised_only_where_the_network_has_some() -> None:
         match(["amber"], (), "order", classes=3)
     with pytest.raises(BadInput, match=r"order\. Match them by name, call each"):
         match(["amber"], ("a", "b", "c"), "order")
+
+
+def test_numbers_may_count_from_the_class_after_the_background() -> None:
+    labels = ("background", "tench", "goldfish")
+    assert match(["0", "1"], labels, "background") == {0: 1, 1: 2}
+    assert match(["n01440764", "n01443537"], labels, "names") == {0: 1, 1: 2}
+    with pytest.raises(BadInput, match="label 2 in the data, and the network has 2 classes"):
+        match(["0", "2"], labels, "background")
+    with pytest.raises(BadInput, match=r"are not numbers. Match them by name"):
+        match(["tench"], labels, "background")
+    with pytest.raises(BadInput, match="not the background"):
+        match(["0"], labels[1:], "background")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -22,6 +23,8 @@ from intake.preprocessing import Preprocessing
 from intake.sources import Described
 from tests.experiments.brought import image_zip, onnx_file
 from tests.experiments.own import plant_onnx
+from tests.hostile.tflites import plain, taken
+from tests.intake.parsing.tflite_metadata_files import metadata, with_metadata
 
 pytestmark = pytest.mark.skipif(sandbox.why_unavailable() is not None, reason="no sandbox on this machine")
 
@@ -75,6 +78,23 @@ def test_from_two_files_to_an_order(visit: Callable[..., AppTest], kept: Callabl
     next(each for each in page.text_input if each.label == "Name").set_value("Others").run()
     assert not page.button(key="bring.add").disabled
     jobs.cancel("", job.id)
+
+
+def test_what_a_tflite_file_says_of_itself_is_offered(
+    visit: Callable[..., AppTest], kept: Callable[..., str], tmp_path: Path
+) -> None:
+    said = metadata(mean=[10], std=[100], labels="labels.txt")
+    content = with_metadata(taken("plain"), said, {"labels.txt": "background\nant\nbee"})
+    kept(plain(tmp_path, content), "model")
+    np.savez(tmp_path / "x.npz", x=np.arange(20 * 192, dtype=np.uint8).reshape(20, 8, 8, 3), y=np.arange(20) % 2)
+    kept(tmp_path / "x.npz", "data")
+    page = visit("bring")
+    assert "Source of these: from the file's metadata" in words(page)
+    assert [each.value for each in page.text_input if each.label in ("Mean", "Deviation")] == ["10", "100"]
+    assert page.text_area[0].value == "background\nant\nbee"
+    assert "0 → 1 · ant · 1 → 2 · bee" in words(page)  # numbers count from the class after the background
+    page = page.text_area[0].set_value("a\nb\nc").run()
+    assert "0 → 0 · a · 1 → 1 · b" in words(page)
 
 
 def test_of_two_files_called_alike_each_is_chosen_and_has_an_input_of_its_own(
@@ -167,7 +187,7 @@ def test_what_was_looked_up_is_kept_by_the_session_alone(
 def test_a_job_that_waits_says_so(visit: Callable[..., AppTest], store: Store, tmp_path: Path) -> None:
     with turn("", "work", tmp_path / "sign"):
         key = jobs.start("", jobs.CheckOrder(upload="0" * 12, wanted="model"))
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 60
         while not jobs.jobs("")[0].waits and time.monotonic() < give_up:
             time.sleep(0.02)
         assert "Waits its turn" in words(visit("bring"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,13 +96,16 @@ def test_streams_are_requests_that_are_computed_at_the_same_time(bundle: ModelBu
     x = np.resize(images_of(bundle), (256, *bundle.contract.shape))
     with opened(artifact, threads=2) as session:
         assert session.requests == 2  # type: ignore[attr-defined]
+        start_s = time.perf_counter()
         answers = session.flood(x, 0.2)  # type: ignore[attr-defined]
+        passed_s = time.perf_counter() - start_s
         assert session._model.get_property("NUM_STREAMS") == 2  # type: ignore[attr-defined]
     ended, took = np.array(answers).T
-    assert len(answers) > 10
-    assert 0 < ended.min() <= ended.max() < 1000
-    # Any two requests in flight share the time: what all took together exceeds what passed, and is at most twice that.
-    assert 1.1 * ended.max() < took.sum() < 2.1 * ended.max()
+    assert len(answers) >= 2
+    assert 0 < ended.min() <= ended.max() < 1000 * passed_s
+    began = ended - took
+    assert max(int(((began < end) & (ended >= end)).sum()) for end in ended) == 2
+    assert took.sum() < 2.1 * ended.max()
 
 
 def test_weights_in_fp16_halve_the_file_and_are_all_that_is_rounded(bundle: ModelBundle, tmp_path: Path) -> None:

@@ -8,13 +8,18 @@ import streamlit as st
 
 from core.errors import StudioError
 from intake.items import ImageSet
-from intake.splitting import Match, match
+from intake.splitting import Match, match, starts_with_background
 from ui import text
 
-TITLES = {"names": "By name", "order": "By place", "each": "One by one"}
+TITLES = {
+    "names": "By name",
+    "background": "By number, after the background",
+    "order": "By place",
+    "each": "One by one",
+}
 HOW_HELP = (
     "By the names of folders and labels; first to first in alphabetical order, or by their numbers where they are "
-    "called so; or as you choose for each."
+    "called so, of which 0 may be the class after the background; or as you choose for each."
 )
 MOST_CHOSEN = 20
 """Classes of the images up to which each may be chosen by hand."""
@@ -25,7 +30,9 @@ def choose_match(images: ImageSet, labels: tuple[str, ...], classes: int, *, key
     """How the classes of the images and of the network belong together; None, with the reason, where they do not."""
     # a list answers with the name that was chosen, so that one with other names has to be another list
     key = f"{key}-{hashlib.sha256(repr(labels).encode()).hexdigest()[:16]}"
-    ways: tuple[Match, ...] = ("names", "order")
+    ways: list[Match] = ["names", "order"]
+    if starts_with_background(labels):
+        ways.insert(1, "background")
     reasons = {str(way): _why_unmatched(images, labels, classes, way) for way in ways}
     possible = [way for way, reason in reasons.items() if not reason]
     if _may_choose(images, classes):
@@ -39,7 +46,7 @@ def choose_match(images: ImageSet, labels: tuple[str, ...], classes: int, *, key
     )  # fmt: skip
     if how == "each":
         return _choose_each(images, labels, classes, key)
-    chosen: Match = "names" if how == "names" else "order"
+    chosen = next(way for way in ways if way == how)
     pairs = match(images.classes, labels, chosen, classes=classes, file=images.name)
     shown = [f"{images.classes[ours]} → {_called(theirs, labels)}" for ours, theirs in list(pairs.items())[:EXAMPLES]]
     st.caption("For example: " + text.escape(" · ".join(shown)))

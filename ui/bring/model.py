@@ -11,7 +11,8 @@ from core.errors import BadInput
 from experiments.jobs import DescribeOrder, Job, cancel, forget, job, start
 from intake.architectures import IMAGENET_CLASSES, KnownArchitecture, catalogue, names_of_classes
 from intake.items import Graph, Item, KerasFile, TfliteFile, Weights
-from intake.preprocessing import of_graph, of_keras, of_tflite
+from intake.litert_files import described_file
+from intake.preprocessing import of_graph
 from intake.sources import Architecture, Described, KerasSource, OnnxFile, TfliteSource
 from ui import text
 from ui.bring.eligibility import draw_tried
@@ -68,7 +69,9 @@ def choose_model(work: Work) -> ChosenModel | None:
     if item:
         draw_notes(item)
     model = _model_of(chosen, item, work)
-    return _named(model) if model and not model.described.labels else model
+    if model and (isinstance(item, TfliteFile) or not model.described.labels):
+        return _named(model)
+    return model
 
 
 def _model_of(key: str, item: Item | None, work: Work) -> ChosenModel | None:
@@ -81,10 +84,13 @@ def _model_of(key: str, item: Item | None, work: Work) -> ChosenModel | None:
 
 def _named(model: ChosenModel) -> ChosenModel:
     """With the names that the person gives its classes; as it is without. Raises `BadInput` for another number."""
+    known = "\n".join(model.described.labels)
+    if len(known) > MOST_CHARACTERS:
+        return model
     with st.expander("Names of the classes (optional)", key=f"bring.name-classes-{model.key}"):
         given = st.text_area(
             f"One a line, {model.described.classes:,} in the order of the network's answers",
-            key=f"bring.names-{model.key}", max_chars=MOST_CHARACTERS, placeholder="ant\nbee\nbeetle",
+            known, key=f"bring.names-{model.key}", max_chars=MOST_CHARACTERS, placeholder="ant\nbee\nbeetle",
             help="Folders and labels of images are matched with them, and every page shows them.",
         )  # fmt: skip
     names = tuple(name for line in given.splitlines() if (name := line.strip()))
@@ -128,12 +134,8 @@ def draw_graph_facts(item: Graph) -> None:
 
 def _choose_file(key: str, item: KerasFile | TfliteFile) -> ChosenModel:
     draw_file_facts(item)
-    if isinstance(item, KerasFile):
-        source, wanted = KerasSource(item=key), of_keras(item)
-    else:
-        source, wanted = TfliteSource(item=key), of_tflite(item)  # type: ignore[assignment]
-    described = Described(classes=item.classes, labels=names_of_classes(item.classes), input=wanted)
-    return ChosenModel(source, described, item.name.rpartition(".")[0] or item.name)
+    source = KerasSource(item=key) if isinstance(item, KerasFile) else TfliteSource(item=key)
+    return ChosenModel(source, described_file(item), item.name.rpartition(".")[0] or item.name)
 
 
 def draw_file_facts(item: KerasFile | TfliteFile) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from experiments.jobs import AddOrder, CheckOrder, DescribeOrder, Job, cancel, forget, job, jobs
-from experiments.store import StoredEvent
+from experiments.run_record import StoredEvent
 from ui import text
 from ui.identity import owner
 from ui.live import LiveView

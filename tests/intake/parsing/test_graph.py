@@ -54,12 +54,12 @@ def run(content: bytes, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("case", HOSTILE, ids=lambda case: case.id)
 def test_what_is_hostile_or_broken_gets_its_sentence(case: Case, tmp_path: Path) -> None:
     file = case.build(tmp_path)
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(Refused) as refusal:
         read(file, tmp_path)
     assert case.says in str(refusal.value)
     assert len(str(refusal.value)) < 700
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert not (tmp_path / GRAPH_FILE).exists()
 
 

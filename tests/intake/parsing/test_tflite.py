@@ -114,6 +114,6 @@ def test_random_damage_never_ends_in_anything_but_a_sentence(tmp_path: Path) -> 
         with suppress(Refused):
             found = scanned(bytes(content))
             with in_words():
-                tflite_checks.check(_read(found))
+                tflite_checks.check(_read(found, bytes(content)))
             good += 1
     assert 0 < good < 400

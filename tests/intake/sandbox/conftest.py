@@ -37,7 +37,7 @@ def tasks(tmp_path: Path, upload: Path) -> Tasks:
             file=file,
             out=out,
             options=options,
-            seconds=20,
+            seconds=60,
             memory_bytes=2**28,
             out_bytes=2**24,
             sources=(*SOURCES, ROOT / "tests"),

