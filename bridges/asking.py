@@ -23,8 +23,8 @@ _ERRORS: dict[str, type[StudioError]] = {
 }
 _LAST_BYTES = 4096
 """Of what a process said last on its standard error."""
-_LAST_WORDS_SECONDS = 1.0
-"""How long they may take to arrive once it died."""
+_LAST_WORDS_SECONDS = 10.0
+"""The longest that they are waited for once it died: a machine may stall, and a process of its own hold them open."""
 _STDERR = 2
 _NO_MEMORY = ("bad_alloc", "out of memory", "MemoryError", "Cannot allocate memory", "mmap error: 12")
 """In the last words of one that died for want of memory; 12 is Linux's ENOMEM."""
@@ -98,11 +98,14 @@ class _Process:
         self._listener.start()
 
     def _listen(self, stderr: IO[str]) -> None:
-        """Pass on what it says on its standard error, and remember the end of it."""
+        """Pass on what it says on its standard error, unless to a terminal, and remember the end of it.
+
+        Somebody's terminal shows progress, which TensorFlow's greetings would break; it gets the end where it died.
+        """
         while said := os.read(stderr.fileno(), _LAST_BYTES):
             self._last_words = (self._last_words + said)[-_LAST_BYTES:]
-            with contextlib.suppress(OSError):  # ours may be closed
-                os.write(_STDERR, said)
+            if not os.isatty(_STDERR):
+                _pass_on(said)
         stderr.close()
 
     @property
@@ -138,6 +141,8 @@ class _Process:
         code = self._process.wait()
         self._listener.join(_LAST_WORDS_SECONDS)
         words = self._last_words.decode(errors="replace")
+        if os.isatty(_STDERR):
+            _pass_on(self._last_words)
         if code == -signal.SIGKILL:
             return RunFailed(
                 f"The process of {self._title} was killed, most often because the machine ran out of memory",
@@ -150,6 +155,11 @@ class _Process:
             f"The process of {self._title} crashed inside the library ({how})",
             action="The run's log has its last words; try other settings, or leave this technique out",
         )
+
+
+def _pass_on(said: bytes) -> None:
+    with contextlib.suppress(OSError):  # ours may be closed
+        os.write(_STDERR, said)
 
 
 def variables() -> dict[str, str]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from core.data import Floats, Inputs
 from core.errors import BadInput
 from core.tflite_ends import Ends, Kernels, interpreter_of, operators_named
+from core.tflite_greeting import greet_once
 
 
 class TfliteSession:
@@ -28,6 +29,8 @@ class TfliteSession:
         self._ends = Ends.of(file)
         if self._ends.fixed_batch:
             self.largest_batch = self._ends.fixed_batch
+        if kernels == "xnnpack":
+            greet_once()
         self._interpreter = interpreter_of(file, kernels, threads)
         self._allocate()
         self._bound: object = None

@@ -11,8 +11,8 @@ from experiments.judging import of_frame
 from experiments.measures import NO_DIFFERENCE
 from experiments.models import title_of
 from experiments.result import RunResult, Summary
+from experiments.run_record import RunRecord
 from experiments.simulation import SimulatedResult
-from experiments.store import RunRecord
 from profiling.accuracy import Accuracy
 from profiling.statistics import SIGNIFICANCE, SMALLEST_SPEEDUP
 
@@ -100,15 +100,16 @@ def _difference(row: pd.Series[Any], base: pd.Series[Any] | None, results: Mappi
         "speedup": speedup,
         "speedup_low": low,
         "speedup_high": high,
-        "latency_verdict": _doubted(latency_verdict(speedup, low, high), row, base),
+        "latency_verdict": doubted(latency_verdict(speedup, low, high), row, base),
         "size_ratio": row.size_bytes / base.size_bytes,
         "macs_ratio": row.macs / base.macs,
         "memory_ratio": row.memory_bytes / base.memory_bytes if row.memory_bytes and base.memory_bytes else None,
     }
 
 
-def _doubted(verdict: str, row: pd.Series[Any], base: pd.Series[Any]) -> str:
-    is_doubtful = verdict != NO_DIFFERENCE and (row.is_disturbed or base.is_disturbed)
+def doubted(verdict: str, *timed: Any) -> str:
+    """The verdict on a difference, with `DISTURBED` behind it where something disturbed the timing of one of these."""
+    is_doubtful = verdict != NO_DIFFERENCE and any(each.is_disturbed for each in timed)
     return verdict + DISTURBED if is_doubtful else verdict
 
 

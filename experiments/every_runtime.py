@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from experiments.compare import latency_verdict
+from experiments.checking import why_refused
+from experiments.compare import DISTURBED, doubted, latency_verdict
 from experiments.measures import NO_DIFFERENCE
-from experiments.recipe import Recipe, in_runtime, reference_of, why_refused, with_references
+from experiments.recipe import Recipe
+from experiments.references import in_runtime, reference_of, with_references
 from experiments.result import Summary
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from profiling.statistics import wilson_interval
 from runtimes import RUNTIMES
 
@@ -70,7 +72,8 @@ def table(found: Sequence[Place]) -> pd.DataFrame:
 
     macs_ratio, size_ratio and gzip_ratio are the reference's over the variant's: 2 is half as much. speedup, with the
     ends of its conservative 95 % interval, is the reference's median latency over the variant's; `verdict` puts it in
-    words. Accuracies are shares of the test images with their Wilson interval.
+    words, with `DISTURBED` behind a difference that other work may have made. Accuracies are shares of the test images
+    with their Wilson interval.
     """
     frame = pd.DataFrame([_row(place) for place in found], columns=COLUMNS)
     return frame.assign(**{name: pd.to_numeric(frame[name]) for name in NUMBERS})
@@ -116,7 +119,8 @@ def _speed(ours: Summary, theirs: Summary) -> dict[str, Any]:
     if ends[0] is None or ends[1] is None or ends[2] is None or ends[3] is None:
         return found | {"verdict": TOO_FEW}
     low, high = ends[2] / ends[1], ends[3] / ends[0]
-    return found | {"speedup_low": low, "speedup_high": high, "verdict": latency_verdict(speedup, low, high)}
+    verdict = doubted(latency_verdict(speedup, low, high), ours, theirs)
+    return found | {"speedup_low": low, "speedup_high": high, "verdict": verdict}
 
 
 def in_words(frame: pd.DataFrame) -> str:
@@ -128,10 +132,10 @@ def in_words(frame: pd.DataFrame) -> str:
     worst, best = ordered.iloc[0], ordered.iloc[-1]
     if shown.macs_ratio.max() > (1 + ALIKE) * shown.macs_ratio.min():
         # A target in latency is another network in each runtime.
-        each = (f"{_than(row)} in {row.title} with {_fewer(row)}" for row in (best, worst))
+        each = (f"{_than(row)} with {_fewer(row)}" for row in (best, worst))
         return f"Against the untouched model, the median latency is {' and '.join(each)}."
-    words = f"With {_fewer(best)} than the untouched model, the median latency is {_than(best)} in {best.title}"
-    return f"{words}." if len(shown) == 1 else f"{words} and {_than(worst)} in {worst.title}."
+    words = f"With {_fewer(best)} than the untouched model, the median latency is {_than(best)}"
+    return f"{words}." if len(shown) == 1 else f"{words} and {_than(worst)}."
 
 
 def _fewer(row: pd.Series[Any]) -> str:
@@ -141,6 +145,8 @@ def _fewer(row: pd.Series[Any]) -> str:
 
 
 def _than(row: pd.Series[Any]) -> str:
-    """`2.10x faster`, or that nothing can be said."""
+    """`2.10x faster in OpenVINO`, or that nothing can be said, and whether other work disturbed the timing there."""
     others = {NO_DIFFERENCE: "not measurably different", TOO_FEW: "timed too briefly to say"}
-    return others.get(row.verdict, str(row.verdict))
+    verdict = str(row.verdict)
+    doubt = " (timing disturbed)" if verdict.endswith(DISTURBED) else ""
+    return f"{others.get(verdict, verdict.removesuffix(DISTURBED))} in {row.title}{doubt}"

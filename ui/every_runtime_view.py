@@ -9,11 +9,12 @@ import pandas as pd
 import streamlit as st
 
 from core.judging import Judging
+from experiments.compare import DISTURBED
 from experiments.every_runtime import Place, in_words, missing, places, table
 from experiments.judging import of_record
 from experiments.models import is_here
 from experiments.recipe import Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import tables, text
 from ui.figures.every_runtime import saved_time
 from ui.figures.frame import PLAIN
@@ -29,7 +30,12 @@ HOW = (
 TIMES = {"p50_ms": "p50", "reference_ms": "Untouched p50"}
 COLUMNS: dict[str, Any] = {
     "title": st.column_config.TextColumn("Runtime", pinned=True),
-    "verdict": st.column_config.TextColumn("Measured", help="Against the untouched model in the same runtime."),
+    "verdict": st.column_config.TextColumn(
+        "Measured",
+        width=170,
+        help="Against the untouched model in the same runtime. Disturbed: other work on the machine slowed the "
+        "timing of either; run both again on a quiet machine before you trust the difference.",
+    ),
     "speedup": st.column_config.NumberColumn(
         "Speed", format="%.2fx", help="Median latency of the untouched model over this variant's, same runtime."
     ),
@@ -46,10 +52,11 @@ COLUMNS: dict[str, Any] = {
     ),
     "accuracy": st.column_config.NumberColumn(format="%.2f %%"),
     "accuracy_low": st.column_config.NumberColumn("95 % from", format="%.2f %%"),
-    "accuracy_high": st.column_config.NumberColumn("to", format="%.2f %%"),
-    **{name: st.column_config.NumberColumn(title, format="%.3f ms") for name, title in TIMES.items()},
-    "is_disturbed": st.column_config.CheckboxColumn("Disturbed", help="Something else slowed the timing of either."),
+    "accuracy_high": st.column_config.NumberColumn("to", format="%.2f %%", width=75),
+    **{name: st.column_config.NumberColumn(title, format="%.3f ms", width=90) for name, title in TIMES.items()},
 }
+TAKEN_ALONG = (*COLUMNS, "is_disturbed", "why")
+"""The columns of the file; on screen the words of a difference, and sentences below, say the last two."""
 
 
 def draw_every_runtime(record: RunRecord) -> None:
@@ -88,9 +95,10 @@ def draw_table(frame: pd.DataFrame, judging: Judging) -> None:
     """One row a runtime, to take along."""
     accuracy = {"accuracy": st.column_config.NumberColumn(judging.title, format="%.2f %%", help=judging.help)}
     shares = ("accuracy", "accuracy_low", "accuracy_high")
-    words = frame.verdict.where(frame.state == "measured", frame.state)
+    brief = frame.verdict.replace(DISTURBED, " (disturbed)", regex=True)
+    words = brief.where(frame.state == "measured", frame.state)
     shown = frame.assign(verdict=words, **{name: 100 * frame[name] for name in shares})
-    shown = shown[[name for name in (*COLUMNS, "why") if shown[name].notna().any() and not (shown[name] == "").all()]]
+    shown = shown[[name for name in TAKEN_ALONG if shown[name].notna().any() and not (shown[name] == "").all()]]
     if not frame.is_disturbed.eq(True).any():
         shown = shown.drop(columns="is_disturbed", errors="ignore")
     drawn, times = in_microseconds(shown)
@@ -109,7 +117,7 @@ def in_microseconds(shown: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
     times = [name for name in TIMES if name in shown]
     if not shown[times].min().min() < text.FEW_MICROSECONDS:
         return shown, {}
-    columns = {name: st.column_config.NumberColumn(TIMES[name], format="%.1f µs") for name in times}
+    columns = {name: st.column_config.NumberColumn(TIMES[name], format="%.1f µs", width=90) for name in times}
     return shown.assign(**{name: 1000 * shown[name] for name in times}), columns
 
 

@@ -62,7 +62,10 @@ def limits() -> pd.DataFrame:
         "One image": f"{LIMITS.image_pixels / 1e6:.0f} megapixels",
         "An archive, unpacked": f"{unpacked}, an entry at most {times} times its packed size",
         "Memory to read it": text.data_size(LIMITS.memory_bytes),
-        "Time to read it": f"{LIMITS.model_seconds:.0f} s for a model, {LIMITS.parse_seconds / 60:.0f} min for data",
+        "Time to read it": (
+            f"{LIMITS.model_seconds:.0f} s for a model, {LIMITS.keras_seconds / 60:.0f} min for one that TensorFlow "
+            f"reads (Keras, SavedModel), {LIMITS.parse_seconds / 60:.0f} min for data"
+        ),
         "All that one person keeps": f"{text.data_size(quota_bytes())} (STUDIO\\_QUOTA\\_GB)",
     }
     return pd.DataFrame({"Limit": rows.keys(), "Value": rows.values()})

@@ -11,12 +11,13 @@ import streamlit as st
 
 from core.devices import Device
 from core.sparsity import SparsityReport
-from experiments.compare import accuracy_verdict, latency_verdict, variants
+from experiments.compare import accuracy_verdict, doubted, latency_verdict, variants
 from experiments.judging import of_record
 from experiments.models import baseline_runtime
-from experiments.recipe import Recipe, fine_tuned_control
+from experiments.recipe import Recipe
+from experiments.references import fine_tuned_control
+from experiments.run_record import RunRecord
 from experiments.sparsity import pays
-from experiments.store import RunRecord
 from runtimes import RUNTIMES
 from ui import tables, text
 from ui.figures import sparsity as figures
@@ -150,11 +151,8 @@ def differences(record: RunRecord, dense: RunRecord) -> pd.DataFrame:
     """Bytes, latency and accuracy of both, and what may be said of the difference."""
     ours, theirs = (variants([each]).iloc[0] for each in (record, dense))
     found = store().results([record.id, dense.id])
-    speed = latency_verdict(
-        theirs.p50_ms / ours.p50_ms, theirs.p50_low_ms / ours.p50_high_ms, theirs.p50_high_ms / ours.p50_low_ms
-    )
-    if ours.is_disturbed or theirs.is_disturbed:
-        speed += ", but the timing was disturbed"
+    low, high = theirs.p50_low_ms / ours.p50_high_ms, theirs.p50_high_ms / ours.p50_low_ms
+    speed = doubted(latency_verdict(theirs.p50_ms / ours.p50_ms, low, high), ours, theirs)
     accuracy = accuracy_verdict(found[dense.id].accuracy, found[record.id].accuracy)
     rows = [
         ("File", *(text.data_size(each.size_bytes) for each in (theirs, ours)), _size(theirs, ours, "size_bytes")),

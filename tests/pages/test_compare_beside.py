@@ -116,3 +116,39 @@ def test_trade_offs_and_the_report_take_all(visit: Visit, both: Store) -> None:
     page = with_all(visit, "Report")
     recommended = next(each for each in page.selectbox if each.label == "Recommended variant")
     assert any(option.endswith("Depthwise-separable CNN") for option in recommended.options)
+
+
+def test_a_copied_link_shows_the_same_comparison(visit: Visit, both: Store) -> None:
+    page = visit("compare", model=RESNET)
+    own = page.multiselect(key=f"compare.variants.{RESNET}.{BASELINE.settings}")
+    own.set_value(own.value[:1]).run()
+    beside(page).set_value(others()[1:]).run()
+    link = dict(page.query_params)
+    assert link["beside"] == OTHER_INT8.digest
+    again = visit("compare", **link)
+    assert table(again).index.tolist() == table(page).index.tolist()
+    assert table(again).model.tolist() == ["ResNet", "Depthwise-separable CNN"]
+    beside(again).set_value([]).run()
+    assert "beside" not in again.query_params
+
+
+def test_a_link_finds_a_recipe_that_ran_again_and_its_settings(visit: Visit, both: Store) -> None:
+    link = {"model": RESNET, "settings": BASELINE.settings, "beside": OTHER.digest}
+    newer = finished(both, OTHER)
+    finished(both, BASELINE.model_copy(update={"measurement": MeasurementSettings(batch_size=8)}))
+    assert table(visit("compare", **link)).index[-1] == newer
+
+
+def test_what_a_link_names_that_is_not_offered_counts_for_nothing(visit: Visit, both: Store) -> None:
+    page = visit("compare", model=RESNET, settings="tpu|1|0", variant="gone", beside=INT8.digest)
+    assert table(page).index.tolist() == table(visit("compare", model=RESNET)).index.tolist()
+    assert beside(page).value == []
+    assert page.query_params["settings"] == BASELINE.settings
+    assert not {"variant", "beside"} & set(page.query_params)
+
+
+def test_another_model_begins_without_what_stood_beside_the_first(visit: Visit, both: Store) -> None:
+    page = visit("compare", model=RESNET, beside=OTHER.digest)
+    page.selectbox(key="compare.model").set_value(DEPTHWISE).run()
+    page.selectbox(key="compare.model").set_value(RESNET).run()
+    assert beside(page).value == []

@@ -15,7 +15,7 @@ from experiments.compare import against_baseline, variants
 from experiments.judging import of_frame
 from experiments.models import title_of
 from experiments.result import RunResult
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import tables, text
 from ui.state import colours, ink, store
 from ui.titles import distinct, of_models
@@ -96,23 +96,27 @@ def selection_of(records: list[RunRecord], model: str = "") -> Selection:
 
 
 def choose() -> list[RunRecord]:
-    """The finished runs to compare, all measured under the same settings: first those of the model chosen here."""
+    """The finished runs to compare, all measured under the same settings: first those of the model chosen here.
+
+    The address names the model, the settings and which variants, where these are not the usual ones; what it names
+    that is not offered counts for nothing.
+    """
     measured = store().measured()
     if not measured:
         return []
     model_column, settings_column = st.columns([1, 1])
     models = of_models(model for model, _ in measured)
-    wanted = st.query_params.get("model")
-    index = list(models).index(wanted) if wanted in models else 0
-    model = model_column.selectbox("Model", list(models), index, format_func=models.__getitem__, key="compare.model")
-    st.query_params["model"] = model
-    settings = settings_column.selectbox(
-        "Measured on",
-        [settings for each, settings in measured if each == model],
-        format_func=tables.settings_in_words,
-        key=f"compare.settings.{model}",
-        help="Only what was measured alike is comparable.",
+    model = model_column.selectbox(
+        "Model", list(models), _start(list(models), "model"), format_func=models.__getitem__, key="compare.model"
     )
+    if st.query_params.get("model") != model:
+        _keep(model=[model], settings=[], variant=[], beside=[])
+    ways = [settings for each, settings in measured if each == model]
+    settings = settings_column.selectbox(
+        "Measured on", ways, _start(ways, "settings"), format_func=tables.settings_in_words,
+        key=f"compare.settings.{model}", help="Only what was measured alike is comparable.",
+    )  # fmt: skip
+    _keep(settings=[settings])
     found = store().variants(model, settings, limit=MOST_OFFERED + 1)
     if len(found) > MOST_OFFERED:
         st.caption(f"There are more than {MOST_OFFERED} variants: the newest {MOST_OFFERED} can be picked.")
@@ -122,20 +126,19 @@ def choose() -> list[RunRecord]:
 
 def pick(records: list[RunRecord], *, key: str) -> list[RunRecord]:
     """Those of the runs that the person wants to see, the baseline first."""
-    titles = tables.unique_titles(records)
-    start = {record.id for record in records[:SHOWN_AT_FIRST]}
+    usual, titles = records[:SHOWN_AT_FIRST], tables.unique_titles(records)
+    start = _named("variant", records) or usual
     chosen = st.multiselect(
-        "Variants",
-        list(titles),
-        [run_id for run_id in titles if run_id in start],
-        format_func=titles.__getitem__,
-        key=f"compare.variants.{key}",
-    )
-    return [record for record in records if record.id in chosen]
+        "Variants", list(titles), [run_id for run_id in titles if run_id in {record.id for record in start}],
+        format_func=titles.__getitem__, key=f"compare.variants.{key}",
+    )  # fmt: skip
+    picked = [record for record in records if record.id in chosen]
+    _keep(variant=[] if picked == usual else _digests(picked))
+    return picked
 
 
 def pick_beside(model: str, settings: str, measured: Sequence[tuple[str, str]]) -> list[RunRecord]:
-    """Those variants of other models that the person wants to see too; none, and nothing to pick, at first."""
+    """Those variants of other models that the person wants to see too; none at first, nothing to pick without any."""
     others = judged_alike(model, [key for key, each in measured if each == settings])
     records = [record for key in others for record in store().variants(key, settings, limit=MOST_OFFERED)]
     if not records:
@@ -143,11 +146,38 @@ def pick_beside(model: str, settings: str, measured: Sequence[tuple[str, str]]) 
     models = of_models(others)
     titles = {record.id: f"{models[record.recipe.model]}: {record.title}" for record in records}
     chosen = st.multiselect(
-        "Beside them: variants of other models", list(titles), format_func=distinct(titles).__getitem__,
-        key=f"compare.beside.{model}.{settings}", placeholder="Choose variants of other models",
-        help=BESIDE_HELP,
+        "Beside them: variants of other models", list(titles), [record.id for record in _named("beside", records)],
+        format_func=distinct(titles).__getitem__, key=f"compare.beside.{model}.{settings}",
+        placeholder="Choose variants of other models", help=BESIDE_HELP,
     )  # fmt: skip
-    return [record for record in records if record.id in chosen]
+    picked = [record for record in records if record.id in chosen]
+    _keep(beside=_digests(picked))
+    return picked
+
+
+def _start(offered: Sequence[str], name: str) -> int:
+    """Where what the address calls so stands among these; 0 where it does not."""
+    wanted = st.query_params.get(name)
+    return offered.index(wanted) if wanted in offered else 0
+
+
+def _named(name: str, records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Those of the runs whose recipes the address calls so: a recipe that ran again is found by the link of before."""
+    digests = st.query_params.get_all(name)
+    return [record for record in records if record.recipe.digest in digests]
+
+
+def _digests(records: Sequence[RunRecord]) -> list[str]:
+    return [record.recipe.digest for record in records]
+
+
+def _keep(**values: list[str]) -> None:
+    """Make the address name these, each repeated as often as there are; what has none is left out."""
+    for name, wanted in values.items():
+        if wanted and st.query_params.get_all(name) != wanted:
+            st.query_params[name] = wanted
+        elif not wanted:
+            st.query_params.pop(name, None)
 
 
 def draw_own(selection: Selection) -> Selection:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from experiments.compare import DISTURBED
 from ui.figures.frame import GREY, framed
 
 ROW_HEIGHT, FRAME = 52, 92
@@ -17,7 +18,7 @@ def saved_time(frame: pd.DataFrame, *, colour: str, ink: str) -> go.Figure:
     """A bar of the measured speed-up for each measured row of `experiments.every_runtime.table`, with its interval.
 
     A mark across each bar tells how many times fewer multiply-accumulates there are; the grey line is the untouched
-    model.
+    model. A difference that other work may have made is called disturbed.
     """
     shown = frame[frame.state == "measured"].reset_index(drop=True)
     rows = list(range(len(shown)))
@@ -27,7 +28,8 @@ def saved_time(frame: pd.DataFrame, *, colour: str, ink: str) -> go.Figure:
     figure.add_vline(x=1, line={"color": GREY, "width": 2}, layer="below")
     figure.update_layout(
         annotations=[
-            {"xref": "paper", "x": 1, "xanchor": "right", "y": place, "showarrow": False, "text": str(verdict),
+            {"xref": "paper", "x": 1, "xanchor": "right", "y": place, "showarrow": False,
+             "text": str(verdict).replace(DISTURBED, " (disturbed)"),
              "font": {"size": 12, "color": ink}}
             for place, verdict in zip(rows, shown.verdict, strict=True)
         ],
@@ -63,7 +65,8 @@ def _marks(shown: pd.DataFrame, rows: list[int], ink: str) -> go.Scatter:
 
 def _words(row: Any) -> str:
     ends = "" if pd.isna(row.speedup_low) else f" (95 % interval {row.speedup_low:.2f} to {row.speedup_high:.2f})"
+    disturbed = "<br>timing disturbed" if row.is_disturbed else ""
     return (
-        f"<b>{row.title}</b><br>{row.speedup:.2f}x as fast{ends}<br>p50 {row.p50_ms:.3f} ms, untouched "
+        f"<b>{row.title}</b><br>{row.speedup:.2f}x as fast{ends}{disturbed}<br>p50 {row.p50_ms:.3f} ms, untouched "
         f"{row.reference_ms:.3f} ms<br>{row.macs_ratio:.2f}x fewer multiply-accumulates"
     )
