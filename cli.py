@@ -16,16 +16,20 @@ from core.folders import data_folder
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Progress
 from experiments.ahead import describe_ahead
 from experiments.ahead_package import build_package_ahead
+from experiments.checking import check
 from experiments.compare import against_baseline, describe, describe_simulations, simulations, variants
 from experiments.cost import Currency, Price
 from experiments.package import Options, artifact_of, build_package
 from experiments.package_texts import unpacking
-from experiments.recipe import Recipe, check, from_yaml, with_references
+from experiments.recipe import Recipe
+from experiments.recipe_file import from_yaml
 from experiments.recording import ENDING, shipped, write
+from experiments.references import with_references
 from experiments.report import Wishes, compose
 from experiments.resuming import can_resume
+from experiments.run_record import RunRecord
 from experiments.scheduler import bury_if_dead
-from experiments.store import RunRecord, Store, open_store
+from experiments.store import Store, open_store
 from experiments.truth import Sources, matrix, variants_of
 from experiments.worker import execute
 from intake.library import own_models

@@ -20,7 +20,9 @@ from typing import Any
 
 from benchmarks.recipes import table
 from core.devices import find_device
-from experiments.recipe import Recipe, to_yaml, why_refused
+from experiments.checking import why_refused
+from experiments.recipe import Recipe
+from experiments.recipe_file import to_yaml
 from experiments.recording import ENDING, FOLDER, read, write
 from experiments.store import Store
 

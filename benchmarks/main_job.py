@@ -16,7 +16,8 @@ from typing import Any
 
 from core.errors import StudioError
 from core.progress import Finished
-from experiments.recipe import MeasurementSettings, Recipe, check
+from experiments.checking import check
+from experiments.recipe import MeasurementSettings, Recipe
 from experiments.result import RunResult
 from experiments.run import run
 

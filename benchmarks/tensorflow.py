@@ -28,7 +28,9 @@ from benchmarks.recipes import Found, carry_out, in_process_of_its_own, refusals
 from bridges.asking import ask
 from bridges.environments import TENSORFLOW
 from core.progress import result_of
-from experiments.recipe import MeasurementSettings, Recipe, fine_tuned_control, why_refused
+from experiments.checking import why_refused
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.references import fine_tuned_control
 from experiments.result import RunResult
 from optimizers import TECHNIQUES
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 
 from benchmarks.recipes import Found, main, recipe, refusals, results, table
-from experiments.recipe import Recipe, why_refused
+from experiments.checking import why_refused
+from experiments.recipe import Recipe
 from runtimes import RUNTIMES
 from sample_models import MODELS
 

@@ -8,7 +8,8 @@ from core.bundle import precision_title
 from core.layers import BITS, Layer, sum_ms
 from experiments.advice_facts import DISCOUNT, HALF, LEAST_BYTES, Advice, Facts, with_technique
 from experiments.promise import BYTES_FP32, Promise
-from experiments.recipe import Recipe, in_runtime
+from experiments.recipe import Recipe
+from experiments.references import in_runtime
 from experiments.why_format import number_of_layers, percent, times
 from runtimes import RUNTIMES
 

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from core.anatomy import ModuleFacts
 from core.layers import Layer, sum_ms
+from experiments.checking import why_refused
 from experiments.models import find
 from experiments.module_tree import modules_of
 from experiments.profile import ProfileResult
 from experiments.promise import Figures, Measure, Promise, figures_of_profile, promised
-from experiments.recipe import Recipe, why_refused
+from experiments.recipe import Recipe
 from experiments.roofline import Placed, placed_in
 from experiments.scan import ScanResult
 from experiments.why_format import ms as in_ms

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from core.layers import Layer, sum_ms
 from experiments.advice_facts import DISCOUNT, HALF, Advice, Facts
-from experiments.recipe import GRAPHABLE, Recipe, in_runtime
+from experiments.checking import GRAPHABLE
+from experiments.recipe import Recipe
+from experiments.references import in_runtime
 from experiments.roofline import Placed
 from experiments.why_format import ms, number_of_layers, percent, times
 from runtimes import RUNTIMES

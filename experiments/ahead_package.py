@@ -10,9 +10,9 @@ from core.folders import run_folder
 from experiments.ahead import AheadResult
 from experiments.package import COMPANIONS, Entry, Package, companions_of, packed
 from experiments.package_texts import Usage
-from experiments.recipe import to_yaml
+from experiments.recipe_file import to_yaml
 from experiments.requirements import requirements_of
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from runtimes import Artifact, runtime_of
 
 _README = """{title}

@@ -6,7 +6,7 @@ together (Shapley, A Value for n-Person Games, 1953). Accuracy is shared in perc
 other measures that are compared as ratios are shared on the logarithmic scale, so that the factors multiply to the
 ratio of the whole.
 
-A subset that `experiments.recipe.check` refuses can never be measured. Then only the orders of joining that avoid it
+A subset that `experiments.checking.check` refuses can never be measured. Then only the orders of joining that avoid it
 are averaged (Faigle and Kern, The Shapley Value for Cooperative Games under Precedence Constraints, 1992), which still
 sums to the whole; where none is left, attribution is impossible and says so.
 
@@ -28,10 +28,12 @@ from numpy.typing import NDArray
 
 from core.errors import BadInput, CannotCompose
 from core.judging import LABELLED, Judging
+from experiments.checking import why_refused
 from experiments.judging import of_frame
 from experiments.measures import MEASURES, Measure, numbers
 from experiments.measures import measure as named
-from experiments.recipe import Recipe, reference_of, why_refused
+from experiments.recipe import Recipe
+from experiments.references import reference_of
 
 Subset = frozenset[str]
 """Keys of the techniques that are left in."""

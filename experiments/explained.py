@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from experiments.explanation import Explanation
-from experiments.recipe import reference_of
+from experiments.references import reference_of
 from experiments.result import RunResult
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from experiments.why import explain
 
 

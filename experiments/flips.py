@@ -19,7 +19,8 @@ from core.data import Split
 from core.errors import BadInput
 from core.judging import LABELLED, Judging
 from experiments.models import untouched_title
-from experiments.recipe import Recipe, baseline_of, reference_of
+from experiments.recipe import Recipe
+from experiments.references import baseline_of, reference_of
 from profiling.statistics import SIGNIFICANCE, mcnemar_p, wilson_interval
 from runtimes import RUNTIMES
 

@@ -173,9 +173,11 @@ def _launched(environment: Environment) -> subprocess.Popen[bytes]:
 
 
 def _await(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Leave no zombie behind, nor what was fetched."""
+    """Leave no zombie behind, nor what was fetched; by now that may be the folder of another attempt."""
     process.wait()
-    shutil.rmtree(folder / FETCHED, ignore_errors=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if (noted := _noted_in(folder)) and noted.pid == process.pid:
+            shutil.rmtree(folder / FETCHED, ignore_errors=True)
 
 
 def _folder(environment: Environment) -> Path:
@@ -183,8 +185,12 @@ def _folder(environment: Environment) -> Path:
 
 
 def _noted(environment: Environment) -> _Process | None:
+    return _noted_in(_folder(environment))
+
+
+def _noted_in(folder: Path) -> _Process | None:
     try:
-        return _Process.model_validate_json((_folder(environment) / PROCESS_FILE).read_bytes())
+        return _Process.model_validate_json((folder / PROCESS_FILE).read_bytes())
     except (OSError, ValidationError):
         return None
 

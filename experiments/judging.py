@@ -8,7 +8,7 @@ import pandas as pd
 
 from core.judging import LABELLED, Judging
 from experiments.models import judging_of
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 
 
 def of_record(record: RunRecord) -> Judging:

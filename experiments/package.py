@@ -19,11 +19,11 @@ from core.folders import run_folder
 from experiments import serving, triton
 from experiments.contract_file import CONTRACT_FILE, SAMPLES_FILE, TOKENIZER_FILE
 from experiments.package_texts import REPOSITORY, Usage, readme, usages
-from experiments.recipe import to_yaml
+from experiments.recipe_file import to_yaml
 from experiments.requirements import requirements_of
 from experiments.result import RunResult
+from experiments.run_record import RunRecord
 from experiments.serving_texts import text_server_code
-from experiments.store import RunRecord
 from runtimes import runtime_of
 from runtimes.runtime import Artifact
 from runtimes.text_code import takes_texts

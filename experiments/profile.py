@@ -21,11 +21,12 @@ from core.errors import BadInput, Unavailable
 from core.layers import LayerProfile
 from core.progress import Event, Finished, Note, PhaseStarted, Planned, Steps
 from experiments.anatomies import anatomy_of_run, study_anatomy, why_no_anatomy
+from experiments.checking import check
 from experiments.exporting import exported
 from experiments.module_tree import with_module_names
 from experiments.peaks import Peaks, peaks_for
 from experiments.profile_files import write_files
-from experiments.recipe import Recipe, check
+from experiments.recipe import Recipe
 from profiling.latency import Latency, measure_latency
 from profiling.machine import Conditions, conditions
 from profiling.sweep import batches_of, engine_errors

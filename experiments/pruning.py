@@ -20,7 +20,7 @@ from core.errors import BadInput
 from core.pruning import ChannelGroup, PrunedLayer, PruningReport, RatioPoint
 from experiments.recipe import Recipe
 from experiments.result import Summary
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from optimizers.pruning.ranking import Ranked, Rule, removals
 from optimizers.technique import Technique
 from profiling.statistics import wilson_interval

@@ -4,41 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_serializer,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator
 
-from core.bundle import Situation
-from core.devices import find_device
-from core.errors import BadInput, CannotCompose, StudioError, Unavailable
 from core.settings import choice, slider
-from experiments.fitting import refuse_foreign, refuse_known, untouched
-from experiments.models import baseline_runtime, is_here, offered, untouched_title
-from experiments.other_teachers import why_no_teacher
+from experiments.models import baseline_runtime, untouched_title
 from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import RUNTIMES, EngineSettings, Runtime, with_settings
-
-GRAPHABLE = ("pytorch", "tensorrt")
-"""Runtimes whose inference can be recorded as a CUDA graph; torch.compile replays graphs of its own."""
-
-CONTROL = "keras_fine_tuning"
-"""The technique of the control beside recipes that train a model of Keras."""
-
-LONGEST_TEXT = 20_000
-"""Characters of a recipe file: some thirty times what the longest recipe needs."""
-
-DEEPEST_NESTING = 10
 
 
 class MeasurementSettings(BaseModel):
@@ -199,164 +174,3 @@ def _read_technique(entry: Any) -> Technique:
         raise ValueError(f"{entry!r} is not a technique; there are {', '.join(TECHNIQUES)}")
     technique: Technique = TECHNIQUES[key].model_validate(settings or {})
     return technique
-
-
-def to_yaml(recipe: Recipe) -> str:
-    """The recipe as a small YAML document."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def from_yaml(text: str) -> Recipe:
-    """The recipe in `text`. Raises `BadInput` naming each field that is wrong."""
-    action = "Start from a recipe saved by the Optimise page"
-    if len(text) > LONGEST_TEXT:
-        raise BadInput(f"The recipe has {len(text):,} characters", expected=f"at most {LONGEST_TEXT:,}", action=action)
-    try:
-        _refuse_bombs(text)
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"The recipe is not YAML: {error}", action=action) from None
-    if not isinstance(content, dict):
-        raise BadInput(f"The recipe is a {type(content).__name__}", expected="a mapping with at least `model`")
-    try:
-        recipe = Recipe.model_validate(content)
-    except ValidationError as error:
-        raise BadInput("The recipe has " + "; ".join(_explain(error)), action="Correct these fields") from None
-    if not is_here(recipe.model):
-        raise BadInput(f"The recipe's model is {recipe.model}", expected=" or ".join(offered()))
-    if recipe.runtime not in RUNTIMES:
-        raise BadInput(f"The recipe's runtime is {recipe.runtime}", expected=" or ".join(RUNTIMES))
-    return recipe
-
-
-def _refuse_bombs(text: str) -> None:
-    """Raises `BadInput` for what would grow or nest without end when it is read."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST_NESTING or isinstance(event, yaml.AliasEvent):
-            found = "refers to parts of itself (`*name`)" if depth <= DEEPEST_NESTING else "is nested too deeply"
-            raise BadInput(f"The recipe {found}", expected="plain values", action="Write its values out")
-
-
-def _explain(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, item['loc'])) or 'recipe'}: {item['msg']}" for item in error.errors()]
-
-
-def check(recipe: Recipe) -> Situation:
-    """Walk the recipe without loading anything; the situation at its end.
-
-    Raises `CannotCompose` or `Unavailable` with the reason of the first step that does not fit.
-    """
-    device = find_device(recipe.device)
-    runtime = recipe.configured_runtime
-    situation = untouched(recipe.model, recipe.runtime, recipe.engine.target(device))
-    if situation.brought_as != "torch":
-        runtime.check(situation)  # no technique makes of it what another runtime could take
-    if reason := runtime.why_unavailable(device):
-        raise Unavailable(reason)
-    for number, technique in enumerate(recipe.techniques):
-        refuse_foreign(type(technique), situation)
-        refuse_known(recipe.model, technique.key, recipe.runtime, recipe.techniques[:number])
-        if technique.key in situation.applied:
-            raise CannotCompose(f"{technique.title} stands twice in the recipe", action="Keep one of them")
-        if any(TECHNIQUES[key].simulates for key in situation.applied):
-            raise CannotCompose(f"{technique.title} after a simulation", action="Make the simulation the last step")
-        situation = technique.check(situation)
-        for teacher in technique.other_models():
-            if reason := why_no_teacher(teacher, recipe.model):
-                raise CannotCompose(reason)
-    if recipe.is_simulated and recipe.engine.builds_ahead:
-        raise CannotCompose(
-            "an engine built ahead from a simulation",
-            expected="a network that computes in the format it has",
-            action="Choose another runtime, or leave out the simulation",
-        )
-    refuse_known(recipe.model, recipe.runtime, recipe.runtime, recipe.techniques)
-    runtime.check(situation)
-    most = getattr(recipe.engine, "largest_batch", None)
-    if recipe.is_timed and most and recipe.measurement.batch_size > most:
-        raise CannotCompose(
-            f"measuring batches of {recipe.measurement.batch_size} images with an engine built for at most {most}",
-            expected="a batch that it takes",
-            action="Raise the largest batch of the engine, or measure a smaller one",
-        )
-    if recipe.measurement.cuda_graph and (device.kind != "cuda" or recipe.runtime not in GRAPHABLE):
-        raise CannotCompose(
-            f"a CUDA graph in {runtime.title} on {device.id}",
-            expected="a GPU, with PyTorch or TensorRT as the runtime",
-            action="Switch the CUDA graph off under Measurement",
-        )
-    return situation
-
-
-def why_refused(recipe: Recipe, kind: type[StudioError] = StudioError) -> str:
-    """The reason of that kind why the recipe cannot run; empty where there is none.
-
-    With `CannotCompose` only what fits together nowhere is refused, not what this machine lacks.
-    """
-    try:
-        check(recipe)
-    except kind as error:
-        return str(error)
-    except StudioError:
-        return ""
-    return ""
-
-
-def baseline_of(recipe: Recipe) -> Recipe:
-    """The untouched model measured the same way: in eager PyTorch, or in ONNX Runtime where it is an ONNX graph."""
-    return in_runtime(recipe.model_copy(update={"techniques": ()}), baseline_runtime(recipe.model))
-
-
-def baseline_title(model: str) -> str:
-    """What every variant of the model is compared with, in words: `FP32 in PyTorch`."""
-    return f"{untouched_title(model)} in {RUNTIMES[baseline_runtime(model)].title}"
-
-
-def in_runtime(recipe: Recipe, key: str) -> Recipe:
-    """The same work for another runtime, with the settings its engine usually has, and without a name."""
-    return recipe.model_copy(update={"name": "", "runtime": key, "engine": RUNTIMES[key].settings})
-
-
-def reference_of(recipe: Recipe) -> Recipe:
-    """The untouched model in the recipe's own runtime: what the techniques alone are compared with."""
-    return recipe.model_copy(update={"name": "", "techniques": ()})
-
-
-def fine_tuned_control(recipe: Recipe) -> Recipe | None:
-    """The untouched model trained on in FP32, in one training, in the recipe's own runtime.
-
-    Of models of Keras whose recipe trains: what a technique gained or cost is told from what the training alone did.
-    It has the sum of the recipe's epochs, at the highest of its learning rates, all else as its first training, and its
-    seed: `experiments.training_on` says in what that is not how the recipe
-    trains. None for any other recipe, and where the model cannot be trained on.
-    """
-    plain = TECHNIQUES.get(CONTROL)
-    trainings = [each for each in recipe.techniques if plain and each.takes == plain.takes and hasattr(each, "epochs")]
-    if plain is None or not trainings:
-        return None
-    technique = _as_long_as(plain, trainings)
-    control = reference_of(recipe).model_copy(update={"techniques": (technique,)})
-    named = control.model_copy(update={"name": f"{control.title} (control)"})
-    return None if why_refused(named, CannotCompose) else named
-
-
-def _as_long_as(plain: type[Technique], trainings: Sequence[Any]) -> Technique:
-    """One training in place of all of these."""
-    shared = {name: getattr(trainings[0], name) for name in plain.model_fields if hasattr(trainings[0], name)}
-    epochs = sum(each.epochs for each in trainings)
-    rate = max(each.learning_rate for each in trainings)
-    return plain.model_validate(shared | {"epochs": epochs, "learning_rate": rate})
-
-
-def with_references(recipe: Recipe) -> list[Recipe]:
-    """Baseline first, then the recipe, its reference and, where it trains a model of Keras, its control; each once.
-
-    Alone what is built ahead: nothing is timed.
-    """
-    if recipe.engine.builds_ahead:
-        return [recipe]
-    control = fine_tuned_control(recipe)
-    recipes = [baseline_of(recipe), recipe, reference_of(recipe), *([control] if control else [])]
-    return list(({each.digest: each for each in recipes} | {recipe.digest: recipe}).values())

@@ -24,7 +24,8 @@ from filelock import FileLock, Timeout
 
 from core.folders import data_folder
 from core.progress import Telemetry
-from experiments.store import AtWork, Store
+from experiments.run_record import AtWork
+from experiments.store import Store
 from profiling.telemetry import MachineSample, MachineSampler, ProcessWatch, telemetry_of
 
 PERIOD_SECONDS = 0.2

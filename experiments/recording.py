@@ -26,14 +26,14 @@ from core.devices import find_device
 from core.errors import BadInput, StudioError
 from core.packed import Packed
 from core.progress import Event, Finished, Planned
-from experiments.ahead import AheadResult, AheadSummary
-from experiments.duel import Duel, DuelResult
-from experiments.profile import ProfileResult
+from experiments.ahead import AheadSummary
+from experiments.duel import Duel
 from experiments.recipe import Recipe
-from experiments.result import RunResult, Summary
-from experiments.scan import ScanResult
-from experiments.simulation import SimulatedResult, SimulatedSummary
-from experiments.store import Result, RunRecord, Store
+from experiments.result import Summary
+from experiments.result_kinds import Result, kind_of_result
+from experiments.run_record import RunRecord
+from experiments.simulation import SimulatedSummary
+from experiments.store import Store
 from experiments.study import Study
 from profiling.machine import Conditions
 from runtimes import RUNTIMES
@@ -132,17 +132,6 @@ def stamp(device_name: str, ended_at: float, found: Conditions | None) -> str:
         return f"Recorded on {device_name}, {day}"
     known = f"commit {found.commit[:7]}" if found.commit else "commit unknown"
     return f"Recorded on {found.device_name}, {found.date.date().isoformat()}, {known}"
-
-
-def kind_of_result(record: RunRecord) -> type[Result]:
-    """The class of what the run finds."""
-    if record.study:
-        return ProfileResult if record.study.kind == "profile" else ScanResult
-    if record.duel:
-        return DuelResult
-    if record.recipe.engine.builds_ahead:
-        return AheadResult
-    return SimulatedResult if record.recipe.is_simulated else RunResult
 
 
 def record_run(store: Store, run_id: str) -> Recording:

@@ -22,7 +22,7 @@ from experiments.judging import of_frame
 from experiments.key_figures import KeyFigure, key_figures
 from experiments.measures import NO_DIFFERENCE
 from experiments.models import find, is_here, title_of
-from experiments.recipe import reference_of, to_yaml
+from experiments.recipe_file import to_yaml
 from experiments.recommendation import (
     Recommendation,
     baseline,
@@ -31,9 +31,10 @@ from experiments.recommendation import (
     in_a_list,
     recommend,
 )
+from experiments.references import reference_of
 from experiments.result import RunResult
+from experiments.run_record import RunRecord
 from experiments.savings import CostLine, cost_notes, costs
-from experiments.store import RunRecord
 from experiments.training_on import trained_on
 from experiments.why_tflite import in_general, remarks
 from profiling.statistics import SIGNIFICANCE, mcnemar_p

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from core.folders import data_folder
-
-if TYPE_CHECKING:
-    from experiments.store import RunRecord, State
+from experiments.run_record import RunRecord, State
 
 RESUMABLE: tuple[State, ...] = ("failed", "cancelled")
 

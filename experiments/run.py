@@ -24,12 +24,14 @@ from experiments import models
 from experiments.ahead import PHASES_AHEAD, build_ahead
 from experiments.anatomies import PHASE as ANATOMY
 from experiments.anatomies import write_anatomy
+from experiments.checking import check
 from experiments.companions import write_companions
 from experiments.exporting import exported
 from experiments.fidelity import PHASE as FIDELITY
 from experiments.fidelity import compare_with_source
 from experiments.peaks import peaks_for
-from experiments.recipe import MeasurementSettings, Recipe, check, to_yaml
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.recipe_file import to_yaml
 from experiments.result import RunResult
 from experiments.server import Opened, ServedArtifact
 from experiments.simulation import SimulatedResult, stored_as

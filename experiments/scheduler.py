@@ -20,8 +20,9 @@ from pathlib import Path
 from core.folders import data_folder, run_folder
 from core.processes import is_alive, kill_family
 from core.progress import PhaseStarted
+from experiments.run_record import RunRecord
 from experiments.shortage import begins_anew, can_take_less, noted, shortage_of_killed, with_less_at_once
-from experiments.store import RunRecord, Store
+from experiments.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 TICK_SECONDS = 0.2

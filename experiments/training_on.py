@@ -1,8 +1,8 @@
 """What training on alone would have gained: variants that TensorFlow fine-tuned beside FP32 that was fine-tuned too.
 
 A variant that was pruned, clustered or quantized while it trained has seen more epochs than the untouched network. Its
-reference is a control: the same network trained on in FP32 (`experiments.recipe.fine_tuned_control`). One training is
-not like several that differ, and not every control is as long: what is unlike is said wherever they are compared.
+reference is a control: the same network trained on in FP32 (`experiments.references.fine_tuned_control`). One training
+is not like several that differ, and not every control is as long: what is unlike is said wherever they are compared.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 
 from experiments.compare import accuracy_verdict
 from experiments.measures import NO_DIFFERENCE
-from experiments.recipe import CONTROL, Recipe
+from experiments.recipe import Recipe
+from experiments.references import CONTROL
 from experiments.result import RunResult
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from profiling.accuracy import Accuracy
 
 TRAINED = ("keras_pruning", "keras_clustering", "keras_qat")

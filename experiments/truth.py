@@ -11,10 +11,13 @@ from typing import Literal
 from core.errors import BadInput, CannotCompose, StudioError
 from core.unsupported import operator_in
 from experiments.ahead import AheadResult
+from experiments.checking import check
 from experiments.models import baseline_runtime, is_here, untouched_title
-from experiments.recipe import MeasurementSettings, Recipe, baseline_of, check, in_runtime, with_references
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.references import baseline_of, in_runtime, with_references
 from experiments.result import Summary
-from experiments.store import RunRecord, Store
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from profiling.fidelity import Fidelity
 from runtimes import RUNTIMES
 

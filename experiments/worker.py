@@ -19,20 +19,20 @@ from functools import partial
 from filelock import FileLock, Timeout
 
 from core.devices import default_threads, find_device
-from core.errors import BadInput, StudioError
+from core.errors import BadInput
 from core.folders import data_folder, run_folder
 from core.progress import Event, Failed, Finished, Note, PhaseStarted, Planned
-from experiments.ahead import AheadResult
-from experiments.duel import PHASES, Duel, DuelResult, run_duel
+from experiments.duel import PHASES, Duel, run_duel
+from experiments.failure import sentence_of
 from experiments.package import artifact_of
-from experiments.profile import ProfileResult, run_profile
+from experiments.profile import run_profile
 from experiments.recorder import Recorder
-from experiments.result import RunResult
+from experiments.result_kinds import kind_of_result
 from experiments.resuming import delete_checkpoints
-from experiments.scan import ScanResult, run_scan
+from experiments.run_record import RunRecord
+from experiments.scan import run_scan
 from experiments.shortage import begins_anew, can_take_less, noted, shortage_of, with_less_at_once
-from experiments.simulation import SimulatedResult
-from experiments.store import Result, RunRecord, Store, open_store
+from experiments.store import Store, open_store
 from experiments.study import Study
 from profiling.memory import return_free_memory
 from runtimes.runtime import Artifact
@@ -70,21 +70,11 @@ def execute(store: Store, record: RunRecord, on_event: Callable[[Event], None] =
         last = event
     writer.flush()
     if isinstance(last, Finished):
-        if store.finish(record.id, _kind_of_result(record).model_validate(last.result)):
+        if store.finish(record.id, kind_of_result(record).model_validate(last.result)):
             delete_checkpoints(record.id)
     elif isinstance(last, Failed):
         store.fail(record.id, last.sentence, last.details)
     return last
-
-
-def _kind_of_result(record: RunRecord) -> type[Result]:
-    if record.study:
-        return ProfileResult if record.study.kind == "profile" else ScanResult
-    if record.duel:
-        return DuelResult
-    if record.recipe.engine.builds_ahead:
-        return AheadResult
-    return SimulatedResult if record.recipe.is_simulated else RunResult
 
 
 def _events(store: Store, record: RunRecord) -> Iterator[Event]:
@@ -98,7 +88,14 @@ def _events(store: Store, record: RunRecord) -> Iterator[Event]:
             lock.release()
     except Exception as error:
         traceback.print_exc()
-        yield Failed(sentence=_sentence(error), details=traceback.format_exc())
+        sentence = sentence_of(
+            error,
+            what="The run",
+            smaller="choose a smaller model",
+            room="delete old runs on the Runs page",
+            log="Its log has the details.",
+        )
+        yield Failed(sentence=sentence, details=traceback.format_exc())
 
 
 def _attempts(store: Store, record: RunRecord) -> Iterator[Event]:
@@ -214,17 +211,6 @@ def _acquire(lock: FileLock, device_id: str) -> Iterator[Event]:
             text=f"Waiting: another run is using {device_id}, and two runs at once would spoil both measurements"
         )
         lock.acquire()
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, StudioError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno == 28:
-        return "The disk is full. Free some space, or delete old runs on the Runs page."
-    first_line = str(error).partition("\n")[0][:200]
-    return (
-        f"The run stopped on an error nobody foresaw ({type(error).__name__}: {first_line}). Its log has the details."
-    )
 
 
 class _Writer:

@@ -5,7 +5,7 @@ import streamlit as st
 from core.errors import StudioError
 from experiments.ahead_package import build_package_ahead
 from experiments.package import Options, Package, build_package
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import export_view, text
 from ui.state import open_page, store
 from ui.titles import distinct, of_models

@@ -5,7 +5,7 @@ import streamlit as st
 from core.devices import Device
 from experiments.models import find
 from experiments.recipe import Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from optimizers import TECHNIQUES
 from ui import text
 from ui.live import look_of

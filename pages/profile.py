@@ -2,9 +2,9 @@
 
 import streamlit as st
 
+from experiments.checking import why_refused
 from experiments.profile import ProfileResult
-from experiments.recipe import why_refused
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from experiments.study import ProfileStudy
 from experiments.why_format import percent
 from ui import tables, text

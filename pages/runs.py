@@ -4,7 +4,7 @@ import time
 
 import streamlit as st
 
-from experiments.store import LIVE, RunRecord
+from experiments.run_record import LIVE, RunRecord
 from ui import tables, text
 from ui.live import NOT_BUILT, STATES, duration, look_of
 from ui.recording_view import draw_recording, draw_recordings

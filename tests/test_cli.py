@@ -9,9 +9,11 @@ import pytest
 
 import cli
 from core.folders import data_folder
-from experiments.recipe import MeasurementSettings, Recipe, to_yaml
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.recipe_file import to_yaml
 from experiments.recording import read
-from experiments.store import RunRecord, Store
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from experiments.training_on import is_control
 from runtimes import RUNTIMES
 from runtimes.tensorrt_ import TensorRtSettings

@@ -8,8 +8,8 @@ import streamlit as st
 from core.bundle import precision_title
 from core.compatibility import Compatibility
 from experiments.ahead import AheadResult
-from experiments.recipe import baseline_of
-from experiments.store import RunRecord
+from experiments.references import baseline_of
+from experiments.run_record import RunRecord
 from ui import text
 from ui.live import duration
 from ui.quantization_view import draw_quantization

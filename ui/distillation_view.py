@@ -19,7 +19,7 @@ from core.packed import Numbers
 from experiments.distillation_gain import Gain, gain_of
 from experiments.flips import class_names
 from experiments.models import contract, test_split
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from experiments.teaching import Agreement, Answers, agreement_of, entropy_bits, shown_answers, softened
 from profiling.statistics import mcnemar_p
 from ui import text

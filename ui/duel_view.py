@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from experiments.duel import DuelResult
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import text
 from ui.figures.duel import rounds
 from ui.figures.frame import PLAIN

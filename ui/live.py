@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.progress import Event, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
-from experiments.recipe import with_references
-from experiments.store import RunRecord, State, Store, StoredEvent
+from experiments.references import with_references
+from experiments.run_record import RunRecord, State, StoredEvent
+from experiments.store import Store
 from ui.curves import ALWAYS, CURVES, TELEMETRY, Band, Curve, Point, stretches, thin
 
 SAME_CLICK_SECONDS = 3.0

@@ -11,7 +11,7 @@ from core.low_rank import LowRankReport
 from experiments.low_rank import KEY, energy_curves, layer_table, predicted, recipe_at
 from experiments.models import is_here
 from experiments.recipe import Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from optimizers import TECHNIQUES
 from ui import text
 from ui.figures.frame import PLAIN

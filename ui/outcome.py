@@ -10,11 +10,11 @@ import streamlit as st
 from experiments.compare import against_baseline, latency_verdict, variants
 from experiments.judging import of_record, of_row
 from experiments.measures import NO_DIFFERENCE
-from experiments.recipe import baseline_of, baseline_title, reference_of
+from experiments.references import baseline_of, baseline_title, reference_of
 from experiments.reproduction import reproduction
 from experiments.result import RunResult
 from experiments.resuming import can_resume
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from experiments.study import ScanStudy
 from profiling.fidelity import Fidelity
 from ui import tables, text

@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.judging import Judging
 from core.pruning import PruningReport
+from experiments.checking import why_refused
 from experiments.judging import of_record
 from experiments.models import is_here
 from experiments.pruning import (
@@ -22,9 +23,9 @@ from experiments.pruning import (
     siblings,
     with_start,
 )
-from experiments.recipe import baseline_of, why_refused
+from experiments.references import baseline_of
 from experiments.result import Summary
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import tables
 from ui.figures.frame import PLAIN
 from ui.figures.pruning_curves import Curves, curves

@@ -14,7 +14,7 @@ from experiments.judging import of_record
 from experiments.models import is_here
 from experiments.pruning import KEY, Prediction, at_ratio, predicted, read_off
 from experiments.recipe import Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from optimizers import TECHNIQUES
 from ui import text
 from ui.figures.frame import PLAIN

@@ -11,8 +11,8 @@ from core.judging import Judging
 from core.pruning import PruningReport, Round, Search
 from experiments.every_runtime import Place, table
 from experiments.judging import of_record
-from experiments.recipe import reference_of
-from experiments.store import RunRecord
+from experiments.references import reference_of
+from experiments.run_record import RunRecord
 from profiling.statistics import wilson_interval
 from ui import text
 from ui.figures.frame import PLAIN

@@ -10,7 +10,7 @@ from core.judging import Judging
 from core.pruning import PruningReport
 from experiments.judging import of_record
 from experiments.pruning import channel_table
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import tables, text
 from ui.figures import pruning as figures
 from ui.figures.frame import PLAIN

@@ -11,7 +11,7 @@ from experiments.judging import of_record
 from experiments.models import is_here
 from experiments.quantization_path import kept_at, point_at, recipe_at
 from experiments.recipe import Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import text
 from ui.figures.frame import PLAIN
 from ui.figures.quantization_path import path_figure

@@ -21,7 +21,7 @@ from experiments.quantized import (
     steepest_fall,
     worst_layer,
 )
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import tables, text
 from ui.figures import quantization as figures
 from ui.figures.frame import PLAIN

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from experiments.models import is_here, title_of
-from experiments.recipe import Recipe, with_references
-from experiments.store import LIVE, RunRecord, Store
+from experiments.recipe import Recipe
+from experiments.references import with_references
+from experiments.run_record import LIVE, RunRecord
+from experiments.store import Store
 from ui.identity import owner
 
 

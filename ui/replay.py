@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from core.progress import Event
 from experiments.recording import last_attempt
-from experiments.store import RunRecord, StoredEvent
+from experiments.run_record import RunRecord, StoredEvent
 from ui.live import LiveView
 
 SPEEDS = (1, 2, 5, 10, 20)

@@ -10,7 +10,7 @@ import streamlit as st
 
 from experiments.models import title_of
 from experiments.recording import device_name, result_of, stamp
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import text
 from ui.identity import owner
 from ui.live import duration, expected_curves, look_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from experiments.judging import of_record
-from experiments.recipe import to_yaml
-from experiments.store import RunRecord
+from experiments.recipe_file import to_yaml
+from experiments.run_record import RunRecord
 from ui import text
 from ui.curves import curve_kind
 from ui.live import LiveView, duration, expected_curves, look_of

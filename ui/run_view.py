@@ -11,7 +11,7 @@ import streamlit as st
 from core.folders import data_folder
 from experiments.recording import ENDING, packed, record_run
 from experiments.resuming import can_resume
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from experiments.training_on import is_control
 from ui import tables, text
 from ui.live import LiveView, at_work, duration, family, look_of

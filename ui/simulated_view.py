@@ -9,8 +9,8 @@ import streamlit as st
 
 from experiments.compare import simulations
 from experiments.measures import NO_DIFFERENCE
-from experiments.recipe import baseline_of, baseline_title
-from experiments.store import RunRecord
+from experiments.references import baseline_of, baseline_title
+from experiments.run_record import RunRecord
 from profiling.accuracy import Accuracy
 from ui import text
 from ui.quantization_view import draw_quantization

@@ -13,7 +13,8 @@ from core.catalogue import ModelEntry
 from core.devices import Device, list_devices, why_no_gpu
 from core.folders import data_folder
 from experiments.models import offered
-from experiments.store import RunRecord, Store, open_store
+from experiments.run_record import RunRecord
+from experiments.store import Store, open_store
 from ui.identity import owner
 from ui.theme import INK_DARK, INK_LIGHT, colour_of
 

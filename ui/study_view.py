@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from experiments.recipe import Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from experiments.study import Study
 from ui import text
 from ui.live import LiveView

@@ -13,7 +13,7 @@ from core.bundle import precision_title
 from experiments.judging import of_frame, of_record
 from experiments.models import title_of
 from experiments.result import RunResult
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from runtimes import RUNTIMES
 from ui import text
 from ui.live import duration

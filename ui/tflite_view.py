@@ -10,9 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from core.tflite_file import TfliteFacts
-from experiments.recipe import reference_of
+from experiments.references import reference_of
 from experiments.result import RunResult
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from experiments.why_tflite import Remark, remarks
 from ui import tables, text
 from ui.figures import tflite as figures

@@ -12,7 +12,7 @@ from experiments.every_runtime import TOO_FEW
 from experiments.measures import NO_DIFFERENCE
 from experiments.models import baseline_runtime
 from experiments.recipe import Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from experiments.truth import Cell, Matrix
 from experiments.truth_words import speed
 from optimizers import TECHNIQUES

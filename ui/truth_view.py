@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from experiments.recipe import Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from experiments.truth import (
     COMPARED,
     Cell,

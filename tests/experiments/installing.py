@@ -37,11 +37,13 @@ print("Installed in 1 s.")
 """
 DOWNLOADS = """
 import subprocess
-helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 (folder / "helper").write_text(str(helper.pid))
-(pathlib.Path(os.environ["TMPDIR"]) / "pip-unpack-x").mkdir()
-(pathlib.Path(os.environ["TMPDIR"]) / "pip-unpack-x" / "tensorflow.whl").write_bytes(bytes(500_000))
-time.sleep(60)
+fetched = pathlib.Path(os.environ["TMPDIR"]) / "pip-unpack-x"
+fetched.mkdir()
+(fetched / "half").write_bytes(bytes(500_000))
+(fetched / "half").rename(fetched / "tensorflow.whl")
+time.sleep(600)
 """
 FAILS = """
 print("ERROR: No matching distribution found for tensorflow==2.21.0")
@@ -67,7 +69,7 @@ def play(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def until(environment: Environment, state: str, stage: str = "", done: int = 0) -> Installation:
     """What is known of it as soon as it is so."""
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     found = installation(environment)
     while (found.state, found.doing.stage) != (state, stage or found.doing.stage) or found.doing.done < done:
         assert time.monotonic() < give_up, found

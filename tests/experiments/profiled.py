@@ -15,8 +15,9 @@ from experiments import profile, scan
 from experiments.peaks import Peaks
 from experiments.profile import ProfileResult
 from experiments.recipe import Recipe
+from experiments.result_kinds import Result
 from experiments.scan import ScanResult
-from experiments.store import Result, Store
+from experiments.store import Store
 from experiments.study import ProfileStudy, ScanStudy, Study
 from profiling.latency import Latency
 from profiling.machine import Conditions

@@ -12,9 +12,10 @@ from core.scan import Scan, ScanCell
 from experiments import advice_facts, profile
 from experiments import run as running
 from experiments.advice import MOST, Advice, advise, left_out, why_none
+from experiments.checking import check, why_refused
 from experiments.profile import ProfileResult, run_profile
 from experiments.promise import figures_of, figures_of_profile, outcome
-from experiments.recipe import MeasurementSettings, Recipe, check, why_refused
+from experiments.recipe import MeasurementSettings, Recipe
 from experiments.result import RunResult
 from experiments.run import run
 from experiments.scan import ScanResult

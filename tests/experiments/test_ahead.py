@@ -19,8 +19,10 @@ from core.folders import run_folder
 from core.progress import Finished, PhaseStarted
 from experiments.ahead import PHASES_AHEAD, AheadResult, build_ahead, describe_ahead
 from experiments.ahead_package import artifact_ahead, build_package_ahead
-from experiments.recipe import MeasurementSettings, Recipe, check
-from experiments.store import RunRecord, Store
+from experiments.checking import check
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from runtimes.onnx_file import onnx_bytes
 from runtimes.tensorrt_ import TensorRtSettings
 from tests.runtimes.conftest import make_bundle
@@ -114,7 +116,7 @@ def test_a_finished_build_is_found_in_the_store_and_compared_with_nothing(store:
 
 def test_a_batch_that_the_engine_will_not_take_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Device("cuda:0", "cuda", "NVIDIA L4", 2**34, (8, 9))
-    monkeypatch.setattr("experiments.recipe.find_device", lambda _id: gpu)
+    monkeypatch.setattr("experiments.checking.find_device", lambda _id: gpu)
     engine, measurement = TensorRtSettings(usual_batch=4, largest_batch=8), MeasurementSettings(batch_size=8)
     recipe = Recipe(model="resnet_fmnist", runtime="tensorrt", engine=engine, device="cuda:0", measurement=measurement)
     check(recipe)

@@ -19,7 +19,9 @@ from experiments.attribution import (
     shapley,
     subsets,
 )
-from experiments.recipe import Recipe, check, reference_of
+from experiments.checking import check
+from experiments.recipe import Recipe
+from experiments.references import reference_of
 
 THREE = Recipe.model_validate(
     {

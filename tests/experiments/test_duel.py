@@ -254,5 +254,12 @@ def test_closing_a_duel_half_way_ends_its_processes(tmp_path: Path) -> None:
 
 
 def servers_running() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [each for each in children if "experiments.server" in each.cmdline()]
+    return [each for each in psutil.Process().children() if "experiments.server" in command_of(each)]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Empty for one that has ended meanwhile."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []

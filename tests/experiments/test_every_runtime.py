@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from experiments.every_runtime import TOO_FEW, Place, in_words, missing, places, table
-from experiments.recipe import Recipe, baseline_of, reference_of
-from experiments.store import RunRecord, Store
+from experiments.measures import NO_DIFFERENCE
+from experiments.recipe import Recipe
+from experiments.references import baseline_of, reference_of
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from optimizers import TECHNIQUES
 from runtimes import RUNTIMES
 from tests.pages.left_behind import finished
@@ -69,6 +74,17 @@ def test_the_sentence_sets_time_beside_arithmetic(store: Store, found: list[Plac
     assert in_words(table(places(in_runtime(PRUNED, "pytorch"), lambda _: None))) == ""
 
 
+@pytest.mark.parametrize("whose", ["record", "reference"])
+def test_a_difference_that_other_work_may_have_made_is_doubted(found: list[Place], whose: str) -> None:
+    measured = next(place for place in found if place.state == "measured")
+    frame = table([replace(measured, **{whose: disturbed(getattr(measured, whose))})])
+    assert frame.verdict[0].endswith("x faster, but the timing was disturbed")
+    assert in_words(frame).endswith("x faster in ONNX Runtime (timing disturbed).")
+    alike = table([replace(measured, record=measured.reference, reference=disturbed(measured.reference))])
+    assert alike.verdict[0] == NO_DIFFERENCE, "which claims nothing"
+    assert alike.is_disturbed[0]
+
+
 def test_too_few_calls_allow_no_verdict(found: list[Place]) -> None:
     measured = next(place for place in found if place.state == "measured")
     row = table([Place("onnxruntime", PRUNED, without_interval(measured.record), measured.reference, "")]).iloc[0]
@@ -77,8 +93,14 @@ def test_too_few_calls_allow_no_verdict(found: list[Place]) -> None:
 
 
 def without_interval(record: RunRecord | None) -> RunRecord:
-    from dataclasses import replace
+    return with_summary(record, p50_low_ms=None, p50_high_ms=None)
 
+
+def disturbed(record: RunRecord | None) -> RunRecord:
+    return with_summary(record, is_disturbed=True)
+
+
+def with_summary(record: RunRecord | None, **changes: object) -> RunRecord:
     assert record
     assert record.summary
-    return replace(record, summary=record.summary.model_copy(update={"p50_low_ms": None, "p50_high_ms": None}))
+    return replace(record, summary=record.summary.model_copy(update=changes))

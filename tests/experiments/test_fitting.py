@@ -11,8 +11,9 @@ from core.devices import Device
 from core.errors import CannotCompose, Unavailable
 from core.progress import Steps
 from core.settings import choice, slider
+from experiments.checking import check
 from experiments.fitting import why_unfit
-from experiments.recipe import Recipe, check
+from experiments.recipe import Recipe
 from optimizers import TECHNIQUES
 from optimizers.technique import Context, Technique
 from runtimes import RUNTIMES

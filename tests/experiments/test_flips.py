@@ -10,7 +10,8 @@ from statsmodels.stats.proportion import proportion_confint
 from core.data import Split
 from core.errors import BadInput
 from experiments.flips import Answers, Flips, class_accuracy, class_changes, class_names, holm, stage_of_flip, stages
-from experiments.recipe import Recipe, baseline_of, reference_of
+from experiments.recipe import Recipe
+from experiments.references import baseline_of, reference_of
 
 NAMES = ["cat", "dog", "crane", "fish", "crane"]
 

@@ -89,6 +89,20 @@ def test_one_that_was_killed_says_so_and_leaves_no_stamp(tmp_path: Path, monkeyp
     assert not environment.is_installed
 
 
+def test_what_an_ended_attempt_fetched_goes_and_what_the_next_one_fetches_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(FAILS, monkeypatch)
+    fetched = folder() / installing.FETCHED
+    fetched.mkdir(parents=True)
+    ended = installing._launched(fake(tmp_path))
+    for pid, stays in ((ended.pid + 1, True), (ended.pid, False)):
+        noted = installing._Process(pid=pid, started_at=0)
+        (folder() / installing.PROCESS_FILE).write_text(noted.model_dump_json())
+        installing._await(ended, folder())
+        assert fetched.exists() == stays
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [

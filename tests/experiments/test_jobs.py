@@ -88,7 +88,7 @@ def test_a_job_waits_its_turn_and_leaves_nothing_when_it_dies_there(tmp_path: Pa
     upload = uploaded(safetensors_file(tmp_path))
     with turn("", "work", tmp_path / "sign"):
         key = jobs.start("", CheckOrder(upload=upload, wanted="model"))
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 60
         while (found := jobs.job("", key)) and not found.waits and time.monotonic() < give_up:
             time.sleep(0.02)
         assert found

@@ -15,7 +15,8 @@ from experiments.judging import of_frame, of_record
 from experiments.recipe import Recipe
 from experiments.report import compose
 from experiments.result import RunResult
-from experiments.store import RunRecord, Store
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from intake.library import delete_model
 from optimizers import TECHNIQUES
 from tests.experiments.own import plant_onnx

@@ -13,7 +13,8 @@ from core.errors import BadInput
 from core.low_rank import LowRankReport, choose_rank, largest_saving_rank
 from core.progress import result_of
 from experiments.low_rank import energy_curves, layer_table, predicted, recipe_at
-from experiments.recipe import Recipe, from_yaml, to_yaml
+from experiments.recipe import Recipe
+from experiments.recipe_file import from_yaml, to_yaml
 from optimizers import TECHNIQUES
 from optimizers.technique import Context
 from tests.experiments.low_rank_reports import layer_of, report_of

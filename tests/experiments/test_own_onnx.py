@@ -14,11 +14,13 @@ from core.progress import Finished, Note, Steps
 from core.progress import result_of as steps_result
 from experiments import models
 from experiments.anatomies import FILE
+from experiments.checking import check, why_refused
 from experiments.fidelity import compare_with_source
 from experiments.flips import stages
 from experiments.other_teachers import other_teachers, why_no_teacher
 from experiments.profile import ProfileResult, run_profile
-from experiments.recipe import Recipe, baseline_of, baseline_title, check, why_refused, with_references
+from experiments.recipe import Recipe
+from experiments.references import baseline_of, baseline_title, with_references
 from experiments.result import RunResult
 from experiments.run import run
 from experiments.scan import run_scan, why_not_scanned

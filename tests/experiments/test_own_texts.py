@@ -21,8 +21,9 @@ from core.folders import run_folder
 from core.progress import Finished, Progress, Steps
 from experiments import models
 from experiments import run as run_module
+from experiments.checking import check
 from experiments.package import Options, Package, build_package
-from experiments.recipe import Recipe, check
+from experiments.recipe import Recipe
 from experiments.result import RunResult
 from experiments.run import run
 from experiments.store import open_store

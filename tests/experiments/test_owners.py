@@ -16,7 +16,8 @@ from core.errors import BadInput
 from core.progress import Note, PhaseStarted
 from experiments.duel import Duel
 from experiments.recipe import Recipe
-from experiments.store import RunRecord, Store
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from experiments.study import ProfileStudy, ScanStudy
 from experiments.worker import execute, newest_artifact
 from intake.library import MODEL_FILE, OwnModel, own_folder

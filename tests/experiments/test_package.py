@@ -17,8 +17,10 @@ from core.devices import find_device
 from core.errors import BadInput, Unavailable
 from core.folders import run_folder
 from experiments.package import Options, build_package
-from experiments.recipe import Recipe, from_yaml
-from experiments.store import RunRecord, Store
+from experiments.recipe import Recipe
+from experiments.recipe_file import from_yaml
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from runtimes import RUNTIMES, Artifact
 from tests.experiments.packages import linked_environment, packaged, result_of, run_alone, unpacked
 from tests.experiments.tiny import onnx_artifact

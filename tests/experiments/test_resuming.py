@@ -23,7 +23,8 @@ from experiments.duel import Duel
 from experiments.recipe import MeasurementSettings, Recipe
 from experiments.resuming import RESUMABLE, can_resume, checkpoints
 from experiments.run import run
-from experiments.store import State, Store
+from experiments.run_record import State
+from experiments.store import Store
 from experiments.worker import newest_artifact
 from optimizers import TECHNIQUES, Context
 from optimizers.int8 import Int8

@@ -17,7 +17,8 @@ from core.folders import run_folder
 from core.progress import Finished, Metric, PhaseStarted, Planned, Progress
 from experiments.anatomies import anatomy_of_run
 from experiments.package import build_package
-from experiments.recipe import MeasurementSettings, Recipe, from_yaml
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.recipe_file import from_yaml
 from experiments.result import RunResult
 from experiments.run import run
 from experiments.store import Store

@@ -17,10 +17,12 @@ from core.errors import BadInput, CannotCompose
 from core.progress import Event, Finished, Note, PhaseStarted, Planned
 from core.progress import result_of as result_of_steps
 from core.quantization import LayerQuantization, QuantizationReport
+from experiments.checking import check
 from experiments.compare import against_baseline, describe_simulations, simulations, variants
 from experiments.duel import Duel
 from experiments.package import artifact_of
-from experiments.recipe import MeasurementSettings, Recipe, check, with_references
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.references import with_references
 from experiments.report import compose
 from experiments.run import run
 from experiments.simulation import SimulatedResult, StoredAs

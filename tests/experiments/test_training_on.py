@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from experiments.measures import NO_DIFFERENCE
-from experiments.recipe import Recipe, fine_tuned_control, in_runtime
-from experiments.store import RunRecord, Store
+from experiments.recipe import Recipe
+from experiments.references import fine_tuned_control, in_runtime
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from experiments.training_on import TrainedOn, control_of, differences, trained_on, without_control
 from tests.experiments.tflite_runs import BASELINE, answers, recipe, result
 

@@ -16,8 +16,9 @@ from core.devices import find_device
 from core.errors import CannotCompose
 from core.progress import Event, Note, Progress, Steps, result_of
 from experiments import fitting
+from experiments.checking import check
 from experiments.fitting import why_unfit
-from experiments.recipe import Recipe, check
+from experiments.recipe import Recipe
 from experiments.trials import trials
 from optimizers import TECHNIQUES
 from runtimes import RUNTIMES

@@ -9,7 +9,8 @@ from core.compatibility import Compatibility, OperatorSupport
 from core.devices import find_device
 from core.errors import BadInput
 from experiments.ahead import AheadResult
-from experiments.recipe import MeasurementSettings, Recipe, reference_of
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.references import reference_of
 from experiments.store import Store
 from experiments.truth import Cell, missing, subjects, variants_of
 from experiments.truth_words import headline

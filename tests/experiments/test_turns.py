@@ -24,7 +24,7 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         def work() -> None:
             with turn(owner, sort, sign):
                 works.set()
-                over.wait(30)
+                over.wait(280)
 
         threads.append(threading.Thread(target=work))
         ends.append(over)
@@ -39,7 +39,7 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 
 def waits(sign: Path) -> bool:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while not sign.exists() and time.monotonic() < give_up:
         time.sleep(0.01)
     return sign.exists()
@@ -47,17 +47,17 @@ def waits(sign: Path) -> bool:
 
 def test_one_of_a_person_and_two_of_all_work_at_once(begin: Callable[..., tuple[Path, threading.Event]]) -> None:
     over = threading.Event()
-    assert begin("ada", over=over)[1].wait(10)
+    assert begin("ada", over=over)[1].wait(60)
     sign, works = begin("ada")
     assert waits(sign)
     assert not works.is_set()
-    assert begin("ada", "look-up")[1].wait(10)  # another sort goes beside
-    assert begin("bob")[1].wait(10)
+    assert begin("ada", "look-up")[1].wait(60)  # another sort goes beside
+    assert begin("bob")[1].wait(60)
     of_cyd, cyd = begin("cyd")
     assert waits(of_cyd)
     assert not cyd.is_set()
     over.set()
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while not (works.is_set() or cyd.is_set()) and time.monotonic() < give_up:
         time.sleep(0.01)
     assert works.is_set() != cyd.is_set()

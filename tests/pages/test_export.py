@@ -12,7 +12,8 @@ from pathlib import Path
 from streamlit.testing.v1 import AppTest
 
 from core.folders import run_folder
-from experiments.recipe import Recipe, from_yaml
+from experiments.recipe import Recipe
+from experiments.recipe_file import from_yaml
 from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.pages.left_behind import finished, running

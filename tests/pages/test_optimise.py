@@ -13,7 +13,9 @@ from streamlit.testing.v1 import AppTest
 from bridges.environments import TENSORFLOW, Environment
 from core.devices import find_device
 from core.errors import BadInput
-from experiments.recipe import MeasurementSettings, Recipe, from_yaml, to_yaml, why_refused
+from experiments.checking import why_refused
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.recipe_file import from_yaml, to_yaml
 from experiments.store import Store
 from optimizers import TECHNIQUES
 from runtimes import EXTRAS, RUNTIMES

@@ -8,7 +8,8 @@ from pathlib import Path
 from streamlit.testing.v1 import AppTest
 
 from experiments.models import title_of
-from experiments.recipe import Recipe, from_yaml
+from experiments.recipe import Recipe
+from experiments.recipe_file import from_yaml
 from experiments.store import Store
 from intake.library import MODEL_FILE, OwnModel, TextInput, delete_model, models_folder
 from intake.sources import TextFolder

@@ -9,7 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from core.folders import run_folder
 from core.progress import PhaseStarted, Progress
-from experiments.recipe import Recipe, from_yaml
+from experiments.recipe import Recipe
+from experiments.recipe_file import from_yaml
 from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.pages.left_behind import finished, running

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from experiments.recipe import Recipe, fine_tuned_control
+from experiments.recipe import Recipe
+from experiments.references import fine_tuned_control
 from experiments.result import RunResult
 from experiments.store import Store
 from tests.experiments.tflite_runs import BASELINE, MODEL, recipe, result

@@ -46,7 +46,7 @@ def drawn(store: Store) -> Callable[[AheadResult], AppTest]:
         for name in (*result.artifact_files, "contract.json", "samples.npz"):
             Path(artifact, name).write_bytes(b"{}")
         store.finish(run_id, result)
-        test = AppTest.from_function(page, kwargs={"run_id": run_id}).run(timeout=30)
+        test = AppTest.from_function(page, kwargs={"run_id": run_id}).run(timeout=60)
         assert not test.exception
         return test
 

@@ -10,7 +10,8 @@ import sample_models
 from core.data import Split
 from core.distillation import DistillationReport
 from experiments.recipe import Recipe
-from experiments.store import RunRecord, Store
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from experiments.teaching import Answers, agreement_of
 from optimizers import TECHNIQUES
 from tests.experiments.distillations import CLASSES, MODEL, report
@@ -41,10 +42,12 @@ def record(store: Store) -> RunRecord:
 
 def drawn(content: DistillationReport, record: RunRecord, tab: str = "") -> AppTest:
     """The view after its first run, with a tab opened."""
-    test = AppTest.from_function(page, kwargs={"content": content.model_dump_json(), "run_id": record.id})
+    test = AppTest.from_function(
+        page, kwargs={"content": content.model_dump_json(), "run_id": record.id}, default_timeout=60
+    )
     if tab:
         test.session_state["distillation.tab"] = tab
-    test.run(timeout=30)
+    test.run(timeout=60)
     assert not test.exception
     return test
 

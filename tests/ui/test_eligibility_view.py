@@ -22,7 +22,7 @@ def page(form: str, reason: str) -> None:
 
 
 def test_each_technique_has_a_line_and_the_refused_one_its_reason_in_plain_letters() -> None:
-    shown = AppTest.from_function(page, kwargs={"form": "keras", "reason": REASON}).run()
+    shown = AppTest.from_function(page, kwargs={"form": "keras", "reason": REASON}, default_timeout=60).run()
     count = len(eligibility(find("keras_cnn_fmnist")))
     assert [each.label for each in shown.expander] == [f"{count - 1} of {count} techniques work on it"]
     lines = shown.expander[0].markdown[0].value.split("  \n")
@@ -36,4 +36,4 @@ def test_each_technique_has_a_line_and_the_refused_one_its_reason_in_plain_lette
 
 
 def test_a_network_of_pytorch_gets_no_list() -> None:
-    assert not AppTest.from_function(page, kwargs={"form": "torch", "reason": ""}).run().expander
+    assert not AppTest.from_function(page, kwargs={"form": "torch", "reason": ""}, default_timeout=60).run().expander

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
-from experiments.recipe import Recipe, reference_of
+from experiments.recipe import Recipe
+from experiments.references import reference_of
 from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.pages.charts import charts
-from tests.pages.left_behind import finished
+from tests.pages.left_behind import MIB, finished, measured
 
 PRUNED = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["structured_pruning"](),), runtime="onnxruntime")
 
@@ -23,7 +24,7 @@ def page(run_id: str) -> None:
 
 
 def drawn(run_id: str) -> AppTest:
-    test = AppTest.from_function(page, kwargs={"run_id": run_id}).run(timeout=30)
+    test = AppTest.from_function(page, kwargs={"run_id": run_id}).run(timeout=60)
     assert not test.exception
     return test
 
@@ -70,3 +71,16 @@ def test_microseconds_are_told_as_on_the_card_above(store: Store) -> None:
     row = shown.value.set_index("title").loc["ONNX Runtime"]
     assert [round(row.p50_ms, 1), round(row.reference_ms, 1)] == [7.2, 15.3]
     assert shown.proto.columns.count("%.1f \\u00b5s") + shown.proto.columns.count("%.1f µs") == 2
+
+
+def test_a_disturbed_timing_is_doubted_wherever_its_speed_is_named(store: Store) -> None:
+    result = measured(reference_of(PRUNED), wrong=100, p50_ms=2.0, size_bytes=MIB)
+    slowed = result.latency.model_copy(update={"contended_share": 0.5})
+    store.finish(store.begin_here(reference_of(PRUNED)), result.model_copy(update={"latency": slowed}))
+    test = drawn(finished(store, PRUNED, p50_ms=1.0))
+    (chart,) = charts(test)
+    assert chart["layout"]["annotations"][0]["text"].endswith("x faster (disturbed)")
+    assert "timing disturbed" in chart["data"][0]["hovertext"][0]
+    table = test.dataframe[0].value.set_index("title")
+    assert table.verdict["ONNX Runtime"].endswith("x faster (disturbed)")
+    assert "in ONNX Runtime (timing disturbed)" in test.markdown[0].value.replace("\\", "")

@@ -42,7 +42,7 @@ def test_a_text_can_neither_format_nor_load_anything() -> None:
         split = Split(np.zeros((1, 2, 8), np.int32), np.zeros((1, 1), np.int64))
         draw_example(split, 0, {0: "**bold** ![](https://a.example/b.png)\n\n# big"}, alt="")
 
-    page = AppTest.from_function(card).run()
+    page = AppTest.from_function(card, default_timeout=60).run()
     (markdown,) = page.markdown
     bare = markdown.value.replace("\u2060", "")  # what keeps an address from becoming a link
     assert bare == r"\*\*bold\*\* \!\[\]\(https\://a.example/b.png\) \# big"

@@ -39,7 +39,7 @@ def page() -> None:
 
 
 def drawn() -> AppTest:
-    shown = AppTest.from_function(page).run()
+    shown = AppTest.from_function(page, default_timeout=60).run()
     assert not shown.exception
     return shown
 

@@ -11,8 +11,10 @@ import pytest
 from core.progress import Event, Failed, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
 from experiments.ahead import AheadSummary
 from experiments.duel import Duel
-from experiments.recipe import Recipe, reference_of
-from experiments.store import Store, StoredEvent
+from experiments.recipe import Recipe
+from experiments.references import reference_of
+from experiments.run_record import StoredEvent
+from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.pages.left_behind import finished
 from ui.curves import MOST_POINTS, thin

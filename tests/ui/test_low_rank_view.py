@@ -10,7 +10,8 @@ from streamlit.testing.v1 import AppTest
 from core.low_rank import LowRankReport
 from experiments.low_rank import predicted
 from experiments.recipe import Recipe
-from experiments.store import RunRecord, Store
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.experiments.low_rank_reports import layer_of, report_of
 from tests.pages.left_behind import finished
@@ -39,8 +40,10 @@ def record(store: Store) -> RunRecord:
 
 
 def drawn(report: LowRankReport, record: RunRecord) -> AppTest:
-    test = AppTest.from_function(page, kwargs={"content": report.model_dump_json(), "run_id": record.id})
-    test.run(timeout=30)
+    test = AppTest.from_function(
+        page, kwargs={"content": report.model_dump_json(), "run_id": record.id}, default_timeout=60
+    )
+    test.run(timeout=60)
     assert not test.exception
     return test
 

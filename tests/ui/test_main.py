@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 import tomllib
 import urllib.request
@@ -25,6 +22,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
+from tests.e2e.conftest import free_port, start_server
 from ui.errors import UNFORESEEN
 from ui.headers import HEADERS, WRONG_HOST, Guard
 from ui.headers import UNFORESEEN as FAILED
@@ -49,20 +47,20 @@ def raising(kind: str) -> None:
 
 
 def test_a_foreseen_error_is_shown_as_its_own_sentence() -> None:
-    page = AppTest.from_function(raising, kwargs={"kind": "foreseen"}).run()
+    page = AppTest.from_function(raising, kwargs={"kind": "foreseen"}, default_timeout=60).run()
     assert [error.value for error in page.error] == ["ratio is 1.5; expected a share. Move the slider."]
     assert not page.exception
 
 
 def test_an_unforeseen_error_is_shown_without_its_details_but_logged(caplog: pytest.LogCaptureFixture) -> None:
-    page = AppTest.from_function(raising, kwargs={"kind": "unforeseen"}).run()
+    page = AppTest.from_function(raising, kwargs={"kind": "unforeseen"}, default_timeout=60).run()
     assert [error.value for error in page.error] == [UNFORESEEN]
     assert not page.exception
     assert "secret detail" in caplog.text
 
 
 def test_stopping_a_page_is_no_error() -> None:
-    page = AppTest.from_function(raising, kwargs={"kind": "stop"}).run()
+    page = AppTest.from_function(raising, kwargs={"kind": "stop"}, default_timeout=60).run()
     assert not page.error
     assert not page.markdown
 
@@ -106,38 +104,16 @@ def test_a_request_that_fails_tells_nothing_of_its_insides(caplog: pytest.LogCap
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The address of a fresh server and its process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)],
-        cwd=ROOT,
-        env=os.environ | {"STUDIO_DATA": str(tmp_path_factory.mktemp("data"))},
-        stdout=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    wait_for(f"{address}/_stcore/health")
-    yield address, process
-    process.kill()
-    process.wait()
-
-
-def wait_for(address: str) -> None:
-    """Until something answers there."""
-    give_up = time.monotonic() + 60
-    while time.monotonic() < give_up:
-        try:
-            with urllib.request.urlopen(address, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise TimeoutError(address)
+    running = start_server(tmp_path_factory.mktemp("data"), free_port())
+    yield running.address, running.process
+    if running.process.poll() is None:
+        running.kill()
 
 
 def test_the_server_answers_a_deep_link_with_the_security_headers(
     server: tuple[str, subprocess.Popen[bytes]],
 ) -> None:
-    with urllib.request.urlopen(f"{server[0]}/compare", timeout=10) as answer:
+    with urllib.request.urlopen(f"{server[0]}/compare", timeout=60) as answer:
         assert answer.status == 200
         assert {name: answer.headers[name] for name in HEADERS} == HEADERS
 
@@ -146,7 +122,7 @@ def ask(
     server: tuple[str, subprocess.Popen[bytes]], method: str, path: str, headers: dict[str, str] | None = None
 ) -> tuple[int, str]:
     """Status and text of an answer, which has the security headers whatever it is, and no traceback in it."""
-    connection = http.client.HTTPConnection(server[0].removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(server[0].removeprefix("http://"), timeout=60)
     connection.request(method, path, headers=headers or {})
     answer = connection.getresponse()
     text = answer.read().decode(errors="replace")
@@ -212,7 +188,7 @@ def test_a_websocket_opens_only_for_a_page_of_this_very_server(
     server: tuple[str, subprocess.Popen[bytes]], headers: dict[str, str], status: int
 ) -> None:
     host = server[0].removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=20)
+    connection = http.client.HTTPConnection(host, timeout=60)
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
                "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "streamlit"}  # fmt: skip
     sent = {name: value.format(host=host) for name, value in headers.items()}
@@ -234,13 +210,13 @@ def test_an_ended_server_leaves_no_process_behind(server: tuple[str, subprocess.
     process = psutil.Process(server[1].pid)
     children = wait_for_children(process)
     server[1].send_signal(signal.SIGTERM)
-    assert server[1].wait(timeout=20) in (0, -signal.SIGTERM)
-    assert psutil.wait_procs(children, timeout=20)[1] == []
+    assert server[1].wait(timeout=60) in (0, -signal.SIGTERM)
+    assert psutil.wait_procs(children, timeout=60)[1] == []
 
 
 def wait_for_children(process: psutil.Process) -> list[psutil.Process]:
     """The spare worker, once it is there."""
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while not (children := process.children()) and time.monotonic() < give_up:
         time.sleep(0.1)
     assert children

@@ -11,8 +11,10 @@ from streamlit.testing.v1 import AppTest
 from core.judging import LABELLED
 from core.pruning import PruningReport
 from experiments.pruning import bend_of, scan_table
-from experiments.recipe import Recipe, reference_of
-from experiments.store import RunRecord, Store
+from experiments.recipe import Recipe
+from experiments.references import reference_of
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.experiments.pruning_reports import ROUNDS, SEARCH, report, scan_of, wide_report
 from tests.pages.left_behind import finished
@@ -47,10 +49,12 @@ def record(store: Store) -> RunRecord:
 
 def drawn(content: PruningReport, record: RunRecord, tab: str = "") -> AppTest:
     """The view after its first run, with a tab opened."""
-    test = AppTest.from_function(page, kwargs={"content": content.model_dump_json(), "run_id": record.id})
+    test = AppTest.from_function(
+        page, kwargs={"content": content.model_dump_json(), "run_id": record.id}, default_timeout=60
+    )
     if tab:
         test.session_state["pruning.tab"] = tab
-    test.run(timeout=30)
+    test.run(timeout=60)
     assert not test.exception
     return test
 

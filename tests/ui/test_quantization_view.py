@@ -10,7 +10,8 @@ from streamlit.testing.v1 import AppTest
 from core.quantization import QuantizationReport
 from experiments.quantized import steepest_fall
 from experiments.recipe import Recipe
-from experiments.store import RunRecord, Store
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.experiments.quantization_reports import layer_of, long_report, path_over, report_of
 from tests.pages.left_behind import finished
@@ -49,10 +50,12 @@ def record(store: Store) -> RunRecord:
 
 def drawn(content: QuantizationReport, record: RunRecord, tab: str = "") -> AppTest:
     """The view after its first run, with a tab opened."""
-    test = AppTest.from_function(page, kwargs={"content": content.model_dump_json(), "run_id": record.id})
+    test = AppTest.from_function(
+        page, kwargs={"content": content.model_dump_json(), "run_id": record.id}, default_timeout=60
+    )
     if tab:
         test.session_state["quantization.tab"] = tab
-    test.run(timeout=30)
+    test.run(timeout=60)
     assert not test.exception
     return test
 

@@ -8,7 +8,8 @@ import pytest
 
 from core.progress import Event, Finished, Metric, Note, PhaseStarted, Planned, Progress, Telemetry
 from experiments.recipe import Recipe
-from experiments.store import RunRecord, Store, StoredEvent
+from experiments.run_record import RunRecord, StoredEvent
+from experiments.store import Store
 from ui.curves import CURVES
 from ui.live import LiveView
 from ui.replay import Player, Replay, Tape

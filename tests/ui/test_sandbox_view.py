@@ -35,3 +35,10 @@ def test_limits_are_those_that_are_held_to(monkeypatch: pytest.MonkeyPatch) -> N
     shown = limits().set_index("Limit")["Value"]
     assert shown["All that one person keeps"].startswith("3.00 GiB")
     assert f"{LIMITS.images:,}" in shown["A data set"]
+
+
+def test_a_model_that_tensorflow_reads_has_its_own_time() -> None:
+    times = limits().set_index("Limit")["Value"]["Time to read it"]
+    assert f"{LIMITS.model_seconds:.0f} s for a model" in times
+    assert f"{LIMITS.keras_seconds / 60:.0f} min for one that TensorFlow reads" in times
+    assert times.endswith(f"{LIMITS.parse_seconds / 60:.0f} min for data")

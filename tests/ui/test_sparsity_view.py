@@ -8,8 +8,10 @@ from streamlit.testing.v1 import AppTest
 
 from core.devices import Device
 from core.sparsity import Pattern, SchedulePoint, SparseLayer, SparsityReport
-from experiments.recipe import Recipe, reference_of
-from experiments.store import RunRecord, Store
+from experiments.recipe import Recipe
+from experiments.references import reference_of
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.pages.left_behind import MIB, finished
 from ui.sparsity_view import dense_run, differences, headline, layer_table, places, without_zeros
@@ -57,10 +59,12 @@ def record(store: Store) -> RunRecord:
 
 def drawn(content: SparsityReport, record: RunRecord, tab: str = "") -> AppTest:
     """The view after its first run, with a tab opened."""
-    test = AppTest.from_function(page, kwargs={"content": content.model_dump_json(), "run_id": record.id})
+    test = AppTest.from_function(
+        page, kwargs={"content": content.model_dump_json(), "run_id": record.id}, default_timeout=60
+    )
     if tab:
         test.session_state["sparsity.tab"] = tab
-    test.run(timeout=30)
+    test.run(timeout=60)
     assert not test.exception
     return test
 

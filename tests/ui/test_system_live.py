@@ -110,7 +110,7 @@ def section(store: Store) -> Iterator[AppTest]:
         recorder.is_sampling = True
         patch = pytest.MonkeyPatch()
         patch.setattr(system_live, "recorder", lambda: recorder)
-        yield AppTest.from_string("from ui.system_live import draw_live\ndraw_live()", default_timeout=30)
+        yield AppTest.from_string("from ui.system_live import draw_live\ndraw_live()", default_timeout=60)
         patch.undo()
 
 
@@ -150,7 +150,7 @@ def test_while_something_is_timed_it_rests_and_without_a_sampler_it_asks_nobody(
 def test_beside_a_second_server_it_does_not_say_that_nobody_samples(store: Store, section: AppTest) -> None:
     system_live.recorder().is_sampling = False
     with sampler_lock(socket.gethostname()).acquire(blocking=False), system_live.recorder() as recorder:
-        give_up = time.monotonic() + 5
+        give_up = time.monotonic() + 60
         while not recorder.is_another_sampling and time.monotonic() < give_up:
             time.sleep(0.01)
         page = section.run()

@@ -10,7 +10,8 @@ import pytest
 
 from experiments.compare import against_baseline, variants
 from experiments.recipe import MeasurementSettings, Recipe
-from experiments.store import RunRecord, Store
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.pages.left_behind import MIB, finished
 from ui.tables import comparison, conditions, history, ratio_in_words, settings_in_words, to_csv

@@ -18,7 +18,7 @@ def page(shown: object) -> None:
 
 
 def drawn(shown: TrainingComparison) -> AppTest:
-    test = AppTest.from_function(page, args=(shown,), default_timeout=20).run()
+    test = AppTest.from_function(page, args=(shown,), default_timeout=60).run()
     assert not test.exception
     return test
 

@@ -23,7 +23,7 @@ def page() -> None:
 
 def test_a_page_with_boxes_is_drawn_and_nothing_has_come_yet(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "why_unavailable", lambda: None)
-    drawn = AppTest.from_function(page).run()
+    drawn = AppTest.from_function(page, default_timeout=60).run()
     assert not drawn.exception
     assert drawn.markdown[0].value == "model None, data None"
 

@@ -44,7 +44,7 @@ def page(**start: object) -> None:
 
 def drawn(**start: object) -> AppTest:
     """The page above after its first run."""
-    test = AppTest.from_function(page, kwargs=start).run()
+    test = AppTest.from_function(page, kwargs=start, default_timeout=60).run()
     assert not test.exception
     return test
 

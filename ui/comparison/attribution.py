@@ -29,8 +29,9 @@ from experiments.compare import variants
 from experiments.judging import of_record
 from experiments.measures import MEASURES, measure
 from experiments.models import judging_of
-from experiments.recipe import Recipe, reference_of
-from experiments.store import RunRecord
+from experiments.recipe import Recipe
+from experiments.references import reference_of
+from experiments.run_record import RunRecord
 from profiling.statistics import SMALLEST_SPEEDUP
 from ui import text
 from ui.comparison.missing import draw_missing

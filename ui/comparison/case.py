@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from experiments.flips import Answers, Flips, class_names
 from experiments.models import contract, test_split
 from experiments.result import RunResult
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui.comparison.selection import Selection
 
 

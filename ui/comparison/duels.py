@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from experiments.duel import Duel
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import text
 from ui.comparison.selection import Selection
 from ui.live import STATES

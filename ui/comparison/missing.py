@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from experiments.recipe import Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import text
 from ui.live import STATES, duration
 from ui.queue import enqueue_missing, live_runs, why_lost

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core.judging import Judging
-from experiments.recipe import baseline_title
+from experiments.references import baseline_title
 from experiments.why_tflite import in_general
 from ui import figures, tables, text
 from ui.comparison.selection import Selection

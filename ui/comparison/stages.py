@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import streamlit as st
 
 from core.errors import CannotCompose
+from experiments.checking import why_refused
 from experiments.flips import Predictions, StagesOfFlips, stage_of_flip, stages
-from experiments.recipe import Recipe, why_refused
+from experiments.recipe import Recipe
 from ui import text
 from ui.comparison.case import Case
 from ui.comparison.missing import draw_missing

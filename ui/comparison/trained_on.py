@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from experiments.recipe import Recipe, fine_tuned_control
+from experiments.recipe import Recipe
+from experiments.references import fine_tuned_control
 from experiments.training_on import TrainedOn, trained_on, without_control
 from ui import tables, text
 from ui.comparison.missing import draw_missing

@@ -9,7 +9,7 @@ import streamlit as st
 from core.errors import StudioError
 from experiments.flips import Flips, StagesOfFlips
 from experiments.measures import NO_DIFFERENCE
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from profiling.statistics import SIGNIFICANCE
 from ui import tables, text
 from ui.comparison.by_class import draw_classes

@@ -10,8 +10,8 @@ import streamlit as st
 from core.errors import StudioError
 from core.layers import LayerProfile
 from experiments.explanation import Cause, Explanation, Measured
-from experiments.recipe import reference_of
-from experiments.store import RunRecord
+from experiments.references import reference_of
+from experiments.run_record import RunRecord
 from experiments.why import explain
 from experiments.why_tflite import remarks
 from ui import text

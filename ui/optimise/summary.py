@@ -5,7 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from core.errors import StudioError
-from experiments.recipe import Recipe, fine_tuned_control, from_yaml, to_yaml, why_refused
+from experiments.checking import why_refused
+from experiments.recipe import Recipe
+from experiments.recipe_file import from_yaml, to_yaml
+from experiments.references import fine_tuned_control
 from runtimes import RUNTIMES
 from ui import text
 from ui.optimise.opening import key_of, open_foreign, start

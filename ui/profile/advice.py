@@ -11,8 +11,8 @@ from experiments.advice import GROUNDS, Advice, advise, left_out, why_none
 from experiments.judging import of_record
 from experiments.promise import Figures, Verdict, figures_of, figures_of_profile, in_words, outcome
 from experiments.recipe import Recipe
+from experiments.run_record import RunRecord
 from experiments.scan import ScanResult
-from experiments.store import RunRecord
 from ui import text
 from ui.profile.subject import Subject
 from ui.queue import enqueue, enqueue_missing, live_runs

@@ -22,9 +22,10 @@ from experiments.assignment import (
     outcome,
     recipe_for,
 )
-from experiments.recipe import Recipe, why_refused
+from experiments.checking import why_refused
+from experiments.recipe import Recipe
 from experiments.result import RunResult
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import tables, text
 from ui.figures import assignment as figures
 from ui.figures.frame import PLAIN

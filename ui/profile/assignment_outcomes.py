@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from experiments.assignment import Ledger, Outcome
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from ui import tables, text
 from ui.figures import assignment as figures
 from ui.figures.frame import PLAIN

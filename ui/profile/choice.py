@@ -10,7 +10,7 @@ import streamlit as st
 from core.devices import Device
 from experiments.models import FALLBACK, untouched_title
 from experiments.recipe import Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 from experiments.study import ProfileStudy
 from experiments.why_format import listed
 from runtimes import RUNTIMES

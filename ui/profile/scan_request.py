@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from core.scan import CHANGES, USUAL_CHANGES, Change
+from experiments.run_record import RunRecord
 from experiments.scan import ScanResult
-from experiments.store import RunRecord
 from experiments.study import ScanStudy
 from ui.live import duration
 from ui.profile.subject import Subject

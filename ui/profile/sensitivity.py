@@ -10,10 +10,11 @@ import pandas as pd
 import streamlit as st
 
 from core.scan import CHANGES, Change, Scan, ScanCell
+from experiments.checking import why_refused
 from experiments.models import judging_of
-from experiments.recipe import Recipe, why_refused
+from experiments.recipe import Recipe
+from experiments.run_record import RunRecord
 from experiments.scan import ScanResult, why_not_scanned
-from experiments.store import RunRecord
 from optimizers import TECHNIQUES
 from ui import tables, text
 from ui.figures import sensitivity as figures

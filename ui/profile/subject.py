@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from experiments.profile import ProfileResult
 from experiments.recipe import Recipe
-from experiments.store import RunRecord
+from experiments.run_record import RunRecord
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def test_only_a_program_is_said_to_be_run(snippet: str, language: str, says: str
 
         draw_refusal("0 images", snippet)
 
-    drawn = AppTest.from_function(page, args=(snippet,)).run()
+    drawn = AppTest.from_function(page, args=(snippet,), default_timeout=60).run()
     assert drawn.code[0].language == language
     assert says in drawn.caption[0].value
 

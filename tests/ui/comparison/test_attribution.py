@@ -8,7 +8,8 @@ import pandas as pd
 
 from experiments.attribution import Attribution
 from experiments.recipe import Recipe
-from experiments.store import RunRecord, Store
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from optimizers import TECHNIQUES
 from ui.comparison.attribution import can_be_taken_apart, expected_time, total_sentence
 

@@ -51,7 +51,7 @@ def test_the_graph_is_drawn_as_asked_with_what_can_be_taken_away(
     monkeypatch.setenv("STUDIO_DATA", str(tmp_path))
     run_id = profiled(open_store(), Recipe(model="resnet_fmnist"), profile_result(files=(TRACE, RECORDING, FILE)))
     (run_folder(run_id) / FILE).write_text(VIEW.model_dump_json())
-    page = AppTest.from_function(a_page, args=(run_id,)).run()
+    page = AppTest.from_function(a_page, args=(run_id,), default_timeout=60).run()
     assert not page.exception
     assert page.get("graphviz_chart")[0].proto.spec.count("[label=") == 5
     links = page.get("html")[-1].proto.body

@@ -53,8 +53,8 @@ def page(run_id: str) -> None:
 
 def drawn(store: Store, result: ProfileResult, *, recipe: Recipe = RECIPE, run: str = "") -> AppTest:
     """The section of a finished profile."""
-    test = AppTest.from_function(page, kwargs={"run_id": profiled(store, recipe, result, run=run)})
-    test.run(timeout=30)
+    test = AppTest.from_function(page, kwargs={"run_id": profiled(store, recipe, result, run=run)}, default_timeout=60)
+    test.run(timeout=60)
     assert not test.exception
     return test
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from experiments.cost import Price
-from experiments.recipe import Recipe, from_yaml
+from experiments.recipe import Recipe
+from experiments.recipe_file import from_yaml
 from experiments.report import Report, Wishes
 from experiments.store import Store
 from tests.ui.report.reading import BASELINE, INT8, MIB, Node, leave, read, report_on
