@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,20 +21,27 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@cache
-def _keep_translations() -> None:
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Garbage is not looked for among what is imported, which took half of this time, and seldom among what is made."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _translations_are_read_once() -> Iterator[None]:
-    """For each graph PyTorch's exporter parses its 500 translations to ONNX anew: a third of the work of a tiny one."""
+def _equal_networks_are_exported_once() -> Iterator[None]:
+    """As `exported_before` says, which imports torch and so is imported only where something is exported."""
     export = onnx_export.onnx_program
 
     def program(module: nn.Module, contract: Contract) -> ONNXProgram:
-        _keep_translations()
+        from tests.exported_before import remember
+
+        remember()
         return export(module, contract)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -21,7 +21,8 @@ from core.errors import Refused
 from core.progress import Note, Steps, result_of
 from experiments import bringing, jobs
 from experiments.recipe import Recipe
-from experiments.store import RunRecord, Store
+from experiments.run_record import RunRecord
+from experiments.store import Store
 from experiments.worker import execute
 from intake import sandbox, shelf, uploads
 from intake.items import Item

@@ -52,7 +52,7 @@ def is_running(process: int) -> bool:
 
 
 def ends_soon(process: int) -> bool:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while is_running(process) and time.monotonic() < end:
         time.sleep(0.05)
     return not is_running(process)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -35,7 +36,7 @@ FLAGS = [
 ]
 
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 
 @dataclass
@@ -62,9 +63,12 @@ class Server:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One below those that systems lend to whoever asks for any, and drawn, so that nobody else takes it meanwhile."""
+    while True:
+        port = secrets.choice(range(10_000, 32_000))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def start_server(data: Path, port: int) -> Server:
@@ -76,15 +80,16 @@ def start_server(data: Path, port: int) -> Server:
         start_new_session=True,
     )
     server = Server(f"http://127.0.0.1:{port}", data, process)
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + 120
     while time.monotonic() < give_up:
+        assert process.poll() is None, "the server has ended"  # and another may answer in its place
         try:
-            urllib.request.urlopen(f"{server.address}/_stcore/health", timeout=2).close()
+            urllib.request.urlopen(f"{server.address}/_stcore/health", timeout=10).close()
             return server
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     server.kill()
-    raise AssertionError("the server did not answer within 60 s")
+    raise AssertionError("the server did not answer within 120 s")
 
 
 @contextmanager
@@ -127,7 +132,7 @@ def tab(browser: Browser, server: Server) -> Iterator[Page]:
     """A tab that fails the test when a page asked another host for anything, or showed a traceback."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     elsewhere: list[str] = []
     page.on("request", lambda request: elsewhere.append(request.url) if _is_external(request.url, server) else None)
     yield page

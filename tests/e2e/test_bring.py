@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from experiments.recipe import MeasurementSettings, Recipe, to_yaml
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.recipe_file import to_yaml
 from intake import sandbox
 from optimizers import TECHNIQUES
 from sample_models import datasets
@@ -21,6 +22,7 @@ from tests.e2e.test_journey import RUN_MS, navigate, unpack
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(sandbox.why_unavailable() is not None, reason="no sandbox on this machine"),
 ]
 EXPORT = """
@@ -104,5 +106,5 @@ def test_an_efficientnet_and_real_photographs_go_all_the_way(
     folder = unpack(tmp_path / "package.zip", tmp_path / "unpacked")
     photograph = next(each for each in sorted(datasets.PHOTOS.glob("*.webp")) if "fish" in each.name)
     command = [sys.executable, "-I", "run.py", photograph]
-    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=120)
     assert answer.stdout.startswith("0: ")

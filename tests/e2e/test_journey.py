@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from experiments.recipe import MeasurementSettings, Recipe, from_yaml
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.recipe_file import from_yaml
 from tests.e2e.conftest import Server, start_server
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 MODEL = "Tiny depthwise CNN (student)"
-RUN_MS = 120_000
+RUN_MS = 240_000
 QUICK = Recipe(
     model="student_dw_fmnist",
     runtime="onnxruntime",
@@ -82,7 +83,7 @@ def test_from_a_model_to_a_file_that_runs(server: Server, tab: Page, tmp_path: P
     (int8,) = from_yaml((folder / "recipe.yaml").read_text()).techniques
     assert int8.calibration_images < type(int8)().calibration_images
     command = [sys.executable, "-I", "run.py"]
-    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=120)
     assert "of 16 images right" in answer.stdout
 
 
@@ -99,7 +100,7 @@ def test_a_closed_tab_and_a_killed_server_lose_no_run(server: Server, tab: Page)
     tab.goto(address := f"{server.address}/runs?run={run_id}")
     expect(tab.get_by_role("heading", name=QUICK.title)).to_be_visible()
     tab.goto("about:blank")
-    while store.run(run_id).state == "queued":
+    while not store.events(run_id, kinds=("phase",)):  # until then the server may not have handed it over
         time.sleep(0.05)
     server.kill()
     again = start_server(server.data, server.port)

@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import Server
 
-pytestmark = pytest.mark.browser
-WORK_MS = 120_000
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+WORK_MS = 240_000
 SECTIONS = {
     "Layers": "Download CSV",
     "Roofline": "Ceilings were measured in this profile",

@@ -14,7 +14,8 @@ from playwright.sync_api import Page, expect
 
 from bridges.environments import TENSORFLOW
 from core.data import Pixels
-from experiments.recipe import MeasurementSettings, Recipe, to_yaml
+from experiments.recipe import MeasurementSettings, Recipe
+from experiments.recipe_file import to_yaml
 from intake import sandbox
 from optimizers import TECHNIQUES
 from sample_models import datasets
@@ -24,6 +25,7 @@ from tests.e2e.test_journey import RUN_MS, navigate, unpack
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(bool(TENSORFLOW.why_missing), reason=str(TENSORFLOW.why_missing)),
     pytest.mark.skipif(sandbox.why_unavailable() is not None, reason="no sandbox on this machine"),
 ]
@@ -128,5 +130,5 @@ def predicted(folder: Path, pixels: Pixels) -> list[str]:
     for name, image in zip(names, pixels, strict=True):
         Image.fromarray(image[0]).save(folder / name)
     command = [sys.executable, "-I", "run.py", *names]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=120)
     return re.findall(r"^\d+: (.*) \(", done.stdout, re.MULTILINE)

@@ -14,7 +14,7 @@ from intake.sandbox.task import ROOT, SOURCES, Task
 from tests.hostile.corpus import CORPUS, HONEST, HOSTILE, complaint
 
 MOST_SECONDS = 2.0
-"""Of the parser's own time, which leaves three seconds to the processes around it."""
+"""Of the processor, for one file."""
 
 
 def test_the_corpus_is_as_large_as_promised() -> None:

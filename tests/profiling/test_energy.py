@@ -15,6 +15,7 @@ from core.data import Floats
 from core.devices import Device, find_device
 from core.progress import Metric, Progress, result_of
 from profiling.energy import Energy, EnergyWindow, NotMeasured, measure_energy
+from tests.profiling.clock import stop_clocks
 
 GPU = Device("cuda:0", "cuda", "Test GPU", 80 << 30, (9, 0))
 X = np.zeros((4, 1, 2, 2), np.float32)
@@ -22,9 +23,8 @@ IDLE_W = 100.0
 
 
 @pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiling.energy, "IDLE_SECONDS", 0.3)
-    monkeypatch.setattr(profiling.energy, "SETTLE_SECONDS", 0.03)
+def _no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_clocks(monkeypatch, __name__, (profiling.energy,))
 
 
 class Board:
@@ -53,11 +53,11 @@ def test_the_energy_of_an_inference_is_what_it_adds_to_idling(nvml: Any) -> None
     board = Board(nvml, joules_per_call=0.5)
     energy = result_of(measure_energy(board, X, GPU, seconds=1.2))
     assert isinstance(energy, Energy)
-    assert energy.joules_per_inference == pytest.approx(0.5, rel=0.02)
-    assert energy.joules_per_image == pytest.approx(0.125, rel=0.02)
-    assert energy.idle_w == pytest.approx(IDLE_W, rel=0.02)
-    assert energy.busy_w == pytest.approx(IDLE_W + 0.5 * energy.inferences / energy.seconds, rel=0.02)
-    assert energy.seconds == pytest.approx(1.2, rel=0.1)
+    assert energy.joules_per_inference == pytest.approx(0.5, rel=1e-3)  # the counter's millijoules
+    assert energy.joules_per_image == pytest.approx(0.125, rel=1e-3)
+    assert energy.idle_w == pytest.approx(IDLE_W, rel=1e-3)
+    assert energy.busy_w == pytest.approx(IDLE_W + 0.5 / 0.002, rel=1e-3)
+    assert energy.seconds == pytest.approx(1.2, rel=1e-2)
     assert (energy.batch_size, len(energy.windows)) == (4, 6)
     assert energy.inferences < board.calls  # what settles the counter is not counted
     assert nvml.opened == 0
@@ -74,8 +74,8 @@ def test_a_slow_listener_adds_no_energy(nvml: Any) -> None:
             time.sleep(0.1)
     except StopIteration as stop:
         energy = stop.value
-    assert energy.seconds == pytest.approx(0.6, rel=0.1)
-    assert energy.joules_per_inference == pytest.approx(0.5, rel=0.05)
+    assert energy.seconds == pytest.approx(0.6, rel=0.02)
+    assert energy.joules_per_inference == pytest.approx(0.5, rel=1e-3)
     assert {type(event) for event in events} == {Metric, Progress}
 
 

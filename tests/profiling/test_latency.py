@@ -10,9 +10,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+import profiling.latency
 from core.data import Floats
 from core.progress import Metric, Progress, result_of
 from profiling.latency import BLOCK_MS, WARMUP_MS, Latency, measure_latency
+from tests.profiling.clock import Clock, stop_clocks
 
 X = np.zeros((4, 1, 2, 2), np.float32)
 
@@ -35,18 +37,34 @@ class Sleeper:
         return infer
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Only by it does time pass, in what is measured and in what measures."""
+    return stop_clocks(monkeypatch, __name__, (profiling.latency,))
+
+
+@pytest.mark.usefixtures("clock")
 def test_a_known_duration_is_measured_and_the_first_call_is_kept_apart() -> None:
-    session = Sleeper(5.0)
-    latency = result_of(measure_latency(session, X, seconds=1.5))
+    latency = result_of(measure_latency(Sleeper(5.0), X, seconds=1.5))
     assert latency.batch_size == 4
-    assert 5.0 <= latency.p50_ms < 10
-    assert latency.first_call_ms >= 500
-    assert latency.warmup_ms >= WARMUP_MS + 500
-    assert max(latency.samples_ms) < 400
-    assert latency.throughput_per_s == pytest.approx(4000 / latency.p50_ms)
-    assert all(sum(block) >= BLOCK_MS - 0.01 for block in latency.blocks_ms)
+    assert latency.first_call_ms == 500
+    assert latency.warmup_ms == 500 + WARMUP_MS
+    assert set(latency.samples_ms) == {5.0} == {latency.p50_ms}
+    assert latency.throughput_per_s == pytest.approx(800)
+    assert all(sum(block) == BLOCK_MS for block in latency.blocks_ms)
 
 
+def test_by_a_real_clock_no_call_is_shorter_than_it_was_and_all_are_in_the_time_that_passed() -> None:
+    began = time.perf_counter()
+    latency = result_of(measure_latency(Sleeper(1.0), X, seconds=0.1))
+    passed_ms = 1000 * (time.perf_counter() - began)
+    assert min(latency.samples_ms) >= 1.0
+    assert latency.first_call_ms >= 100
+    assert latency.warmup_ms >= WARMUP_MS + 100
+    assert latency.warmup_ms + sum(latency.samples_ms) <= passed_ms
+
+
+@pytest.mark.usefixtures("clock")
 def test_events_come_between_blocks_and_a_slow_listener_is_not_timed() -> None:
     steps, events = measure_latency(Sleeper(2.0), X, seconds=1.5), []
     try:
@@ -55,26 +73,26 @@ def test_events_come_between_blocks_and_a_slow_listener_is_not_timed() -> None:
             time.sleep(0.3)
     except StopIteration as stop:
         latency = stop.value
-    assert max(latency.samples_ms) < 250
+    assert set(latency.samples_ms) == {2.0}
     assert all(event.name == "latency_ms" for event in events if isinstance(event, Metric))
     assert {type(event) for event in events} == {Metric, Progress}
 
 
+@pytest.mark.usefixtures("clock")
 def test_garbage_collection_is_off_in_timed_blocks_and_on_again_after() -> None:
     session = Sleeper(1.0)
-    steps = measure_latency(session, X, seconds=0.2)
-    result = result_of(steps)
+    result = result_of(measure_latency(session, X, seconds=0.2))
     assert gc.isenabled()
     assert not session.saw_gc
     assert len(result.samples_ms)
 
 
+@pytest.mark.usefixtures("clock")
 def test_time_is_up_even_when_one_call_takes_longer() -> None:
-    latency = result_of(measure_latency(Sleeper(10.0), X, seconds=0.05))
-    assert len(latency.samples_ms) < 72
+    latency = result_of(measure_latency(Sleeper(80.0), X, seconds=0.05))
+    assert latency.samples_ms.tolist() == [80.0]
     assert latency.p95_ms is None
     assert latency.p99_ms is None
-    assert latency.p50_ms >= 10
 
 
 def blocks(*values: tuple[float, ...]) -> Latency:
@@ -120,12 +138,13 @@ def test_other_work_on_the_same_core_is_flagged() -> None:
 
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
-    rival = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    rival = subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE)
     try:
+        rival.stdout.readline()  # it has begun
         latency = result_of(measure_latency(Busy(0), X, seconds=0.6))
     finally:
         rival.kill()
-        rival.wait()
+        rival.communicate()
         os.sched_setaffinity(0, cores)
     if latency.contended_share is None:
         pytest.skip("this kernel keeps no scheduler statistics")
