@@ -136,7 +136,7 @@ def tab(browser: Browser, server: Server) -> Iterator[Page]:
     elsewhere: list[str] = []
     page.on("request", lambda request: elsewhere.append(request.url) if _is_external(request.url, server) else None)
     yield page
-    assert page.get_by_text("Traceback").count() == 0
+    assert page.get_by_text("Traceback (most recent call").count() == 0
     assert page.locator("[data-testid=stException]").count() == 0
     assert elsewhere == []
     context.close()
