@@ -44,6 +44,13 @@ class Distillation(FineTuning, Technique):
         "[arXiv:1412.6550](https://arxiv.org/abs/1412.6550); Zagoruyko and Komodakis 2016 (attention), "
         "[arXiv:1612.03928](https://arxiv.org/abs/1612.03928)."
     )
+    pays: ClassVar[str] = (
+        "a much smaller network is good enough, or a pruned one has to recover: in 20 epochs the tiny depthwise sample "
+        "gained 1.2 points over the same training without a teacher."
+    )
+    pays_not: ClassVar[str] = (
+        "training has to be short: in two epochs the small CNN gained nothing measurable from its teacher."
+    )
 
     student: Literal["student_cnn_fmnist", "student_dw_fmnist", "width", "itself", "named"] = choice(
         "student_cnn_fmnist",
@@ -227,7 +234,7 @@ class Distillation(FineTuning, Technique):
         return (self.teacher_model,) if self.teacher_model else ()
 
     @classmethod
-    def fitting(cls, task: Task) -> dict[str, tuple[str, ...]]:
+    def fitting(cls, task: Task, runtime: str) -> dict[str, tuple[str, ...]]:
         """For texts the students that read tokens: those that are made of the network itself."""
         return {"student": _OF_THE_NETWORK} if task == "text" else {}
 

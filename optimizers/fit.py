@@ -10,6 +10,8 @@ from core.errors import CannotCompose
 from core.quantization import TrainingPrecision
 
 REDUCED = ("fp16", "bf16")
+KEEP_ONE = "Keep one quantizing step, as the last one"
+"""The way out where a network is quantized twice."""
 _BRING = "add its weights with the name of their architecture under Bring your own"
 _AMPERE = (8, 0)
 _BF16_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -43,7 +45,7 @@ def require_float(situation: Situation, title: str, *, takes_graphs: bool = Fals
         raise CannotCompose(
             f"{title} of a network that is quantized already",
             expected="a float network",
-            action="Keep one quantizing step, as the last one"
+            action=KEEP_ONE
             if situation.applied
             else "Add the float network that it was made of, or measure this one as it is",
         )

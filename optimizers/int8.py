@@ -39,6 +39,14 @@ class Int8(Technique):
         "[arXiv:1712.05877](https://arxiv.org/abs/1712.05877), and [ONNX Runtime's guide]"
         "(https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html)."
     )
+    pays: ClassVar[str] = (
+        "convolutions and large matrix products take the time and the processor multiplies integers: the ResNet sample "
+        "ran 3.1 to 3.5 times as fast, with nothing measurable lost."
+    )
+    pays_not: ClassVar[str] = (
+        "layers are small or depthwise, or conversions to integers and back take the time: in ONNX Runtime the vision "
+        "transformer sample gained nothing, and the tiny depthwise one took twice as long."
+    )
 
     calibration_images: int = slider(
         256,

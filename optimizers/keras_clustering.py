@@ -35,6 +35,13 @@ class KerasClustering(KerasTraining, Technique):
         "are. Sources: Han et al. 2015, *Deep Compression*, [arXiv:1510.00149](https://arxiv.org/abs/1510.00149), and "
         "[the toolkit's guide](https://www.tensorflow.org/model_optimization/guide/clustering)."
     )
+    pays: ClassVar[str] = (
+        "files are stored or sent compressed: with 16 values a layer the Keras sample's file, compressed, took 17 % of "
+        "FP32's bytes, with nothing measurable lost."
+    )
+    pays_not: ClassVar[str] = (
+        "speed or memory is wanted: LiteRT multiplies every weight in full, and the file itself stays as large."
+    )
 
     clusters: int = slider(
         16,

@@ -7,27 +7,34 @@ from collections.abc import Mapping
 from bridges.environments import TENSORFLOW
 from core.bundle import Situation
 from core.errors import CannotCompose, Unavailable
-from optimizers.fit import refuse_repetition, require_training_images
+from optimizers.fit import KEEP_ONE, refuse_repetition, require_training_images
+
+_FLOAT_KERAS = "a float network of Keras, because a quantized one is a finished .tflite file"
 
 
-def require_keras(situation: Situation, key: str, title: str) -> None:
-    """Raises `CannotCompose` unless the network is a float one of Keras here, and `Unavailable` without TensorFlow."""
+def require_keras(situation: Situation, key: str, title: str, *, quantizes: bool = False) -> None:
+    """Raises `CannotCompose` unless the network is a float one of Keras here, and `Unavailable` without TensorFlow.
+
+    `quantizes` is whether the technique does so itself: then no place beside another that does suits it.
+    """
     refuse_repetition(situation, key, title)
+    if situation.brought_as != "keras":
+        raise CannotCompose(title, expected=_FLOAT_KERAS, action="Leave it out, or choose a model of Keras")
     if situation.form != "keras":
         raise CannotCompose(
-            f"{title} after quantization" if situation.brought_as == "keras" else title,
-            expected="a float network of Keras, because a quantized one is a finished .tflite file",
-            action=f"Move {title} before quantization"
-            if situation.brought_as == "keras"
-            else "Leave it out, or choose a model of Keras",
+            f"{title} after quantization",
+            expected=_FLOAT_KERAS,
+            action=KEEP_ONE if quantizes else f"Move {title} before quantization",
         )
     if reason := TENSORFLOW.why_missing:
         raise Unavailable(reason)
 
 
-def require_trainable_keras(situation: Situation, key: str, title: str, action: str) -> None:
+def require_trainable_keras(
+    situation: Situation, key: str, title: str, action: str, *, quantizes: bool = False
+) -> None:
     """The same for what trains: also raises `CannotCompose` where there are no training images."""
-    require_keras(situation, key, title)
+    require_keras(situation, key, title, quantizes=quantizes)
     require_training_images(situation, title, action)
 
 

@@ -42,6 +42,13 @@ class KerasPruning(KerasTraining, Technique):
         "Gupta 2017, *To prune, or not to prune*, [arXiv:1710.01878](https://arxiv.org/abs/1710.01878), and "
         "[the toolkit's guide](https://www.tensorflow.org/model_optimization/guide/pruning)."
     )
+    pays: ClassVar[str] = (
+        "files are stored or sent compressed: with 80 % zeros the Keras sample's file, compressed, took 29 % of FP32's "
+        "bytes and lost 1.38 points."
+    )
+    pays_not: ClassVar[str] = (
+        "speed or memory is wanted: LiteRT was no faster for zeros, and the file itself stays as large."
+    )
 
     zeros: Literal["polynomial", "constant", "2:4"] = choice(
         "polynomial",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -47,6 +47,14 @@ class KerasQuantizationAware(KerasTraining, Technique):
         "(https://www.tensorflow.org/model_optimization/guide/quantization/training) and to [combining techniques]"
         "(https://www.tensorflow.org/model_optimization/guide/combine/collaborative_optimization)."
     )
+    pays: ClassVar[str] = (
+        "post-training INT8 loses visibly, or zeros and clusters are to be kept: after both (PCQAT) the Keras sample's "
+        "file, compressed, took 7 % of FP32's bytes and lost 1.45 points."
+    )
+    pays_not: ClassVar[str] = (
+        "post-training INT8 loses nothing measurable, as on the Keras sample: training then made no measurable "
+        "difference to accuracy or speed."
+    )
 
     epochs: int = slider(
         2,
@@ -73,21 +81,31 @@ class KerasQuantizationAware(KerasTraining, Technique):
     )
 
     def label(self) -> str:
-        """`QAT INT8`, which behind pruned or clustered in a title is PQAT, CQAT or PCQAT."""
+        """`QAT INT8`, and what is given up; `label_after` knows what is kept."""
         return "QAT INT8" if self.preserve else "QAT INT8, nothing kept"
+
+    def label_after(self, earlier: Collection[str]) -> str:
+        """`PQAT INT8` after pruning, `CQAT INT8` after clustering, `PCQAT INT8` after both, where they are kept."""
+        keeps = self._keeps(earlier)
+        return "P" * keeps["zeros"] + "C" * keeps["clusters"] + self.label()
+
+    def _keeps(self, earlier: Collection[str]) -> dict[str, bool]:
+        """Whether zeros and clusters are held, by the keys of the techniques before it."""
+        return {
+            "zeros": self.preserve and "keras_pruning" in earlier,
+            "clusters": self.preserve and "keras_clustering" in earlier,
+        }
 
     def check(self, situation: Situation) -> Situation:
         """The situation as a `.tflite` file in INT8. Raises `CannotCompose` and `Unavailable`."""
-        require_trainable_keras(situation, self.key, self.title, "Choose post-training quantization, which needs none")
+        action = "Choose post-training quantization, which needs none"
+        require_trainable_keras(situation, self.key, self.title, action, quantizes=True)
         return replace(situation, form="tflite", precision="int8", applied=(*situation.applied, self.key))
 
     def apply(self, bundle: ModelBundle, context: Context) -> Steps[ModelBundle]:
         """The network as a `.tflite` file in INT8 with float32 input and output."""
-        keeps = {
-            "zeros": self.preserve and "keras_pruning" in bundle.applied,
-            "clusters": self.preserve and "keras_clustering" in bundle.applied,
-        }
-        arguments = {"plan": self.plan(self.epochs, self.learning_rate, context.seed), "keeps": keeps}
+        plan = self.plan(self.epochs, self.learning_rate, context.seed)
+        arguments = {"plan": plan, "keeps": self._keeps(bundle.applied)}
         done = yield from train_in_tensorflow("qat:quantize_aware", bundle, context, arguments)
         network = TfliteModel(taken(context.folder / "trained.tflite"))
         yield Note(text=f"{form_of_training(done['kept'])}: {_told(facts_of(network.content), done['kept'])}")

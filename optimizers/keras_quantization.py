@@ -49,6 +49,14 @@ class KerasQuantization(Technique):
         "[arXiv:1712.05877](https://arxiv.org/abs/1712.05877), and [LiteRT's guide to post-training quantization]"
         "(https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/post_training_quantization)."
     )
+    pays: ClassVar[str] = (
+        "phones or CPUs serve the network: in INT8 the Keras sample took 26.5 % of the bytes and ran 2.1 times as "
+        "fast, with nothing measurable lost."
+    )
+    pays_not: ClassVar[str] = (
+        "FP16 or 16x8 is to be faster on a CPU: on the one measured FP16 was as fast as FP32, and 16x8 took 41 times "
+        "as long."
+    )
 
     scheme: Literal["int8", "dynamic", "fp16", "int16x8"] = choice(
         "int8",
@@ -76,11 +84,11 @@ class KerasQuantization(Technique):
 
     def check(self, situation: Situation) -> Situation:
         """The situation as a quantized `.tflite` file. Raises `CannotCompose`, and `Unavailable`."""
-        require_keras(situation, self.key, self.title)
+        require_keras(situation, self.key, self.title, quantizes=True)
         if (self.scheme, situation.runtime) == ("dynamic", "openvino"):
             raise CannotCompose(
                 "The scheme Dynamic INT8 for OpenVINO",
-                expected="static INT8 or FP16 weights, because it multiplies such a file in float",
+                expected="static INT8 or FP16 weights, because OpenVINO computes a file of that scheme in float",
                 action="Choose one of these two, or LiteRT as the runtime",
             )
         precision = _PRECISIONS[self.scheme]

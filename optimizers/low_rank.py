@@ -46,6 +46,14 @@ class LowRank(FineTuning, Technique):
         "*ASVD*, [arXiv:2312.05821](https://arxiv.org/abs/2312.05821); Wang et al. 2024, *SVD-LLM*, "
         "[arXiv:2403.07378](https://arxiv.org/abs/2403.07378)."
     )
+    pays: ClassVar[str] = (
+        "linear layers are wide, as in transformers: with half of its arithmetic left, the vision transformer sample "
+        "ran 1.3 times as fast and lost 0.34 points."
+    )
+    pays_not: ClassVar[str] = (
+        "most of the time goes into 3x3 convolutions, which stay as they are, or the network is thin by design, such "
+        "as EfficientNet."
+    )
 
     energy: float = slider(
         0.98,

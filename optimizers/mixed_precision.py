@@ -44,6 +44,13 @@ class MixedPrecision(TrainingSettings, Technique):
         "wide layers and large batches; at batch 1 and in tiny networks the conversions can cost more than they save. "
         "Source: Micikevicius et al. 2017, [arXiv:1710.03740](https://arxiv.org/abs/1710.03740)."
     )
+    pays: ClassVar[str] = (
+        "the hardware multiplies 16 bits (tensor cores, AVX512-BF16, AMX) and layers are wide: in OpenVINO the samples "
+        "ran 1.4 to 2.1 times as fast in BF16."
+    )
+    pays_not: ClassVar[str] = (
+        "the processor has no units for it, or the network is tiny: conversions can then cost more than they save."
+    )
 
     precision: Literal["bf16", "fp16", "fp32"] = choice(
         "bf16",

@@ -51,6 +51,11 @@ class QuantizationAwareTraining(FineTuning, Int8):
         "[arXiv:1712.05877](https://arxiv.org/abs/1712.05877); Krishnamoorthi 2018, "
         "[arXiv:1806.08342](https://arxiv.org/abs/1806.08342)."
     )
+    pays: ClassVar[str] = (
+        "INT8 loses visibly: with one scale per tensor, training won back 86 to 89 % of what the depthwise sample had "
+        "lost."
+    )
+    pays_not: ClassVar[str] = "INT8 loses nothing measurable, as on the ResNet sample: training then only costs time."
 
     epochs: int = slider(
         3,

@@ -37,6 +37,12 @@ class Simulated(Technique):
         "Micikevicius et al. 2022, [arXiv:2209.05433](https://arxiv.org/abs/2209.05433); NVIDIA 2025, "
         "[arXiv:2509.25149](https://arxiv.org/abs/2509.25149)."
     )
+    pays: ClassVar[str] = (
+        "the question is whether a network stands a number format at all, on a machine that need not have it."
+    )
+    pays_not: ClassVar[str] = (
+        "speed or a smaller file is wanted: values are rounded, but stored and multiplied as FP32."
+    )
     simulates: ClassVar[bool] = True
 
     number_format: Literal["integer", "fp8", "nvfp4"] = choice(

@@ -55,6 +55,14 @@ class StructuredPruning(FineTuning, Technique):
         "what it is worth. Source: Fang et al. 2023, *DepGraph: Towards Any Structural Pruning*, "
         "[arXiv:2301.12900](https://arxiv.org/abs/2301.12900)."
     )
+    pays: ClassVar[str] = (
+        "the network is wide and arithmetic takes the time: with a quarter of its arithmetic left, the ResNet sample "
+        "ran 2.5 to 3.7 times as fast and lost 0.83 points."
+    )
+    pays_not: ClassVar[str] = (
+        "the network is small already, or there is no training afterwards: without it, 30 % fewer channels cost the "
+        "ResNet sample 14 points."
+    )
 
     target: Target = choice(
         "ratio",

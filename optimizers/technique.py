@@ -76,6 +76,10 @@ class Technique(BaseModel):
     """One line: what it does and what it costs."""
     learn: ClassVar[str]
     """A short paragraph of markdown: how it works, when it pays, when it does not, with its source."""
+    pays: ClassVar[str]
+    """Markdown that ends a sentence "Pays when …", with a figure from docs/ where one was measured."""
+    pays_not: ClassVar[str]
+    """The same for "Does not pay when …"."""
     simulates: ClassVar[bool] = False
     """Whether the network computes in float as before, so that neither its speed nor its size tells anything."""
 
@@ -91,8 +95,11 @@ class Technique(BaseModel):
         return ()
 
     @classmethod
-    def fitting(cls, task: Task) -> dict[str, tuple[str, ...]]:
-        """Of choices that offer more than fits what is classified, by the field's name what fits, the usual first."""
+    def fitting(cls, task: Task, runtime: str) -> dict[str, tuple[str, ...]]:
+        """Of choices that offer more than fits what is classified, or the runtime, what fits, the usual first.
+
+        By the field's name.
+        """
         return {}
 
     @abstractmethod

@@ -34,6 +34,14 @@ class WeightOnly(Technique):
         "[arXiv:2208.07339](https://arxiv.org/abs/2208.07339); Frantar et al. 2022, "
         "[arXiv:2210.17323](https://arxiv.org/abs/2210.17323)."
     )
+    pays: ClassVar[str] = (
+        "large linear layers wait for their weights, or the file has to be small: with INT4 weights the vision "
+        "transformer sample took 19 % of the bytes in ONNX Runtime, with nothing measurable lost."
+    )
+    pays_not: ClassVar[str] = (
+        "arithmetic takes the time, or the layers are convolutions, which stay in float: with INT8 weights in eager "
+        "PyTorch the vision transformer sample ran at 0.79 times the speed."
+    )
 
     bits: Literal[8, 4] = choice(
         8,

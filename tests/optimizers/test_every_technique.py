@@ -132,6 +132,9 @@ def test_every_setting_and_technique_explains_itself(kind: type[Technique]) -> N
     assert "https://" in kind.learn
     assert kind.title
     assert kind.summary.endswith(".")
+    for when in (kind.pays, kind.pays_not):
+        assert len(when) > 40
+        assert when.endswith(".")
     assert kind().label()
 
 
