@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,12 @@ class Environment:
     def is_installed(self) -> bool:
         """Whether it was installed to its end."""
         return self.python.exists() and (self.folder / f"installed-requirements-{self.key}.txt").exists()
+
+    def version(self, distribution: str) -> str | None:
+        """Of a distribution in it, read from its files without starting it; None where it is not there."""
+        folders = [*self.folder.glob("lib/python*/site-packages"), *self.folder.glob("Lib/site-packages")]
+        found = distributions(name=distribution, path=[str(folder) for folder in folders])
+        return next((each.version for each in found), None)
 
     @property
     def command(self) -> str:

@@ -18,7 +18,8 @@ from core.quantization import QuantizationReport
 from experiments.companions import write_companions
 from experiments.exporting import exported
 from experiments.recipe import Recipe
-from profiling.machine import Conditions, conditions
+from experiments.took_part import conditions_of
+from profiling.machine import Conditions
 from runtimes.tensorrt_compatible import compatibility
 from runtimes.tensorrt_facts import EngineFacts, read_facts
 from runtimes.tensorrt_graph import graph_of
@@ -85,7 +86,7 @@ def build_ahead(bundle: ModelBundle, folder: Path, recipe: Recipe, threads: int)
         precision=bundle.precision,
         target=recipe.engine.target(device).name,
         compatibility=compatibility(graph),
-        conditions=conditions(device, threads=threads, seed=recipe.seed),
+        conditions=conditions_of(recipe, device, threads=threads),
         graph_bytes=len(graph),
         quantization=bundle.quantization,
     )

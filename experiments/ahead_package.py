@@ -9,13 +9,13 @@ from core.errors import Unavailable
 from core.folders import run_folder
 from experiments.ahead import AheadResult
 from experiments.package import COMPANIONS, Entry, Package, companions_of, packed
-from experiments.package_texts import Usage
+from experiments.package_texts import Usage, heading
 from experiments.recipe_file import to_yaml
 from experiments.requirements import requirements_of
 from experiments.run_record import RunRecord
 from runtimes import Artifact, runtime_of
 
-_README = """{title}
+_README = """{heading}
 
 Built for {target} by {builder}, and not run where it was built: there is no accuracy, latency or memory.
 
@@ -64,7 +64,7 @@ def _entries(record: RunRecord, result: AheadResult, artifact: Artifact) -> list
     program = runtime_of(artifact).sample_code(artifact)
     pins = "".join(f"{line}\n" for line in requirements_of(program, result.conditions))
     builder = f"{result.facts.module} {result.facts.version}" if result.facts else result.compatibility.parser
-    readme = _README.format(title=record.recipe.title, target=result.target, builder=builder)
+    readme = _README.format(heading=heading(record.recipe), target=result.target, builder=builder)
     plain = json.dumps(result.model_dump(mode="json", context={"plain": True}), indent=1)
     return [
         *(Entry(name, ABOUT.get(name, "the engine"), artifact.folder / name, packs=False) for name in artifact.files),

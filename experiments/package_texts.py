@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from experiments import models
 from experiments.recipe import Recipe
 from experiments.result import RunResult
 from experiments.triton import Repository
@@ -112,11 +113,17 @@ def _release(repository: Repository, result: RunResult) -> str:
     return f" with {engine} {found[repository.backend]} or newer" if repository.backend in found else ""
 
 
-def readme(title: str, result: RunResult, ways: Iterable[Usage], files: Iterable[tuple[str, str]]) -> str:
-    """`README.txt`: what to type, what was measured, and what each of the files (name, about) is."""
-    parts = [title, *(_section(each) for each in ways), _measured(result)]
+def readme(recipe: Recipe, result: RunResult, ways: Iterable[Usage], files: Iterable[tuple[str, str]]) -> str:
+    """`README.txt`: what it is, what to type, what was measured, and what each of the files (name, about) is."""
+    parts = [heading(recipe), *(_section(each) for each in ways), _measured(result)]
     parts.append("\n".join(f"{name}\n    {about}" for name, about in files))
     return "\n\n".join(parts) + "\n"
+
+
+def heading(recipe: Recipe) -> str:
+    """The variant, and below it the model with its data as far as they are still known here."""
+    data = f", with the data {models.find(recipe.model).data_title}" if models.is_here(recipe.model) else ""
+    return f"{recipe.title}\nThe model is {models.title_of(recipe.model)}{data}."
 
 
 def _section(usage: Usage) -> str:
@@ -129,9 +136,15 @@ def _measured(result: RunResult) -> str:
     return (
         f"Measured on this very file, {found.date:%Y-%m-%d}, on {found.device_name}: "
         f"{accuracy.judging.counted(accuracy.correct, accuracy.total)}; median {_time(latency.p50_ms)} for a batch of "
-        f"{latency.batch_size}. "
+        f"{latency.batch_size}{_doubt(result)}. "
         "result.json has everything with its conditions."
     )
+
+
+def _doubt(result: RunResult) -> str:
+    """What disturbed the timing, in brackets; empty where nothing did."""
+    reasons = "; ".join(result.disturbances)
+    return f" (the timing was disturbed: {reasons[0].lower()}{reasons[1:]})" if reasons else ""
 
 
 def _time(value_ms: float) -> str:

@@ -27,8 +27,9 @@ from experiments.module_tree import with_module_names
 from experiments.peaks import Peaks, peaks_for
 from experiments.profile_files import write_files
 from experiments.recipe import Recipe
+from experiments.took_part import conditions_of
 from profiling.latency import Latency, measure_latency
-from profiling.machine import Conditions, conditions
+from profiling.machine import Conditions
 from profiling.sweep import batches_of, engine_errors
 from runtimes.runtime import Artifact
 
@@ -130,7 +131,7 @@ def _measure(recipe: Recipe, served: Artifact, x: Inputs) -> Steps[_Measured]:
         latency = yield from measure_latency(session, x, seconds=LATENCY_SECONDS)
     yield PhaseStarted(title="Layers", timed=True)
     layers = runtime.profile(served, device, threads=threads, x=x)
-    here = conditions(device, threads=threads, seed=recipe.seed)
+    here = conditions_of(recipe, device, threads=threads)
     peaks = yield from _peaks(recipe, served.precision, threads)
     return {"latency": latency, "layers": layers, "conditions": here, **peaks}
 

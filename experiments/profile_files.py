@@ -17,7 +17,7 @@ from experiments.module_tree import Path as ModulePath
 from experiments.module_tree import module_paths
 from experiments.onnx_graph import OnnxGraphView
 from experiments.recipe import Recipe
-from profiling.machine import conditions
+from experiments.took_part import conditions_of
 from profiling.sweep import engine_errors
 from runtimes.recording import record
 from runtimes.runtime import Artifact
@@ -98,7 +98,7 @@ def _keep_model(file: Path, model: onnx.ModelProto, artifact: Artifact) -> None:
 
 def _write_trace(file: Path, recipe: Recipe, layers: LayerProfile, view: OnnxGraphView | None) -> None:
     device = find_device(recipe.device)
-    here = conditions(device, threads=_threads(recipe), seed=recipe.seed)
+    here = conditions_of(recipe, device, threads=_threads(recipe))
     facts = {"variant": recipe.title, "conditions": here.model_dump(mode="json")}
     modules = list(_modules(layers, view))
     trace_file.write_trace(file, layers, modules, title=f"{recipe.title} on {device.name}", facts=facts)

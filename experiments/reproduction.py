@@ -67,7 +67,7 @@ def _is_alike(result: RunResult, earlier: RunResult) -> bool | None:
 
 def _changed(now: Conditions, then: Conditions) -> tuple[str, ...]:
     differing = [name for name in CHANGEABLE if getattr(now, name) != getattr(then, name)]
-    libraries = {**now.libraries, **then.libraries}
-    moved = [name for name in libraries if now.libraries.get(name) != then.libraries.get(name)]
+    # What only one of them names was not asked for by the other: which libraries are recorded grew more precise.
+    moved = [name for name, found in now.libraries.items() if then.libraries.get(name, found) != found]
     names = [name.replace("_", " ") for name in differing if name != "libraries"]
     return (*names, *moved)

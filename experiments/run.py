@@ -35,13 +35,13 @@ from experiments.recipe_file import to_yaml
 from experiments.result import RunResult
 from experiments.server import Opened, ServedArtifact
 from experiments.simulation import SimulatedResult, stored_as
+from experiments.took_part import conditions_of
 from experiments.training_gain import gain_of
 from optimizers.technique import Context
 from profiling.accuracy import measure_accuracy
 from profiling.cuda_graph import Replayed
 from profiling.energy import measure_energy
 from profiling.latency import measure_latency
-from profiling.machine import conditions
 from profiling.parallel import Concurrent, measure_parallel
 from profiling.size import macs_of, measure_size
 from profiling.stages import measure_stages
@@ -229,7 +229,7 @@ def _measure(made: _Made, artifact: Artifact, recipe: Recipe, bench: _Bench) -> 
             session, made.source, artifact, bench.device, threads=bench.threads, retrained=retrained
         )
         timed = yield from _time(session, batch_of, recipe.measurement, bench)
-        here = conditions(bench.device, threads=bench.threads, seed=recipe.seed)
+        here = conditions_of(recipe, bench.device, threads=bench.threads)
         if recipe.engine.target(bench.device) != bench.device:
             here = here.model_copy(update={"device_name": getattr(session, "device_name", here.device_name)})
     layers = yield from _profile(artifact, x, bench)
@@ -246,7 +246,7 @@ def _finish_simulated(bundle: ModelBundle, artifact: Artifact, recipe: Recipe, b
     assert bundle.quantization, "a simulation reports on its layers"
     result = SimulatedResult(
         accuracy=accuracy,
-        conditions=conditions(bench.device, threads=bench.threads, seed=recipe.seed),
+        conditions=conditions_of(recipe, bench.device, threads=bench.threads),
         stored_as=stored_as(bundle, recipe),
         quantization=bundle.quantization,
     )

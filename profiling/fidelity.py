@@ -69,7 +69,7 @@ class Fidelity(BaseModel):
     judged_as: str = "fp32"
     """What its numbers are rounded to, a key of `TOLERANCES`, which decides how much may differ."""
     retrained: bool = False
-    """Whether it was trained after the source, so that it differs on purpose."""
+    """Whether it was trained with rounding switched on, from the source on, so that it differs on purpose."""
     divergence: Divergence | None = None
     """The first layer that differs; None where it was not looked for."""
 
@@ -104,13 +104,17 @@ class Fidelity(BaseModel):
         if self.not_finite:
             return f"Its logits are not finite for {self.not_finite:,} of {self.images:,} images."
         low, high = self.interval
-        agrees = (
-            f"it agrees with its source on {100 * self.agreement:.4g} % of {self.images:,} images (95 % interval "
-            f"{100 * low:.1f} to {100 * high:.1f} %)"
+        on = (
+            f"on {100 * self.agreement:.4g} % of {self.images:,} images (95 % interval {100 * low:.1f} to "
+            f"{100 * high:.1f} %)"
         )
+        agrees = f"it agrees with its source {on}"
         differs = f"its logits differ by {_percent(self.relative)}"
         if self.retrained:
-            return f"Trained since, so that it is another model on purpose: {agrees}, and {differs}."
+            return (
+                "Another model on purpose, trained with rounding switched on: it agrees with the network that this "
+                f"training began with {on}, and {differs}."
+            )
         bound = f"the {100 * self.tolerance:.2g} % that {precision_title(self.judged_as)} explains"
         if not self.differs:
             return f"Still the same model: {agrees}, and {differs}, within {bound}."

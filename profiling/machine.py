@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +30,7 @@ LIBRARIES = (
     "torch-pruning",
     "numpy",
 )
+"""What may take part in a measurement, where it is not known what did."""
 
 
 class Conditions(BaseModel):
@@ -47,7 +49,7 @@ class Conditions(BaseModel):
     os: str
     python: str
     libraries: dict[str, str]
-    """Distribution name to version."""
+    """Distribution name to version, of what took part; where that was not asked, of all in `LIBRARIES`."""
     gpu_driver: str | None
     tf32: bool | None
     """Whether fp32 convolutions use TF32 on the GPU, as they do by PyTorch's default; None on a CPU."""
@@ -61,8 +63,8 @@ class Conditions(BaseModel):
     gpu_power_limit_w: float | None = None
 
 
-def conditions(device: Device, *, threads: int, seed: int) -> Conditions:
-    """The conditions here and now."""
+def conditions(device: Device, *, threads: int, seed: int, libraries: Mapping[str, str] | None = None) -> Conditions:
+    """The conditions here and now; without `libraries`, name to version, all of `LIBRARIES` that are installed."""
     is_gpu = device.kind == "cuda"
     gpu = _gpu_sample(device) if is_gpu else GpuSample()
     return Conditions(
@@ -74,7 +76,7 @@ def conditions(device: Device, *, threads: int, seed: int) -> Conditions:
         seed=seed,
         os=platform.platform(),
         python=platform.python_version(),
-        libraries={name: found for name in LIBRARIES if (found := _version(name))},
+        libraries=dict(versions(LIBRARIES) if libraries is None else libraries),
         gpu_driver=driver_version() if is_gpu else None,
         tf32=_convolutions_use_tf32() if is_gpu else None,
         commit=_commit(),
@@ -84,6 +86,11 @@ def conditions(device: Device, *, threads: int, seed: int) -> Conditions:
         gpu_memory_clock_mhz=gpu.memory_clock_mhz,
         gpu_power_limit_w=gpu.power_limit_w,
     )
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Name to version of those distributions that are installed here, in the order of the names."""
+    return {name: found for name in names if (found := _version(name))}
 
 
 def cpu_mhz() -> float | None:

@@ -8,17 +8,21 @@ Imports openvino: import it inside functions only.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import openvino
 from openvino import passes
 
 from core.data import Inputs
 from core.layers import FUSED, Layer, LayerKind, LayerProfile
+from core.tflite_file import TfliteFile
 from core.tflite_names import layer_of
 from runtimes.layers_shared import call_repeatedly, convolution_macs, matmul_macs, module_of, warm_up
 from runtimes.openvino_file import arranged
@@ -32,11 +36,17 @@ _SMALL_WEIGHTS = {"i8": "w8", "u8": "w8", "i4": "w4", "u4": "w4"}
 _FACTS = ("layerType", "primitiveType", "runtimePrecision", "originalLayersNames")
 
 
-def profile_openvino(model: Any, config: Mapping[str, Any], *, x: Inputs) -> LayerProfile:
-    """Each node's mean over the calmest of three windows of calls on x[N, C, H, W], on the CPU."""
+def profile_openvino(model: Any, config: Mapping[str, Any], *, x: Inputs, file: Path) -> LayerProfile:
+    """Each node's mean over the calmest of three windows of calls on x[N, C, H, W], on the CPU, of the model in a file.
+
+    Layers of a `.tflite` file go by the names that they have in it.
+    """
     given = arranged(x, model.input(0))
     calmest = min((_window(model, config, given) for _ in range(WINDOWS)), key=lambda window: window.call_ms)
-    layers = tuple(_layers(calmest, _ModelFile(model, given)))
+    named = model.clone()
+    if file.suffix == ".tflite":
+        _name_weights(named, TfliteFile(file.read_bytes()))
+    layers = tuple(_layers(calmest, _ModelFile(named, given)))
     return LayerProfile(
         batch_size=len(x), calls=calmest.calls, call_ms=calmest.call_ms, layers=layers, resolution_ms=0.001
     )
@@ -48,13 +58,35 @@ def fold_constants(model: Any) -> None:
     The file becomes smaller by the shapes and layouts that were computed anew at every loading.
     """
     products = [each for each in model.get_ordered_ops() if each.get_type_name() in _READERS]
-    weights = [_constant_behind(product) for product in products]
+    weights = [weight and weight.get_friendly_name() for weight in map(_constant_behind, products)]
     folding = passes.Manager()
     folding.register_pass(passes.ConstantFolding())
     folding.run_passes(model)
     for product, weight in zip(products, weights, strict=True):
         if weight:
             product.input_value(1).get_node().set_friendly_name(weight)
+
+
+def _name_weights(model: Any, file: TfliteFile) -> None:
+    """Give weights back, in place, the names they have in the file: OpenVINO forgets those whose layout it changes.
+
+    They are told by their numbers, in whatever order, so that weights of two names with equal numbers keep neither.
+    """
+    names: dict[bytes, set[str]] = defaultdict(set)
+    for _, index in file.weights():
+        names[_numbers(file.values(index))].add(file.name(index))
+    for product in model.get_ordered_ops():
+        weight = _constant_behind(product) if product.get_type_name() in _READERS else None
+        if weight is None or layer_of(weight.get_friendly_name()):
+            continue
+        found = names.get(_numbers(weight.data), set())
+        if len(found) == 1:
+            weight.set_friendly_name(*found)
+
+
+def _numbers(values: Any) -> bytes:
+    """The same for the same numbers in another order or type."""
+    return np.sort(np.asarray(values, np.float32), axis=None).tobytes()
 
 
 @dataclass(frozen=True)
@@ -161,16 +193,17 @@ _READERS = {
 
 
 def _name(operation: Any) -> str:
-    weight = _constant_behind(operation) or ""
+    constant = _constant_behind(operation)
+    weight = str(constant.get_friendly_name()) if constant else ""
     return module_of(weight) or layer_of(weight) or str(operation.get_friendly_name()).split("/")[0]
 
 
-def _constant_behind(operation: Any) -> str | None:
-    """The name of the constant that becomes the weights, through their dequantization; None for a computed factor."""
+def _constant_behind(operation: Any) -> Any | None:
+    """The constant that becomes the weights, through their dequantization; None for a computed factor."""
     node = operation.input_value(1).get_node()
     while node.get_type_name() in ("Convert", "Subtract", "Multiply", "Reshape", "Transpose"):
         node = node.input_value(0).get_node()
-    return str(node.get_friendly_name()) if node.get_type_name() == "Constant" else None
+    return node if node.get_type_name() == "Constant" else None
 
 
 def _layers(window: _Window, model_file: _ModelFile) -> Iterator[Layer]:

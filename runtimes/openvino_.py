@@ -146,7 +146,7 @@ class OpenVino:
 
     key = "openvino"
     title = "OpenVINO"
-    summary = "Intel's engine for x86 CPUs: often the fastest there, in FP32, BF16 and INT8."
+    summary = "Intel's engine for x86 CPUs, in FP32, BF16 and INT8: often the fastest there for networks of PyTorch."
 
     def why_unavailable(self, device: Device) -> str | None:
         """One sentence on why it cannot run on that device, or None."""
@@ -236,7 +236,8 @@ class OpenVino:
         from runtimes.layers_openvino import profile_openvino
         from runtimes.openvino_file import read_model
 
-        return profile_openvino(read_model(artifact.main_file), _config(artifact, threads), x=x)
+        file = artifact.main_file
+        return profile_openvino(read_model(file), _config(artifact, threads), x=x, file=file)
 
     def tensors(self, artifact: Artifact) -> tuple[str, ...]:
         """Names of the intermediate results of the model, in order."""

@@ -30,11 +30,13 @@ def classify(images):
     scores = logits((images - MEAN) / STD)
     return np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # of a picture that cannot be read, one sentence is told instead of a traceback
+    sys.excepthook = lambda kind, why, at: print(why, file=sys.stderr) if issubclass(kind, OSError) else \
+sys.__excepthook__(kind, why, at)
     samples = None if sys.argv[1:] else np.load(HERE / "samples.npz")
     rows = classify(samples["pixels"] if samples else np.stack([pixels(path) for path in sys.argv[1:]]))
-    for index, row in enumerate(rows):
-        print(f"{{index}}: {{CONTRACT['labels'][row.argmax()]}} ({{row.max():.1%}})")
+    print(*(f"{{index}}: {{CONTRACT['labels'][row.argmax()]}} ({{row.max():.1%}})" for index, row in enumerate(rows)), \
+sep="\\n")
     if samples:
         print(f"{{np.mean(rows.argmax(1) == samples['labels']):.1%}} of {{len(rows)}} images", \
 CONTRACT.get("right", "right"))

@@ -44,3 +44,9 @@ def test_what_changed_meanwhile_is_named() -> None:
     )
     again = reproduction(earlier.model_copy(update={"conditions": here}), earlier)
     assert again.changed == ("threads", "torch")
+
+
+def test_a_library_that_only_one_of_them_recorded_did_not_change() -> None:
+    now = result()
+    then = now.conditions.model_copy(update={"libraries": {"torch": "2.13.0", "torch-pruning": "1.6.1"}})
+    assert reproduction(now, now.model_copy(update={"conditions": then})).changed == ("torch",)

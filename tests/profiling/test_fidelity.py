@@ -68,7 +68,8 @@ def test_what_was_trained_since_differs_on_purpose() -> None:
     trained = fidelity(relative=0.9, agreeing=900, judged_as="int8", retrained=True)
     assert not trained.differs
     assert trained.verdict.startswith(
-        "Trained since, so that it is another model on purpose: it agrees with its source"
+        "Another model on purpose, trained with rounding switched on: it agrees with the network that this training "
+        "began with on 90 % of 1,000 images"
     )
     assert trained.model_copy(update={"not_finite": 1}).differs
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from core.devices import Device, find_device
-from profiling.machine import Conditions, conditions, cpu_mhz
+from profiling.machine import Conditions, conditions, cpu_mhz, versions
 
 GIB = 1 << 30
 
@@ -29,6 +29,12 @@ def test_conditions_on_the_cpu() -> None:
     assert abs((datetime.now(UTC) - found.date).total_seconds()) < 60
     assert found.gpu_sm_clock_mhz is None
     assert Conditions.model_validate_json(found.model_dump_json()) == found
+
+
+def test_the_libraries_are_those_that_are_given() -> None:
+    given = versions(("numpy", "nowhere-to-be-found"))
+    assert given == {"numpy": np.__version__}
+    assert conditions(find_device("cpu"), threads=1, seed=0, libraries=given).libraries == given
 
 
 def test_conditions_of_an_older_result_are_still_read() -> None:

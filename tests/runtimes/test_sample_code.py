@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,19 @@ def test_a_contract_of_an_earlier_version_distorts_as_it_did(tmp_path: Path) -> 
     with Image.open(photo) as image:
         expected = np.asarray(image.convert("RGB").resize((48, 40))).transpose(2, 0, 1)
     assert np.array_equal(program["pixels"](photo), expected)
+
+
+@pytest.mark.parametrize(("name", "words"), [("nothing.png", "No such file"), ("text.png", "cannot identify image")])
+def test_of_a_picture_that_cannot_be_read_one_sentence_is_told(name: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    opened_program({"shape": (3, 4, 4)}, 3, tmp_path)
+    artifact = Artifact("onnxruntime", "fp32", tmp_path, ("model.onnx",), OnnxRuntimeSettings())
+    (tmp_path / "run.py").write_text(sample_code(artifact, imports="import math", engine="logits = math.exp"))
+    done = subprocess.run([sys.executable, "run.py", name], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    (told,) = done.stderr.splitlines()
+    assert words in told
+    assert name in told
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 def opened_program(contract: dict[str, Any], channels: int, folder: Path) -> dict[str, Any]:
