@@ -19,6 +19,7 @@ from core.errors import RunFailed
 from core.onnx_macs import precision_of_graph
 from core.progress import PhaseStarted, Steps
 from experiments.bundled_data import write_bundled
+from experiments.doubts import guessing, usual_preparations
 from experiments.jobs import AddOrder, DataChoice
 from experiments.models import offered
 from intake import sandbox, shelf, uploads
@@ -28,13 +29,10 @@ from intake.library import MODEL_FILE, SPLITS, OwnModel, TextInput, key_of, mode
 from intake.preprocessing import Preprocessing
 from intake.sources import Architecture, Described, KerasSource, Source
 from intake.splitting import labels_for, match, split
-from profiling.statistics import wilson_interval
 from sample_models import datasets
 
 WEIGHTS, DATA, JUDGE, TRIALS = "Weights", "Data", "Accuracy", "What works on it"
 PHASES = (WEIGHTS, DATA, JUDGE, TRIALS)
-ENOUGH = 20
-"""Test examples from which on a doubt is worth saying."""
 LABEL_BYTES = 8
 _FILES = {
     "architecture": (WEIGHTS_FILE,),
@@ -193,7 +191,8 @@ def _found_out(made: Ingredients, draft: Path) -> Steps[OwnModel]:
     judged = Split(test.pixels[labelled], test.labels[labelled])
     predicted = yield from _predicted(bundle, judged)
     correct = int(judged.is_correct(predicted).sum())
-    doubts = _doubts(correct, predicted, len(made.labels)) if made.is_labelled else ()
+    doubts = guessing(correct, predicted, len(made.labels), contract.unit) if made.is_labelled else ()
+    prepared = (yield from usual_preparations(bundle, made.input)) if made.is_labelled else None
     yield PhaseStarted(title=TRIALS)
     refusals = yield from trials(bundle)
     parameters, macs = _counted(bundle)
@@ -217,8 +216,9 @@ def _found_out(made: Ingredients, draft: Path) -> Steps[OwnModel]:
         correct=correct,
         judged=len(predicted),
         refusals=refusals | {key: reason for key, reason in made.eligibility.items() if reason},
-        notes=made.notes,
-        warnings=(*made.warnings, *doubts),
+        notes=(*made.notes, *([prepared.found] if prepared else [])),
+        warnings=(*([prepared.doubt] if prepared and prepared.doubt else []), *made.warnings, *doubts),
+        advised=prepared.advised if prepared else None,
         added_at=time.time(),
     )
 
@@ -258,19 +258,6 @@ def _predicted(bundle: ModelBundle, examples: Split) -> Steps[Labels]:
             action="Check the weights, and how examples become its input",
         )
     return np.asarray(logits.argmax(1), np.int64)
-
-
-def _doubts(correct: int, predicted: Labels, classes: int) -> tuple[str, ...]:
-    """What is likely to be wrong with a network that is hardly right."""
-    found = []
-    if len(predicted) >= ENOUGH and wilson_interval(correct, len(predicted))[0] <= 1 / classes:
-        found.append(
-            f"{correct:,} of {len(predicted):,} test examples are right, about what guessing gets. The order of the "
-            "classes or the preparation of the input is likely to be another one than in training."
-        )
-    if len(predicted) >= ENOUGH and len(np.unique(predicted)) == 1:
-        found.append("It answers with one and the same class for every test example.")
-    return tuple(found)
 
 
 def _counted(bundle: ModelBundle) -> tuple[int, int]:

@@ -83,6 +83,8 @@ class OwnModel(BaseModel):
     refusals: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    advised: Preprocessing | None = None
+    """The preparation of its images with which it was clearly more accurate than with its own; None where none was."""
     added_at: float
     """Seconds since the epoch."""
 

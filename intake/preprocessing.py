@@ -13,6 +13,14 @@ from intake.items import Geometry, Graph, KerasFile, TfliteFile
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """On the scale 0-255: torchvision's (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225)."""
 
+_USUAL: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "pixels as they are": ((0.0,), (1.0,)),
+    "pixels / 255": ((0.0,), (255.0,)),
+    "pixels / 127.5 - 1": ((127.5,), (127.5,)),
+    "ImageNet's mean and deviation": (IMAGENET_MEAN, IMAGENET_STD),
+}
+_CAFFE = "BGR less ImageNet's mean"
+"""What `keras.applications` does for VGG and ResNet, whose weights are from Caffe."""
 _LEAST = {"uint8": 0, "int8": -128}
 _BEYOND = 8
 """Numbers of 8 bits by which a pixel may miss the range of an input, and be held at its end."""
@@ -52,6 +60,12 @@ class Preprocessing(BaseModel):
         return 1 if self.colour == "gray" else 3
 
     @property
+    def scale(self) -> str:
+        """What becomes of a pixel, as the fields on screen have it: `mean 0, deviation 255`."""
+        mean, std = (", ".join(f"{value:g}" for value in _merged(values)) for values in (self.mean, self.std))
+        return f"mean {mean}, deviation {std}"
+
+    @property
     def summary(self) -> str:
         """In a few words: `224 x 224 RGB, middle 88 %, (pixels - 127) / 128`."""
         mean, std = (", ".join(dict.fromkeys(f"{value:g}" for value in values)) for values in (self.mean, self.std))
@@ -76,6 +90,36 @@ class Preprocessing(BaseModel):
             self.channels, self.height, self.width, self.mean, self.std, labels,
             self.fit, self.crop_share, self.interpolation,
         )  # fmt: skip
+
+
+def usual_ones(chosen: Preprocessing, *, turns: bool) -> dict[str, Preprocessing]:
+    """The preparation that was chosen, which comes first, and the usual ones beside it, by what they do in words.
+
+    They differ in what becomes of a pixel alone. One is in BGR, if the network can be turned round (`turns`).
+    """
+    found = {
+        words: chosen.model_copy(update={"mean": _widened(mean, chosen), "std": _widened(std, chosen)})
+        for words, (mean, std) in _USUAL.items()
+        if len(mean) in (1, chosen.channels)
+    }
+    if turns and chosen.channels == 3:
+        found[_CAFFE] = chosen.model_copy(update={"colour": "BGR", "mean": IMAGENET_MEAN, "std": (1.0,) * 3})
+    others = {words: each for words, each in found.items() if not _do_the_same(each, chosen)}
+    own = next((words for words in found if words not in others), chosen.scale)
+    return {own: chosen} | others
+
+
+def _widened(values: tuple[float, ...], wanted: Preprocessing) -> tuple[float, ...]:
+    return values * (wanted.channels // len(values))
+
+
+def _merged(values: tuple[float, ...]) -> tuple[float, ...]:
+    return values[:1] if len(set(values)) == 1 else values
+
+
+def _do_the_same(one: Preprocessing, other: Preprocessing) -> bool:
+    scales = _are_the_same(one.mean, other.mean) and _are_the_same(one.std, other.std)
+    return one.colour == other.colour and scales
 
 
 def of_graph(graph: Graph) -> Preprocessing:

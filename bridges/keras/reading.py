@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -93,7 +93,7 @@ def _input_size(model: Any, shape: tuple[int, int, int] | None) -> tuple[int, ..
     graph = graph_of(model)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise BadInput(
-            f"A network of {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
+            f"A network of {_counted(graph.inputs, 'input')} and {_counted(graph.outputs, 'output')}",
             expected="one image in and the scores of its classes out",
             action="Make a keras.Model of the part that classifies",
         )
@@ -103,11 +103,16 @@ def _input_size(model: Any, shape: tuple[int, int, int] | None) -> tuple[int, ..
         raise BadInput(
             f"A network that takes {before} and answers with {after}",
             expected="images (batch, height, width, channels) and scores (batch, classes)",
+            action="Make a keras.Model of the part that classifies images",
         )
     if None in size:
         raise BadInput(f"A network for images of any size, {before[1:]}", action="State the size of its images")
     _require_bounds(size, int(after[-1]))
     return size
+
+
+def _counted(ends: Sequence[Any], name: str) -> str:
+    return f"{len(ends)} {name}" if len(ends) == 1 else f"{len(ends)} {name}s"
 
 
 def _size_of(given: tuple[int | None, ...]) -> tuple[Any, ...]:

@@ -69,9 +69,8 @@ def config_of(text: bytes | str, what: str, *, unwraps: bool = False) -> Checked
     except Refused:
         raise
     except BadInput as error:
-        raise Refused(
-            shown(error.received), expected=error.expected, action=error.action, snippet=snippets.KERAS_TO_ONNX
-        ) from None
+        snippet = snippets.KERAS_TO_ONNX if "ONNX" in error.action else ""
+        raise Refused(shown(error.received), expected=error.expected, action=error.action, snippet=snippet) from None
 
 
 def _checked(found: dict[str, Any], *, unwraps: bool) -> Checked:

@@ -25,9 +25,9 @@ program = torch.export.load("model.pt2")
 torch.onnx.export(program, (), "model.onnx", dynamo=True, external_data=False)"""
 
 KERAS_TO_ONNX = """\
-import tensorflow, tf2onnx  # where the network was made
-network = tensorflow.keras.models.load_model("model.keras")
-tf2onnx.convert.from_keras(network, output_path="model.onnx")"""
+import tensorflow, tf2onnx  # in the program that made the file, where the trained network is `network`
+images = tensorflow.TensorSpec((None, *network.input_shape[1:]))
+tf2onnx.convert.from_function(tensorflow.function(network), [images], output_path="model.onnx")"""
 
 TO_FLOAT = """\
 import torch

@@ -10,7 +10,7 @@ from bridges.keras.form import described
 from core.progress import result_of
 from intake import litert_files
 from intake.items import KERAS_FILE, TFLITE_FILE, KerasFile, TfliteFile
-from intake.preprocessing import of_keras, of_tflite
+from intake.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, of_keras, of_tflite, usual_ones
 
 FILE = KerasFile(
     name="a.keras", size_bytes=1, height=32, width=32, channels=3, classes=10, layers=3, parameter_count=1,
@@ -103,3 +103,23 @@ def test_metadata_of_another_number_of_channels_or_classes_are_no_facts() -> Non
     for facts in ({"labels": ("a",)}, {"mean": (1, 2, 3), "std": (1,)}, {"mean": (1,), "std": (0,)}):
         with pytest.raises(ValueError, match="validation error"):
             tflite(dtype="float32", **facts)
+
+
+def test_the_usual_preparations_stand_beside_the_chosen_one_and_none_is_there_twice() -> None:
+    chosen = Preprocessing(mean=(0.0,) * 3, std=(255.0,) * 3, crop_share=0.875)
+    found = usual_ones(chosen, turns=True)
+    assert next(iter(found.items())) == ("pixels / 255", chosen)
+    scales = [(each.colour, each.mean, each.std) for each in found.values()]
+    assert len(set(scales)) == len(scales) == 5
+    assert ("RGB", IMAGENET_MEAN, IMAGENET_STD) in scales
+    assert ("BGR", IMAGENET_MEAN, (1.0,) * 3) in scales
+    assert {(each.crop_share, each.height) for each in found.values()} == {(0.875, 224)}
+    assert {each.colour for each in usual_ones(chosen, turns=False).values()} == {"RGB"}
+
+
+def test_an_unusual_preparation_and_gray_images_have_the_usual_ones_beside_them_too() -> None:
+    chosen = Preprocessing(colour="gray", mean=(72.9,), std=(90.0,))
+    found = usual_ones(chosen, turns=True)
+    assert list(found) == ["mean 72.9, deviation 90", "pixels as they are", "pixels / 255", "pixels / 127.5 - 1"]
+    assert (found["pixels / 255"].mean, found["pixels / 255"].std) == ((0.0,), (255.0,))
+    assert found["pixels / 255"].scale == "mean 0, deviation 255"

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from bridges.environments import TENSORFLOW
 from core.progress import Finished, result_of
 from experiments import jobs
 from experiments.bringing import keep_checked
-from experiments.jobs import AddOrder
+from experiments.jobs import AddOrder, DataChoice
 from experiments.store import Store
 from experiments.turns import turn
 from intake import sandbox
 from intake.library import own_folder, own_models
 from intake.preprocessing import Preprocessing
-from intake.sources import Described
+from intake.sources import Described, OnnxFile
 from tests.experiments.brought import image_zip, onnx_file
-from tests.experiments.own import plant_onnx
+from tests.experiments.own import INPUT, plant_onnx
 from tests.hostile.tflites import plain, taken
 from tests.intake.parsing.tflite_metadata_files import metadata, with_metadata
 
@@ -155,9 +156,55 @@ def test_what_was_refused_stays_until_it_is_dismissed(
         time.sleep(0.1)
     page = visit("bring")
     drawn = [str(getattr(each, "value", "")) for each in page.main]
+    assert "**Not taken\\: the uploaded file**" in drawn
     assert drawn.index("2 · The images") < drawn.index("That file is not here any more. Upload it again.")
     page.button(key=f"dismiss-{key}").click().run()
     assert not page.error
+
+
+def test_the_better_preparation_is_one_click_away_and_takes_the_place_of_the_other(
+    visit: Callable[..., AppTest], kept: Callable[..., str], tmp_path: Path
+) -> None:
+    better = INPUT.model_copy(update={"mean": (0.0,) * 3, "std": (255.0,) * 3})
+    source = OnnxFile(item=kept(onnx_file(tmp_path), "model"))
+    facts = {"advised": better, "warnings": ("Another is *better*.",), "notes": ("64 % and 99 %.",)}
+    key = plant_onnx(title="Net (2)", source=source, **facts)
+    order = AddOrder(title="Net", source=source, input=INPUT, data=DataChoice(item=kept(image_zip(tmp_path), "data")))
+    folder = own_folder("") / "jobs" / f"{time.time_ns():019d}-00000000"
+    folder.mkdir(parents=True)
+    (folder / jobs.ORDER_FILE).write_text(order.model_dump_json())
+    (folder / jobs.EVENTS_FILE).write_text(Finished(result={"model": key}).model_dump_json() + "\n")
+    page = visit("bring")
+    said = words(page)
+    assert "**Net \\(2\\)** was added" in said
+    assert "Another is \\*better\\*." in said
+    assert "64 % and 99 %." in said
+    button = page.button(key=f"again-{folder.name}")
+    assert button.label == "Add it again with mean 0, deviation 255"
+    button.click().run()
+    (job,) = jobs.jobs("")
+    assert job.order == order.model_copy(update={"input": better})
+    assert own_models() == []
+    jobs.cancel("", job.id)
+    (folder := own_folder("") / "jobs" / f"{time.time_ns():019d}-00000001").mkdir()
+    gone = order.model_copy(update={"source": OnnxFile(item="0" * 12)})
+    (folder / jobs.ORDER_FILE).write_text(gone.model_dump_json())
+    key = plant_onnx(title="Net (3)", **facts)
+    (folder / jobs.EVENTS_FILE).write_text(Finished(result={"model": key}).model_dump_json() + "\n")
+    page = visit("bring")
+    assert "**Net \\(3\\)** was added" in words(page)
+    assert not any(each.key == f"again-{folder.name}" for each in page.button)  # its file was deleted meanwhile
+
+
+def test_without_tensorflow_what_needs_it_is_said_before_anything_is_uploaded(
+    visit: Callable[..., AppTest], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(TENSORFLOW), "is_installed", property(lambda _self: False))
+    page = visit("bring")
+    assert "Only TensorFlow reads .keras and .h5 files and SavedModels" in words(page)
+    assert page.button(key="install-tensorflow")
+    monkeypatch.setattr(type(TENSORFLOW), "is_installed", property(lambda _self: True))
+    assert "Only TensorFlow reads" not in words(visit("bring"))
 
 
 def test_what_was_looked_up_is_kept_by_the_session_alone(

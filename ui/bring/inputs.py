@@ -28,7 +28,8 @@ def set_input(start: Preprocessing, images: ImageSet | None, *, key: str) -> Pre
     st.subheader("3 · From an image to the network")
     st.caption(
         f"Source of these: {text.escape(start.source)}. They must be what the network was trained with: a "
-        "wrong mean or order of colours costs accuracy, and no error tells."
+        "wrong mean or order of colours costs accuracy, and no error tells. Where the images have labels, the usual "
+        "ones are tried as well when the model is added."
     )
     try:
         found = _form(start, key)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
+from bridges.environments import TENSORFLOW
 from core.errors import BadInput
 from experiments.jobs import DescribeOrder, Job, cancel, forget, job, start
 from intake.architectures import IMAGENET_CLASSES, KnownArchitecture, catalogue, names_of_classes
@@ -19,10 +20,12 @@ from ui.bring.eligibility import draw_tried
 from ui.bring.files import draw_delete, draw_notes, of_kind, titles_of
 from ui.bring.work import Work, draw_refusal
 from ui.identity import owner
+from ui.missing import draw_missing
 from ui.upload_box import upload_box
 
 STATE = st.session_state
 PRETRAINED, ASKED = "", "bring.asked"
+NEEDS_TENSORFLOW = "Only TensorFlow reads .keras and .h5 files and SavedModels; all else needs nothing more."
 MOST_CHARACTERS = 200_000
 """Of all names of classes together."""
 
@@ -49,6 +52,9 @@ def choose_model(work: Work) -> ChosenModel | None:
     """What the person chose, once it is known to fit; None before."""
     st.subheader("1 · The model")
     upload_box("model", key="bring.upload-model")
+    if TENSORFLOW.why_missing:
+        st.caption(NEEDS_TENSORFLOW)
+        draw_missing(TENSORFLOW)
     work.draw("model")
     found = of_kind(Weights, Graph, KerasFile, TfliteFile)
     titles = {**titles_of(found), PRETRAINED: "Pretrained weights of a named architecture"}

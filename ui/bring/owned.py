@@ -30,12 +30,14 @@ BADGES: dict[Form, str] = {
     "keras": "Keras",
     "tflite": "LiteRT",
 }
+CARD_WIDTH = 355
+"""In pixels at least: two cards stand side by side on a screen of 1024."""
 
 
 def draw_owned(*, usage: bool = True) -> None:
     """A card for each model, the newest first, and how much of the quota is used."""
     models = own_models(owner())
-    with st.grid(3, min_column_width=380):
+    with st.grid(3, min_column_width=CARD_WIDTH):
         for model in models:
             draw_model(model)
     if usage:
@@ -79,7 +81,7 @@ def _others(model: OwnModel) -> list[str]:
 
 
 def _draw_numbers(model: OwnModel) -> None:
-    accuracy, parameters, macs, size = st.columns(4)
+    accuracy, parameters, macs, size = st.columns(4, gap="xsmall")
     if model.metric == "accuracy":
         accuracy.metric("Test accuracy", text.share(model.correct / model.judged))
     else:
@@ -90,7 +92,7 @@ def _draw_numbers(model: OwnModel) -> None:
     if model.metric == "accuracy":
         low, high = wilson_interval(model.correct, model.judged)
         st.caption(
-            f"{model.correct:,} of {model.judged:,} test examples right, 95 % interval {100 * low:.2f} to "
+            f"{model.correct:,} of {model.judged:,} test {model.contract.unit} right, 95 % interval {100 * low:.2f} to "
             f"{text.share(high)}"
         )
 

@@ -8,8 +8,11 @@ from typing import Literal
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from experiments.jobs import AddOrder, CheckOrder, DescribeOrder, Job, cancel, forget, job, jobs
+from experiments.jobs import AddOrder, CheckOrder, DescribeOrder, Job, cancel, forget, job, jobs, start
 from experiments.run_record import StoredEvent
+from intake.library import OwnModel, delete_model, own_model
+from intake.preprocessing import Preprocessing
+from intake.shelf import items
 from ui import text
 from ui.identity import owner
 from ui.live import LiveView
@@ -19,6 +22,7 @@ from ui.state import open_page
 Place = Literal["model", "data", "add"]
 POLL_SECONDS = 0.5
 WAITS = "Waits its turn: of your files and models one is worked on at a time, and of everybody's two."
+AGAIN_HELP = "In place of this one, which is deleted. What you uploaded stays."
 STATE = st.session_state
 
 
@@ -82,11 +86,12 @@ def take_finished() -> Work:
 
 
 def title_of(job: Job) -> str:
-    """What is being done, in a few words."""
+    """What is being done or did not succeed, in a few words."""
+    has_failed = job.state == "failed"
     if isinstance(job.order, AddOrder):
-        return f"Adding {job.order.title}"
+        return f"{'Not added:' if has_failed else 'Adding'} {job.order.title}"
     if isinstance(job.order, CheckOrder):
-        return f"Reading {job.order.name or 'the uploaded file'}"
+        return f"{'Not taken:' if has_failed else 'Reading'} {job.order.name or 'the uploaded file'}"
     return "Looking up the architecture"
 
 
@@ -129,8 +134,10 @@ def draw_refusal(sentence: str, snippet: str) -> None:
 def _draw_added(job: Job) -> None:
     assert isinstance(job.order, AddOrder)
     key = str(job.result["model"])
+    model = own_model(key)
+    title = model.title if model else job.order.title  # it has a number where another is called so
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f":green[:material/check_circle:] **{text.escape(job.order.title)}** was added.")
+        st.markdown(f":green[:material/check_circle:] **{text.escape(title)}** was added.")
         if st.button("Optimise this model", key=f"optimise-{job.id}", type="primary", icon=":material/tune:"):
             forget(owner(), job.id)
             open_page("optimise", model=key)
@@ -138,6 +145,22 @@ def _draw_added(job: Job) -> None:
             forget(owner(), job.id)
             open_page("profile", model=key)
         _draw_dismiss(job)
+    if model and model.advised:
+        _draw_advice(job, job.order, model, model.advised)
+
+
+def _draw_advice(job: Job, order: AddOrder, model: OwnModel, advised: Preprocessing) -> None:
+    """What was found of the preparation of its images, and the way to add it with the one that is clearly better."""
+    st.warning(text.escape(model.warnings[0]), icon=":material/warning:")
+    st.caption(text.escape(model.notes[-1]))
+    needed = {getattr(order.source, "item", ""), getattr(order.source, "weights", ""), order.data.item} - {""}
+    if needed <= set(items(owner())) and st.button(
+        f"Add it again with {advised.scale}", key=f"again-{job.id}", icon=":material/refresh:", help=AGAIN_HELP
+    ):
+        start(owner(), order.model_copy(update={"input": advised}))
+        delete_model(owner(), model.key)
+        forget(owner(), job.id)
+        st.rerun(scope="app")
 
 
 def _draw_dismiss(job: Job) -> None:

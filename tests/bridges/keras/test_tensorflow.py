@@ -26,7 +26,7 @@ GRAY = {"gray": "without an axis of channels", "rows": "rows of 64 numbers"}
 PROBABILITIES = ["softmax", "softmax_layer", "older_softmax"]
 ONE_SCORE = ["one_probability", "one_probability_layer", "one_score"]
 REFUSED = {
-    "two_inputs": "2 inputs and 1 outputs",
+    "two_inputs": "2 inputs and 1 output",
     "features": "answers with",
     "channels_first": "channels first",
     "described_by_code": "class Own",
