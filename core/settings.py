@@ -25,6 +25,7 @@ def slider(
 ) -> Any:
     """A numeric field drawn as a slider; values outside [low, high] are refused.
 
+    A `unit` that begins with `of`, such as `of weights`, tells a share between 0 and 1; it is drawn in percent.
     Fields of one `group` lie together behind its name; `advanced` is the group `Advanced`. A field is hidden, and keeps
     its value, where the setting that `only_if` names has none of its values; that setting has to come before it.
     """

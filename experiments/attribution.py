@@ -97,7 +97,7 @@ def order_sentence(recipe: Recipe) -> str:
 
 
 def _order(recipe: Recipe) -> str:
-    return " → ".join(technique.label() for technique in recipe.techniques)
+    return " → ".join(recipe.labels)
 
 
 def orders_measured(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The best variant within budgets, what stands in the way of a better one, and what a little more would buy.
 
 Variants are rows of `experiments.compare.variants`, judged here by their point values: a difference that no statistics
-confirm still decides, so show the verdicts of the comparison beside a choice.
+confirm still decides, so a choice names those that are as fast as far as one can tell.
 """
 
 from __future__ import annotations
@@ -16,8 +16,13 @@ import pandas as pd
 
 from core.errors import BadInput
 from core.judging import LABELLED, Judging
+from experiments.compare import latency_verdict
 from experiments.judging import of_frame
-from experiments.measures import MEASURES, Measure, measure, numbers, plain
+from experiments.measures import MEASURES, NO_DIFFERENCE, Measure, measure, numbers, plain
+from experiments.recommendation import in_a_list
+
+MOST_NAMED = 3
+"""Equally fast variants that a sentence names; of more it tells how many."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,8 @@ class Choice:
     run_id: str | None = None
     title: str = ""
     value: float = math.nan
+    as_fast: tuple[str, ...] = ()
+    """Titles of the other variants that fit and are not measurably slower, the quickest first."""
     slack: dict[str, float] | None = None
     """What the chosen variant leaves of each budget, in the budget's own unit."""
     binding: tuple[ShadowPrice, ...] = ()
@@ -160,12 +167,20 @@ class Choice:
     def _found(self) -> list[str]:
         sought = measure(self.objective, self.judging)
         number = f"of the {self.fitting} variants that fit" if self.fitting > 1 else "and the only variant that fits"
-        first = f"{self.title} is the {sought.superlative} ({sought.text(self.value)}) {number}."
+        first = f"{self.title} is the {sought.superlative} ({sought.text(self.value)}) {number}{self._tied()}."
         if self.binding:
             return [first, *(price.sentence for price in self.binding)]
         if self.is_best_of_all:
             return [first, "No budget binds: no variant is better."]
         return [first, "Every better variant breaks more than one budget, or one that was not measured for it."]
+
+    def _tied(self) -> str:
+        """`; Pruned 50 % is not measurably slower`, or nothing."""
+        if not self.as_fast:
+            return ""
+        more = [f"{len(self.as_fast) - MOST_NAMED} more"] if len(self.as_fast) > MOST_NAMED else []
+        named = in_a_list([*self.as_fast[:MOST_NAMED], *more])
+        return f"; {named} {'is' if len(self.as_fast) == 1 else 'are'} not measurably slower"
 
     def _nothing(self) -> list[str]:
         if not self.considered:
@@ -193,6 +208,7 @@ def choose(frame: pd.DataFrame, budgets: Budgets, objective: str = "p50") -> Cho
             "run_id": trial.run_id(best),
             "title": trial.title(best),
             "value": float(numbers(trial.frame, trial.measure.column)[best]),
+            "as_fast": trial.as_fast(best, fitting),
             "slack": {key: float(limit - trial.spending[key][best]) for key, limit in trial.limits.items()},
             "binding": trial.shadow_prices(best),
             "is_best_of_all": not bool((trial.merit > trial.merit[best]).any()),
@@ -229,6 +245,21 @@ class _Trial:
         candidates = np.flatnonzero(rows)
         accuracy = numbers(self.frame, "accuracy").fillna(-1)
         return int(candidates[np.lexsort((-accuracy[candidates], -self.merit[candidates]))[0]])
+
+    def as_fast(self, best: int, rows: pd.Series[bool]) -> tuple[str, ...]:
+        """Titles of the others of these rows that the intervals do not show to be slower; none for other objectives."""
+        middle = numbers(self.frame, self.measure.column)
+        low, high = (numbers(self.frame, f"{self.measure.key}_{end}_ms") for end in ("low", "high"))
+        known = np.flatnonzero(rows & low.notna() & high.notna())
+        if best not in known:
+            return ()
+        tied = [
+            int(row)
+            for row in known[known != best]
+            if latency_verdict(middle[best] / middle[row], low[best] / high[row], high[best] / low[row])
+            == NO_DIFFERENCE
+        ]
+        return tuple(self.title(row) for row in sorted(tied, key=middle.__getitem__))
 
     def shadow_prices(self, best: int) -> tuple[ShadowPrice, ...]:
         is_better = self.merit > self.merit[best]

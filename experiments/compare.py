@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.judging import of_frame
-from experiments.measures import NO_DIFFERENCE
+from experiments.measures import NO_DIFFERENCE, times
 from experiments.models import title_of
 from experiments.result import RunResult, Summary
 from experiments.run_record import RunRecord
@@ -114,11 +114,11 @@ def doubted(verdict: str, *timed: Any) -> str:
 
 
 def latency_verdict(speedup: float, low: float, high: float) -> str:
-    """`2.1x faster`, `1.3x slower` or no measurable difference, from a ratio and its conservative interval."""
+    """`2.10x faster`, `1.30x slower` or no measurable difference, from a ratio and its conservative interval."""
     if speedup >= SMALLEST_SPEEDUP and low > 1:
-        return f"{speedup:.2f}x faster"
+        return f"{times(speedup)} faster"
     if speedup <= 1 / SMALLEST_SPEEDUP and high < 1:
-        return f"{1 / speedup:.2f}x slower"
+        return f"{times(1 / speedup)} slower"
     return NO_DIFFERENCE
 
 

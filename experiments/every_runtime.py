@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from core.errors import CannotCompose
 from experiments.checking import why_refused
 from experiments.compare import DISTURBED, doubted, latency_verdict
 from experiments.measures import NO_DIFFERENCE
+from experiments.models import find as find_model
 from experiments.recipe import Recipe
 from experiments.references import in_runtime, reference_of, with_references
 from experiments.result import Summary
@@ -23,7 +25,7 @@ Find = Callable[[Recipe], RunRecord | None]
 TOO_FEW = "too few calls for an interval"
 ALIKE = 0.01
 """Ratios of multiply-accumulates that differ by less are of one network."""
-State = Literal["measured", "reference missing", "not run", "refused"]
+State = Literal["measured", "reference missing", "not run", "refused", "not for this model"]
 
 TO_RUN: tuple[State, ...] = ("not run", "reference missing")
 
@@ -41,12 +43,16 @@ class Place:
     """The newest finished run of the untouched model in that runtime."""
     refusal: str
     """Why it cannot run there, in one sentence; empty where it can, or has."""
+    is_foreign: bool = False
+    """Whether nothing of this model ever runs there, whatever the techniques."""
 
     @property
     def state(self) -> State:
         """Whether it was measured beside its reference, could be, or cannot."""
         if self.record:
             return "measured" if self.reference else "reference missing"
+        if self.is_foreign:
+            return "not for this model"
         return "refused" if self.refusal else "not run"
 
 
@@ -58,7 +64,13 @@ def places(recipe: Recipe, find: Find) -> list[Place]:
 def _place(recipe: Recipe, find: Find) -> Place:
     record, reference = find(recipe), find(reference_of(recipe))
     refusal = "" if record else why_refused(recipe)
-    return Place(recipe.runtime, recipe, record, reference, refusal)
+    return Place(recipe.runtime, recipe, record, reference, refusal, is_foreign=bool(refusal) and _is_foreign(recipe))
+
+
+def _is_foreign(recipe: Recipe) -> bool:
+    """Whether the runtime never opens such a model; one of PyTorch may become what it opens."""
+    untouched = Recipe(model=recipe.model, runtime=recipe.runtime, device=recipe.device)
+    return find_model(recipe.model).form != "torch" and bool(why_refused(untouched, CannotCompose))
 
 
 def missing(found: Sequence[Place]) -> list[Recipe]:

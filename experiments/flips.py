@@ -253,10 +253,8 @@ def stages(recipe: Recipe) -> list[tuple[str, Recipe]]:
     chain = [(untouched_title(recipe.model), baseline_of(recipe))]
     if recipe.runtime != baseline_of(recipe).runtime:
         chain.append((RUNTIMES[recipe.runtime].title, reference_of(recipe)))
-    for count, technique in enumerate(recipe.techniques, start=1):
-        chain.append(
-            (technique.label(), reference_of(recipe).model_copy(update={"techniques": recipe.techniques[:count]}))
-        )
+    for count, label in enumerate(recipe.labels, start=1):
+        chain.append((label, reference_of(recipe).model_copy(update={"techniques": recipe.techniques[:count]})))
     return chain
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from experiments.compare import DISTURBED
 from experiments.judging import of_row
 from experiments.measures import MEASURES, NO_DIFFERENCE
 from experiments.recommendation import accuracy_interval, size_words
@@ -73,7 +74,7 @@ def _accuracy(row: pd.Series[Any], base: pd.Series[Any] | None) -> KeyFigure:
 
 def _latency(row: pd.Series[Any], base: pd.Series[Any] | None) -> KeyFigure:
     change = "" if base is None else str(row.latency_verdict)
-    tone = "same" if change in ("", NO_DIFFERENCE) else _tone(row.speedup - 1)
+    tone = "same" if change in ("", NO_DIFFERENCE) or change.endswith(DISTURBED) else _tone(row.speedup - 1)
     is_known = base is not None and pd.notna(row.speedup_low)
     note = f"95 % interval {row.speedup_low:.2f}x to {row.speedup_high:.2f}x as fast" if is_known else ""
     return _figure("p50", "Latency, p50", row, base, change=change, tone=tone, note=note)

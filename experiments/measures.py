@@ -62,7 +62,7 @@ class Measure:
             return SAME
         if self.words is SPEED and 1 + percent / 100 < SMALLEST_SPEEDUP:
             return NO_DIFFERENCE
-        much = f"{1 + percent / 100:.2f}x" if percent >= 1 else f"{percent:.2g} %"
+        much = times(1 + percent / 100) if percent >= 1 else f"{percent:.2g} %"
         return f"{much} {self.words[gain < 0]}"
 
     def text(self, value: float) -> str:
@@ -147,6 +147,12 @@ def _undominated(gains: NDArray[np.float64]) -> NDArray[np.bool_]:
     kept = np.empty(len(order), bool)
     kept[order] = (ordered[:, 1] > best_before[: len(order)])[first_of_equals]
     return kept
+
+
+def times(ratio: float) -> str:
+    """How many times as much, in three digits: `2.06x`, `27.7x`, `124x`."""
+    decimals = 2 if ratio < 9.995 else 1 if ratio < 99.95 else 0
+    return f"{ratio:.{decimals}f}x"
 
 
 def plain(value: float, *, up: bool = False) -> str:

@@ -129,7 +129,7 @@ def build_package(
     repository = triton.repository(record.recipe, result, _contract(artifact)) if options.triton else None
     ways = usages(record.recipe, result, server=options.server, triton=repository, of_texts=takes_texts(artifact))
     entries = _entries(record, artifact, result, options, repository)
-    text = readme(record.recipe.title, result, ways, [(entry.name, entry.about) for entry in entries])
+    text = readme(record.recipe, result, ways, [(entry.name, entry.about) for entry in entries])
     entries.append(Entry("README.txt", "how to use all this", text))
     return packed(path or run_folder(record.id) / f"{folder}.zip", folder, entries, ways)
 

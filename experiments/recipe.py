@@ -7,11 +7,13 @@ import json
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_serializer, field_validator
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from core.settings import choice, slider
 from experiments.models import baseline_runtime, untouched_title
 from optimizers import TECHNIQUES
+from optimizers.keras_qat import KerasQuantizationAware
 from optimizers.technique import Technique
 from runtimes import RUNTIMES, EngineSettings, Runtime, with_settings
 
@@ -114,9 +116,18 @@ class Recipe(BaseModel):
     @property
     def title(self) -> str:
         """The given name, or what was done and where it runs."""
-        done = [technique.label() for technique in self.techniques] or [untouched_title(self.model)]
+        done = self.labels or [untouched_title(self.model)]
         engine = self.engine.label()
         return self.name or " + ".join(done) + " · " + RUNTIMES[self.runtime].title + (f" {engine}" if engine else "")
+
+    @property
+    def labels(self) -> list[str]:
+        """What each technique is called in titles, in their order: training while quantized by what it keeps too."""
+        keys = [technique.key for technique in self.techniques]
+        return [
+            each.label_after(keys[:place]) if isinstance(each, KerasQuantizationAware) else each.label()
+            for place, each in enumerate(self.techniques)
+        ]
 
     @property
     def is_baseline(self) -> bool:
@@ -172,5 +183,13 @@ def _read_technique(entry: Any) -> Technique:
     key, settings = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, {})
     if not isinstance(key, str) or key not in TECHNIQUES:
         raise ValueError(f"{entry!r} is not a technique; there are {', '.join(TECHNIQUES)}")
-    technique: Technique = TECHNIQUES[key].model_validate(settings or {})
+    try:
+        technique: Technique = TECHNIQUES[key].model_validate(settings or {})
+    except ValidationError as error:
+        raise ValidationError.from_exception_data(key, [_within(key, each) for each in error.errors()]) from None
     return technique
+
+
+def _within(key: str, found: ErrorDetails) -> InitErrorDetails:
+    """The same mistake, at a place that begins with the technique's key."""
+    return {"type": found["type"], "loc": (key, *found["loc"]), "input": found["input"], "ctx": found.get("ctx", {})}

@@ -89,7 +89,7 @@ class RunResult(BaseModel):
         if self.layers is None:
             return None
         return Measured(
-            title=" + ".join(technique.label() for technique in recipe.techniques) or untouched_title(recipe.model),
+            title=" + ".join(recipe.labels) or untouched_title(recipe.model),
             runtime=RUNTIMES[recipe.runtime].title,
             precision=self.precision,
             p50_ms=self.latency.p50_ms,

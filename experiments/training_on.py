@@ -76,10 +76,10 @@ class TrainedOn:
     @property
     def sentence(self) -> str:
         """The variant's change of accuracy, how much of it training on alone explains, and what is unlike in that."""
-        unlike = f", with {'; '.join(self.differences)}" if self.differences else ""
+        unlike = f" That control had {'; '.join(self.differences)}." if self.differences else ""
         return (
-            f"{self.total.text} against the baseline. Training on in FP32 alone, for {self.length}{unlike}: "
-            f"{self.training.text}. Against that control: {self.technique.text}."
+            f"{self.total.text} against the baseline. Training on in FP32 alone, for {self.length}: "
+            f"{self.training.text}. Against that control: {self.technique.text}.{unlike}"
         )
 
 

@@ -25,9 +25,9 @@ State = Literal[
     "same", "within", "differs", "trained since", "not compared", "built ahead", "running", "queued", "failed",
     "does not fit", "not here", "not run",
 ]  # fmt: skip
-"""same: every image gets the class that the source gives it. within: some do not, by no more than the precision
-explains. trained since: it is another network on purpose. not compared: measured before runs were compared with their
-source."""
+"""same: every image compared gets the class that the source gives it. within: some do not, by no more than the
+precision explains. trained since: it is another network on purpose. not compared: measured before runs were compared
+with their source."""
 COMPARED: tuple[State, ...] = ("same", "within", "differs")
 ALIKE: tuple[State, ...] = ("same", "within")
 MOST_RUNS = 500
@@ -185,7 +185,7 @@ def _titles(recipes: Mapping[str, Recipe]) -> dict[str, str]:
 
 
 def _title(recipe: Recipe) -> str:
-    done = " + ".join(technique.label() for technique in recipe.techniques)
+    done = " + ".join(recipe.labels)
     return f"{done}, seed {recipe.seed}" if done and recipe.seed else done or untouched_title(recipe.model)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.compare import latency_verdict
+from experiments.compare import doubted, latency_verdict
 from experiments.every_runtime import TOO_FEW
+from experiments.result import Summary
 from experiments.truth import ALIKE, COMPARED, Cell, Matrix, Row
 from profiling.statistics import wilson_interval
 from runtimes import RUNTIMES
@@ -23,23 +24,27 @@ def headline(found: Matrix) -> str:
     compared = [cell for cell in found.cells if cell.state in COMPARED]
     older = sum(cell.state == "not compared" for cell in found.cells)
     trained = sum(cell.state == "trained since" for cell in found.cells)
-    told = [_alike(compared)] if compared else []
+    told = [_alike(compared, len(compared) + trained + older)] if compared else []
     if trained:
-        was = "export was" if trained == 1 else "exports were"
-        told.append(f"{trained} {was} trained while quantized, and so another network on purpose: judge by accuracy.")
+        was, are = ("export was", "is another network") if trained == 1 else ("exports were", "are other networks")
+        them = "it by its" if trained == 1 else "them by their"
+        told.append(f"{trained} {was} trained while quantized and {are} on purpose: judge {them} accuracy.")
     if older:
         was = "export was" if older == 1 else "exports were"
         told.append(f"{older} {was} measured before answers were compared: run {'it' if older == 1 else 'them'} again.")
     return " ".join(told) or "No export of this model has been measured under these settings yet."
 
 
-def _alike(compared: Sequence[Cell]) -> str:
+def _alike(compared: Sequence[Cell], total: int) -> str:
+    """How many of all exports answer like their source, by those that were compared with it."""
     wrong = [cell for cell in compared if cell.state == "differs"]
-    good, total = len(compared) - len(wrong), len(compared)
+    good = len(compared) - len(wrong)
     like = "the network they were made from" if total > 1 else "the network it was made from"
     if not wrong:
-        which = "The export that was compared answers" if total == 1 else f"All {total} exports answer"
-        return f"{which} like {like}, within what their precision explains."
+        if total == 1:
+            return f"The export that was compared answers like {like}, within what its precision explains."
+        which = f"All {total} exports" if good == total else f"{good} of {total} exports"
+        return f"{which} {'answers' if good == 1 else 'answer'} like {like}, within what their precision explains."
     named = [f"{cell.place} ({_agreement(cell)})" for cell in wrong[:MOST_NAMED]]
     more = [f"{len(wrong) - MOST_NAMED} more"] if len(wrong) > MOST_NAMED else []
     answer, do = "answers" if good == 1 else "answer", "does" if len(wrong) == 1 else "do"
@@ -60,17 +65,21 @@ def fastest(row: Row) -> tuple[Cell, ...]:
     All that are not measurably slower than the first, by the conservative ratio of two intervals; none where fewer
     than two were measured.
     """
-    timed = [(cell.summary.p50_ms, cell) for cell in row.cells if cell.summary and cell.state in ALIKE]
-    ordered = [cell for _, cell in sorted(timed, key=lambda each: each[0])]
+    ordered = [cell for _, cell in sorted(_timed(row), key=lambda each: each[0].p50_ms)]
     if len(ordered) < 2:
         return ()
     return tuple(cell for cell in ordered if cell is ordered[0] or "slower" not in speed(cell, ordered[0])[1])
 
 
+def _timed(row: Row) -> list[tuple[Summary, Cell]]:
+    """Where the variant answers alike, with what was measured there."""
+    return [(cell.summary, cell) for cell in row.cells if cell.summary and cell.state in ALIKE]
+
+
 def speed(cell: Cell, reference: Cell) -> tuple[float, str]:
     """How many times as fast as the reference the cell is, and the verdict: `2.10x faster`, or that none is possible.
 
-    Both have to have been measured.
+    With `compare.DISTURBED` behind it where other work may have made the difference. Both have to have been measured.
     """
     ours, theirs = cell.summary, reference.summary
     assert ours
@@ -79,20 +88,26 @@ def speed(cell: Cell, reference: Cell) -> tuple[float, str]:
     ends = (ours.p50_low_ms, ours.p50_high_ms, theirs.p50_low_ms, theirs.p50_high_ms)
     if ends[0] is None or ends[1] is None or ends[2] is None or ends[3] is None:
         return ratio, TOO_FEW
-    return ratio, latency_verdict(ratio, ends[2] / ends[1], ends[3] / ends[0])
+    return ratio, doubted(latency_verdict(ratio, ends[2] / ends[1], ends[3] / ends[0]), ours, theirs)
 
 
 def fastest_in_words(found: Matrix) -> str:
-    """Which runtime is the fastest for which variant, of those that answer alike; empty where nothing can be said."""
+    """Which runtime is the fastest for which variant, of those that answer alike; empty where nothing can be said.
+
+    Variants of which any timing was disturbed are named behind it.
+    """
     by_winner: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    disturbed: list[str] = []
     for row in found.rows:
         if first := fastest(row):
             by_winner[tuple(sorted(RUNTIMES[cell.runtime].title for cell in first))].append(row.title)
+            disturbed += [row.title] if any(summary.is_disturbed for summary, _ in _timed(row)) else []
     told = [f"{' or '.join(titles)} for {_listed(variants)}" for titles, variants in by_winner.items()]
     if not told:
         return ""
     no_difference = " Where two are named, they are not measurably different." if max(map(len, by_winner)) > 1 else ""
-    return f"Fastest of those that answer alike: {'; '.join(told)}.{no_difference}"
+    doubt = f" The timing was disturbed for {_listed(disturbed)}: run again before you trust it." if disturbed else ""
+    return f"Fastest of those that answer alike: {'; '.join(told)}.{no_difference}{doubt}"
 
 
 COLUMNS = [

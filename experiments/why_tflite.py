@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from core.bundle import precision_title
-from experiments.compare import latency_verdict
+from experiments.compare import doubted, latency_verdict
 from experiments.recipe import Recipe
 from experiments.result import RunResult
 from experiments.why_format import ms, percent
@@ -162,12 +162,12 @@ def is_dynamic(result: RunResult) -> bool:
 
 
 def measured(result: RunResult, reference: RunResult | None) -> str:
-    """How fast it is against the reference, in a sentence; empty without one."""
+    """How fast it is against the reference, and whether the timing was disturbed, in a sentence; empty without one."""
     if reference is None or reference.latency.batch_size != result.latency.batch_size:
         return ""
     ours, theirs = result.latency, reference.latency
     (low, high), speedup = _ratio_interval(theirs, ours), theirs.p50_ms / ours.p50_ms
-    verdict = latency_verdict(speedup, low, high)
+    verdict = doubted(latency_verdict(speedup, low, high), result.summary(), reference.summary())
     against = f"{ms(ours.p50_ms)} against {ms(theirs.p50_ms)} for {precision_title(reference.precision)}"
     return f"Measured here: {verdict} ({against})."
 

@@ -9,7 +9,7 @@ from intake.library import own_models
 from profiling.statistics import wilson_interval
 from sample_models import MODELS, ModelCard, SampleModel, card, sample_images
 from ui import text
-from ui.bring.owned import draw_owned
+from ui.bring.owned import CARD_WIDTH, draw_owned
 from ui.eligibility_view import draw_eligibility
 from ui.identity import owner
 from ui.images import contact_sheet
@@ -59,7 +59,7 @@ def sheet(key: str) -> bytes:
 def draw_facts(facts: ModelCard, form: Form) -> None:
     """The four numbers that matter, with their conditions."""
     low, high = wilson_interval(facts.correct, facts.test_images)
-    accuracy, parameters, macs, size = st.columns(4)
+    accuracy, parameters, macs, size = st.columns(4, gap="xsmall")
     accuracy.metric("Test accuracy", text.share(facts.accuracy))
     parameters.metric("Parameters", text.count(facts.parameter_count))
     macs.metric("MACs", text.count(facts.macs), help="Multiply-accumulate operations for one image.")
@@ -93,6 +93,6 @@ if own_models(owner()):
     st.subheader("Yours")
     draw_owned()
     st.subheader("With the studio")
-with st.grid(3, min_column_width=380):
+with st.grid(3, min_column_width=CARD_WIDTH):
     for sample in MODELS.values():
         draw(sample)

@@ -55,14 +55,16 @@ def draw_live_row(record: RunRecord) -> None:
     """A run that works or waits."""
     look, since = STATES[record.state], record.started_at or record.created_at
     place = f"{text.escape(tables.model_title(record.recipe.model))} · {record.recipe.device}"
-    with st.container(horizontal=True, vertical_alignment="center", border=True):
-        st.badge(record.state, color=look.colour, icon=look.icon)
-        st.markdown(f"**{text.escape(record.title)}** · {place}", width="content")
-        st.caption(f"for {duration(time.time() - since)}", width="content")
-        st.space("stretch")
-        if st.button("Open", key=f"open-{record.id}", icon=":material/arrow_forward:", type="tertiary"):
-            open_page("runs", run=record.id)
-        draw_cancel(record)
+    with st.container(border=True):
+        words, buttons = st.columns([3, 1], vertical_alignment="center")
+        with words, st.container(horizontal=True, vertical_alignment="center"):
+            st.badge(record.state, color=look.colour, icon=look.icon)
+            st.markdown(f"**{text.escape(record.title)}** · {place}", width="content")
+            st.caption(f"for {duration(time.time() - since)}", width="content")
+        with buttons, st.container(horizontal=True, horizontal_alignment="right", gap="xsmall"):
+            if st.button("Open", key=f"open-{record.id}", icon=":material/arrow_forward:", type="tertiary"):
+                open_page("runs", run=record.id)
+            draw_cancel(record)
 
 
 def draw_history() -> None:
@@ -73,7 +75,7 @@ def draw_history() -> None:
     st.subheader("History")
     st.caption("Click a row to open the run.")
     chosen = st.dataframe(
-        tables.history(records).assign(state=[[look_of(record)[0]] for record in records]),
+        tables.in_units(tables.history(records).assign(state=[[look_of(record)[0]] for record in records]), ["p50_ms"]),
         hide_index=True,
         column_config={
             "state": st.column_config.MultiselectColumn(
@@ -91,7 +93,7 @@ def draw_history() -> None:
             "agreement": st.column_config.NumberColumn(
                 "Agreement", format="%.2f %%", help="With the untouched network, where test examples have no labels."
             ),
-            "p50_ms": st.column_config.NumberColumn("Latency p50", format="%.3f ms", help="Median of one inference."),
+            "p50_ms": st.column_config.NumberColumn("Latency p50", help="Median of one inference."),
         },
         placeholder="",
         on_select="rerun",

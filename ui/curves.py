@@ -46,6 +46,8 @@ class CurveKind:
     """Fixed ends of the value axis; None follows the values."""
     limit: float | None = None
     """In the unit, what no value can exceed, nor therefore the value axis."""
+    least_share: float = 0.0
+    """Of the values themselves, what the value axis spans at least, so that mere noise does not look like a trend."""
 
 
 CURVES = {
@@ -57,7 +59,7 @@ CURVES = {
         CurveKind("samples_per_s", "Training speed", "images/s", bounds=(0, None)),
         CurveKind("training_bytes", "Memory of a training step", "MiB", 2**-20, bounds=(0, None)),
         CurveKind("loss_scale", "Loss scale", ""),
-        CurveKind("latency_ms", "Latency, median of each block", "ms", is_brief=True),
+        CurveKind("latency_ms", "Latency, median of each block", "ms", is_brief=True, least_share=0.2),
         CurveKind("throughput_per_s", "Throughput of growing batches", "images/s", is_brief=True),
         CurveKind("ratio", "How many times faster, so far", "x", is_brief=True),
         CurveKind("process_rss_bytes", "Memory of the process", "MiB", 2**-20),

@@ -15,6 +15,9 @@ from ui.figures.batches import batches
 from ui.figures.frame import PLAIN
 from ui.state import ink
 
+TOO_FEW = "n too small"
+"""Instead of a time, where there are too few calls for it."""
+
 
 def draw_details(result: RunResult, *, colour: str) -> None:
     """Percentiles, batch sizes, memory, transfers and energy, on demand; `colour` is the variant's."""
@@ -35,12 +38,12 @@ def draw_details(result: RunResult, *, colour: str) -> None:
 
 
 def percentiles(result: RunResult) -> pd.DataFrame:
-    """Percentiles in ms with distribution-free 95 % intervals, then what happens once."""
+    """Percentiles with distribution-free 95 % intervals, then what happens once."""
     latency = result.latency
     tails = {"p50": latency.p50_ms, "p90": latency.p90_ms, "p95": latency.p95_ms, "p99": latency.p99_ms}
     intervals = [latency.p50_interval_ms, *(latency.interval_ms(quantile) for quantile in (0.9, 0.95, 0.99))]
     rows = [
-        (name, "n too small" if value is None else f"{value:.3f} ms", interval_in_words(interval))
+        (name, TOO_FEW if value is None else text.fine_milliseconds(value), interval_in_words(interval, like=value))
         for (name, value), interval in zip(tails.items(), intervals, strict=True)
     ]
     rows += [
@@ -58,9 +61,12 @@ def percentiles(result: RunResult) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["", "Time", "95 % interval"])
 
 
-def interval_in_words(interval: tuple[float, float] | None) -> str:
-    """`0.411 to 0.418 ms`, or that there are too few calls."""
-    return f"{interval[0]:.3f} to {interval[1]:.3f} ms" if interval else "n too small"
+def interval_in_words(interval: tuple[float, float] | None, *, like: float | None) -> str:
+    """`0.411 to 0.418 ms` in the unit of the time `like`, or that there are too few calls."""
+    if interval is None or like is None:
+        return TOO_FEW
+    low, high = text.fine_numbers(*interval, like=like)
+    return f"{low} to {high} {text.fine_unit(like)}"
 
 
 def memory(result: RunResult) -> pd.DataFrame:
@@ -99,7 +105,7 @@ def draw_sweep(result: RunResult, *, colour: str) -> None:
         (
             point.batch_size,
             f"{point.throughput_per_s:,.0f}",
-            text.milliseconds(point.p50_ms),
+            text.fine_milliseconds(point.p50_ms),
             "n/a" if point.growth_bytes is None else text.data_size(point.growth_bytes),
         )
         for point in sweep.points
@@ -113,11 +119,11 @@ def draw_parallel(found: Parallel) -> None:
     """What several requests at once bring, and what each of them pays."""
     st.markdown(f"**Several at once**: {found.requests} requests in flight, batch size {found.batch_size}")
     interval = found.throughput_interval_per_s
-    between = f"{interval[0]:,.0f} to {interval[1]:,.0f} images/s" if interval else "n too small"
+    between = f"{interval[0]:,.0f} to {interval[1]:,.0f} images/s" if interval else TOO_FEW
     rows = [
         ("Throughput", f"{found.throughput_per_s:,.0f} images/s", between),
-        ("Latency p50 of each", f"{found.p50_ms:.3f} ms", ""),
-        ("Latency p95 of each", "n too small" if found.p95_ms is None else f"{found.p95_ms:.3f} ms", ""),
+        ("Latency p50 of each", text.fine_milliseconds(found.p50_ms), ""),
+        ("Latency p95 of each", TOO_FEW if found.p95_ms is None else text.fine_milliseconds(found.p95_ms), ""),
     ]
     table = pd.DataFrame(rows, columns=["", "Measured", "95 % interval"])
     st.table(table, border="horizontal", hide_index=True, alt="Several requests at once")
@@ -134,7 +140,8 @@ def draw_stages(stages: Stages) -> None:
         "Device to host": stages.d2h_ms,
         "Launching, on the host": stages.launch_ms,
     }
-    table = pd.DataFrame([(name, f"{value:.3f} ms") for name, value in times.items()], columns=["Stage", "Median"])
+    rows = [(name, text.fine_milliseconds(value)) for name, value in times.items()]
+    table = pd.DataFrame(rows, columns=["Stage", "Median"])
     st.table(table, border="horizontal", hide_index=True, alt="Stages of an inference")
     if stages.enqueue_bound:
         st.caption("The host takes longer to launch the operations than the GPU to carry them out: try a CUDA graph.")

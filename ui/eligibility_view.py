@@ -14,13 +14,23 @@ def draw_eligibility(entry: ModelEntry) -> None:
     lines = eligibility(entry)
     if entry.form == "torch" or not lines:
         return
-    works = sum(not line.reason for line in lines)
-    with st.expander(f"{works} of {len(lines)} techniques work on it", key=f"eligibility-{entry.key}"):
+    with st.expander(_heading(lines), key=f"eligibility-{entry.key}"):
         st.markdown("  \n".join(_line(line) for line in lines))
         if entry.form == "keras":
             st.caption("Those of TensorFlow were tried on this very network, without training.")
         if reason := why_not_here(lines):
-            st.caption(text.escape(reason))
+            st.caption(text.escape(f"{reason}."))
+
+
+def _heading(lines: tuple[Eligible, ...]) -> str:
+    """How many work on it, and where some wait for TensorFlow, how many do now."""
+    works = [line for line in lines if not line.reason]
+    heading, later = f"{len(works)} of {len(lines)} techniques work on it", len([*filter(_waits, works)])
+    return f"{heading}: {len(works) - later} now, {later} with TensorFlow" if later else heading
+
+
+def _waits(line: Eligible) -> bool:
+    return bool(why_not_here((line,)))
 
 
 def _line(line: Eligible) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from core.errors import StudioError
-from ui.text import escape
+from ui.text import sentence
 
 UNFORESEEN = "Something went wrong on this page. Reload it to go on; details are in the server's log."
 
@@ -28,7 +28,7 @@ def guarded() -> Iterator[None]:
 def show(error: Exception) -> bool:
     """Show the error as one sentence; True, which tells Streamlit that it was shown."""
     if isinstance(error, StudioError):
-        st.error(escape(str(error)), icon=":material/error:")
+        st.error(sentence(str(error)), icon=":material/error:")
     else:
         log.error("Nobody foresaw this", exc_info=error)
         st.error(UNFORESEEN, icon=":material/error:")

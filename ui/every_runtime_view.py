@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.bundle import form_title
 from core.judging import Judging
 from experiments.compare import DISTURBED
-from experiments.every_runtime import Place, in_words, missing, places, table
+from experiments.every_runtime import Place, State, in_words, missing, places, table
 from experiments.judging import of_record
-from experiments.models import is_here
+from experiments.models import find, is_here
 from experiments.recipe import Recipe
 from experiments.run_record import RunRecord
 from ui import tables, text
@@ -55,6 +56,8 @@ COLUMNS: dict[str, Any] = {
     "accuracy_high": st.column_config.NumberColumn("to", format="%.2f %%", width=75),
     **{name: st.column_config.NumberColumn(title, format="%.3f ms", width=90) for name, title in TIMES.items()},
 }
+CANNOT_RUN: tuple[State, ...] = ("refused", "not for this model")
+"""Told in sentences below the table instead of in rows of it."""
 TAKEN_ALONG = (*COLUMNS, "is_disturbed", "why")
 """The columns of the file; on screen the words of a difference, and sentences below, say the last two."""
 
@@ -80,8 +83,7 @@ def draw_every_runtime(record: RunRecord) -> None:
                 f":orange[:material/warning:] Something else slowed the timing in {text.escape(', '.join(disturbed))}: "
                 "run these again on a quiet machine before you trust their speed."
             )
-        for row in frame[frame.state == "refused"].itertuples():
-            st.caption(f":material/block: **{row.title}**: {text.escape(str(row.why))}")
+        draw_refusals(frame, record.recipe.model)
         draw_missing_runtimes(found)
         st.caption(HOW)
 
@@ -92,16 +94,17 @@ def newest(recipe: Recipe, record: RunRecord) -> RunRecord | None:
 
 
 def draw_table(frame: pd.DataFrame, judging: Judging) -> None:
-    """One row a runtime, to take along."""
+    """One row for each runtime where it can run; all of them to take along."""
     accuracy = {"accuracy": st.column_config.NumberColumn(judging.title, format="%.2f %%", help=judging.help)}
     shares = ("accuracy", "accuracy_low", "accuracy_high")
     brief = frame.verdict.replace(DISTURBED, " (disturbed)", regex=True)
     words = brief.where(frame.state == "measured", frame.state)
+    can_run = ~frame.state.isin(CANNOT_RUN)
     shown = frame.assign(verdict=words, **{name: 100 * frame[name] for name in shares})
     shown = shown[[name for name in TAKEN_ALONG if shown[name].notna().any() and not (shown[name] == "").all()]]
     if not frame.is_disturbed.eq(True).any():
         shown = shown.drop(columns="is_disturbed", errors="ignore")
-    drawn, times = in_microseconds(shown)
+    drawn, times = in_microseconds(shown[can_run])
     st.dataframe(
         drawn, column_config=COLUMNS | accuracy | times, column_order=list(COLUMNS), hide_index=True, placeholder="n/a",
         key="every-runtime-table", alt=f"Speed, arithmetic, size and {judging.noun} in every runtime",
@@ -110,6 +113,16 @@ def draw_table(frame: pd.DataFrame, judging: Judging) -> None:
         "Download CSV", tables.to_csv(shown), "every-runtime.csv", "text/csv", icon=":material/download:",
         key="every-runtime-csv", on_click="ignore",
     )  # fmt: skip
+
+
+def draw_refusals(frame: pd.DataFrame, model: str) -> None:
+    """Where the techniques cannot run: in a line what never opens such a model, then a line for each other reason."""
+    foreign = frame.title[frame.state == "not for this model"]
+    if len(foreign):
+        st.caption(f":material/block: Not for a model {form_title(find(model).form)}: {', '.join(foreign)}.")
+    refused = frame[frame.state == "refused"]
+    for why, titles in refused.groupby("why", sort=False).title:
+        st.caption(f":material/block: **{', '.join(titles)}**: {text.escape(str(why))}")
 
 
 def in_microseconds(shown: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:

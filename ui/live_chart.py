@@ -39,7 +39,6 @@ def option(
     """
     kind, curves = in_fitting_unit(kind, curves)
     span = _time_span(kind, curves, _axis_end(seconds) if end is None else _rounded_up(end))
-    low = kind.bounds[0]
     names = list(dict.fromkeys(_name(kind, curve) for curve in curves))
     coloured = [name for name in names if not name.endswith(FULL_PRECISION)]
     colour_of = dict.fromkeys(names, GREY) | {
@@ -60,10 +59,10 @@ def option(
         "xAxis": {"type": "value", "axisLabel": {"formatter": "{value} s"}, "splitLine": {"show": False}} | span,
         "yAxis": {
             "type": "value",
-            "scale": low is None,
-            "max": _value_end(kind, curves),
+            "scale": kind.bounds[0] is None,
             "axisLabel": {"formatter": f"{{value}} {kind.unit}".strip()},
-        },
+        }
+        | _value_span(kind, curves),
         "dataset": [{"source": pd.DataFrame(curve.points, columns=["seconds", "value"])} for curve in curves],
         "graphic": [] if curves else [_words_in_the_middle("not measured yet" if live else "not measured in this run")],
         "series": [_line(number, curve, _name(kind, curve), colour_of) for number, curve in enumerate(curves)]
@@ -74,7 +73,7 @@ def option(
 def _shades(bands: Sequence[Band], axis_end: float) -> dict[str, Any]:
     """A series without a line that carries the phases: every other one shaded, the timed ones tinted and edged.
 
-    A title is written where it fits, and else on hovering.
+    A title is written above the plot where it fits, and else on hovering.
     """
     areas = [_shade(number, band, axis_end) for number, band in enumerate(bands)]
     return {
@@ -90,7 +89,7 @@ def _shade(number: int, band: Band, axis_end: float) -> list[dict[str, Any]]:
     if band.timed:
         style |= {"borderColor": f"rgba({AMBER}, 0.55)", "borderWidth": 1, "borderType": "dashed"}
     fits = (band.end - band.start) / axis_end > LETTER_SHARE * len(band.title)
-    label = {"show": fits, "position": "insideTop", "color": GREY, "fontSize": 10}
+    label = {"show": fits, "position": "top", "color": GREY, "fontSize": 10}
     pointed_at = {"label": {**label, "show": True}, "itemStyle": style}
     start = {"name": band.title, "xAxis": band.start, "itemStyle": style, "label": label, "emphasis": pointed_at}
     return [start, {"xAxis": band.end}]
@@ -117,13 +116,31 @@ def _words_in_the_middle(words: str) -> dict[str, Any]:
     return {"type": "text", "left": "center", "top": "middle", "style": {"text": words, "fill": GREY, "fontSize": 12}}
 
 
-def _value_end(kind: CurveKind, curves: Sequence[Curve]) -> float | None:
-    """The fixed upper end of the value axis: its limit where a chart would leave room beyond it."""
+def _value_span(kind: CurveKind, curves: Sequence[Curve]) -> dict[str, float | None]:
+    """The ends of the value axis that are fixed; None follows the values."""
     values = [value for curve in curves for _, value in curve.points if math.isfinite(value)]
-    if kind.limit is None or not values:
-        return kind.bounds[1]
+    if not values:
+        return {"max": kind.bounds[1]}
     low, high = min(values), max(values)
+    least = kind.least_share * (low + high) / 2
+    if high - low < least:
+        return _widened((low + high) / 2, least)
+    return {"max": _value_end(kind, low, high)}
+
+
+def _value_end(kind: CurveKind, low: float, high: float) -> float | None:
+    """The fixed upper end of the value axis: its limit where a chart would leave room beyond it."""
+    if kind.limit is None:
+        return kind.bounds[1]
     return kind.limit if low == high or high + (high - low) > kind.limit else None
+
+
+def _widened(middle: float, span: float) -> dict[str, float | None]:
+    """Round ends that lie at least a span apart, around the middle."""
+    digits = -math.floor(math.log10(span))
+    step = 10.0**-digits
+    low, high = math.floor((middle - span / 2) / step), math.ceil((middle + span / 2) / step)
+    return {"min": round(low * step, max(0, digits)), "max": round(high * step, max(0, digits))}
 
 
 def _time_span(kind: CurveKind, curves: Sequence[Curve], end: float) -> dict[str, float]:

@@ -27,7 +27,10 @@ NAVIGATION = {
 
 
 # What a table's own toolbar writes is no CSV of ours: a spreadsheet would carry out a class called `=cmd`.
-NO_RAW_CSV = "<style>button[aria-label='Download as CSV'] { display: none; }</style>"
+NO_RAW_CSV = "button[aria-label='Download as CSV'] { display: none; }"
+NARROW_GUTTERS = (
+    "@media (max-width: 1100px) { [data-testid='stMainBlockContainer'] { padding-left: 2rem; padding-right: 2rem; } }"
+)
 
 
 def page(name: str, title: str, icon: str) -> st.Page:
@@ -51,7 +54,7 @@ current = st.navigation(
     {section: [page(*entry) for entry in entries] for section, entries in NAVIGATION.items()},
     position="hidden" if is_stranger else "sidebar",
 )
-st.html(NO_RAW_CSV)
+st.html(f"<style>{NO_RAW_CSV}\n{NARROW_GUTTERS}</style>")
 with guarded():
     if is_stranger:
         identity.draw_login()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
 
-from experiments.compare import against_baseline, latency_verdict, variants
+from core.progress import Note
+from experiments.compare import DISTURBED, against_baseline, doubted, latency_verdict, variants
 from experiments.judging import of_record, of_row
 from experiments.measures import NO_DIFFERENCE
 from experiments.references import baseline_of, baseline_title, reference_of
@@ -23,6 +25,7 @@ from ui.details import draw_details
 from ui.distillation_view import draw_distillation
 from ui.duel_view import draw_duel
 from ui.every_runtime_view import draw_every_runtime
+from ui.findings_view import draw_findings
 from ui.low_rank_view import draw_low_rank
 from ui.profile.choice import address_of
 from ui.pruning_view import draw_pruning
@@ -37,8 +40,8 @@ MOST_REPETITIONS = 100
 """Runs of one recipe among which the one before is looked for."""
 
 
-def draw_outcome(record: RunRecord) -> None:
-    """The numbers of a finished run; the reason of another."""
+def draw_outcome(record: RunRecord, notes: Sequence[Note] = ()) -> None:
+    """The numbers of a finished run with the facts noted on the way; the reason of another."""
     if record.state == "finished" and record.study:
         draw_study(record)
     elif record.state == "finished" and record.duel:
@@ -48,7 +51,7 @@ def draw_outcome(record: RunRecord) -> None:
     elif record.ahead:
         draw_ahead(record)
     elif record.state == "finished":
-        draw_metrics(record)
+        draw_metrics(record, notes)
     elif record.state == "failed":
         st.error(text.escape(record.error or "It failed without a word."), icon=":material/error:")
     elif record.state == "cancelled":
@@ -69,8 +72,8 @@ def draw_study(record: RunRecord) -> None:
         open_page("profile", **address_of(record), **({"section": "Sensitivity"} if is_scan else {}))
 
 
-def draw_metrics(record: RunRecord) -> None:
-    """The headline numbers with their differences to the baseline, and the way on."""
+def draw_metrics(record: RunRecord, notes: Sequence[Note]) -> None:
+    """The headline numbers with their differences to the baseline, what was found besides, and the way on."""
     baseline = None if record.recipe.is_baseline else store().finished_before(baseline_of(record.recipe))
     records = [each for each in (baseline, record) if each]
     results = store().results([each.id for each in records])
@@ -84,9 +87,9 @@ def draw_metrics(record: RunRecord) -> None:
             f"{text.share(high)}.",
         )  # fmt: skip
         metric(
-            "Latency p50", text.milliseconds(row.p50_ms), row.latency_verdict, good="faster", differs=differs,
+            "Latency p50", text.fine_milliseconds(row.p50_ms), row.latency_verdict, good="faster", differs=differs,
             help=f"Median of {len(result.latency.samples_ms):,} calls at batch size {row.batch_size}; "
-            + (f"p95 {text.milliseconds(row.p95_ms)}." if pd.notna(row.p95_ms) else "too few calls for p95."),
+            + (f"p95 {text.fine_milliseconds(row.p95_ms)}." if pd.notna(row.p95_ms) else "too few calls for p95."),
         )  # fmt: skip
         draw_throughput(row)
         metric(
@@ -105,6 +108,7 @@ def draw_metrics(record: RunRecord) -> None:
     if result.disturbances:
         why = text.escape("; ".join(result.disturbances))
         st.warning(f"The timing was disturbed: {why}. Run it again on a quiet machine before you trust it.")
+    draw_findings(record, notes)
     colour = colours([record])[record.recipe.digest]
     if result.training:
         draw_training(result.training, judging, colour=colour)
@@ -143,9 +147,9 @@ def draw_throughput(row: pd.Series[Any]) -> None:
 
 
 def metric(label: str, value: str, change: str, *, good: str, differs: bool, help: str | None = None) -> None:
-    """A number with its difference to the baseline: green where better, red where worse, grey where neither."""
+    """A number with its difference to the baseline: green where better, red where worse, grey where neither is sure."""
     change = change if differs and isinstance(change, str) and change else ""
-    neutral = change in (NO_DIFFERENCE, tables.SAME)
+    neutral = change in (NO_DIFFERENCE, tables.SAME) or change.endswith(DISTURBED)
     colour: Literal["gray", "green", "red"] = "gray"
     if change and not neutral:
         colour = "green" if good in change else "red"
@@ -192,5 +196,6 @@ def draw_reference(record: RunRecord, *, differs: bool) -> None:
             theirs.p50_low_ms / ours.p50_high_ms,
             theirs.p50_high_ms / ours.p50_low_ms,
         )
-        words += f" Against FP32 in the same runtime ({text.milliseconds(theirs.p50_ms)}): {latency_verdict(*ratios)}."
+        verdict = doubted(latency_verdict(*ratios), ours, theirs)
+        words += f" Against FP32 in the same runtime ({text.fine_milliseconds(theirs.p50_ms)}): {verdict}."
     st.caption(words)

@@ -10,6 +10,7 @@ from experiments.references import with_references
 from experiments.run_record import LIVE, RunRecord
 from experiments.store import Store
 from ui.identity import owner
+from ui.live import family
 
 
 def why_lost(recipe: Recipe) -> str:
@@ -36,6 +37,19 @@ def enqueue_again(store: Store, record: RunRecord) -> str:
     if record.study:
         return store.enqueue_study(record.study, record.recipe)
     return store.enqueue_duel(record.duel) if record.duel else enqueue(store, record.recipe)
+
+
+def cancel(store: Store, record: RunRecord) -> None:
+    """Cancel a run, and withdraw what waits only to be compared with it: queued with it, and needed by no other run."""
+    store.request_cancel(record.id)
+    wanted = {recipe.digest for recipe in with_references(record.recipe)} - {record.recipe.digest}
+    waiting = [each for each in family(record, store) if each.state == "queued" and each.recipe.digest in wanted]
+    ended = {record.id, *(each.id for each in waiting)}
+    others = [each for each in store.runs(states=LIVE) if each.makes_variant and each.id not in ended]
+    needed = {recipe.digest for each in others for recipe in with_references(each.recipe)}
+    for each in waiting:
+        if each.recipe.digest not in needed:
+            store.request_cancel(each.id)
 
 
 def enqueue_missing(store: Store, recipes: Iterable[Recipe]) -> list[str]:

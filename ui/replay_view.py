@@ -84,7 +84,7 @@ def _draw(replay: Replay, draw_end: Callable[[], None], polled: bool) -> None:
     freshness: Freshness = "last" if at_end else "resting" if view.is_timed else "replayed"
     draw_machine(record, view, device_name=tape.device_name, freshness=freshness)
     draw_curves(record, view, keys=expected_curves(tape.record, replay.whole), end=replay.whole.elapsed)
-    draw_notes(view)
+    draw_notes(view.notes)
 
 
 def draw_controls(replay: Replay, seconds: float) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import streamlit as st
 
+from core.progress import Note
 from experiments.judging import of_record
 from experiments.recipe_file import to_yaml
 from experiments.run_record import RunRecord
@@ -51,7 +54,8 @@ def draw_progress(view: LiveView, *, now: float | None = None) -> None:
     words = (
         f"{progress.doing.capitalize() or 'Working'} · {progress.done:,.0f} of {progress.total:,.0f} {progress.unit}"
     )
-    words += f" · about {duration(max(1.0, left))} left" if left is not None else ""
+    if left is not None:
+        words += f" · about {duration(left) if left >= 10 else f'{max(1, round(left))} s'} left in this phase"
     share = progress.done / progress.total if progress.total else 0.0
     st.progress(min(1.0, max(0.0, share)), text.escape(words))
 
@@ -88,9 +92,9 @@ def draw_curves(record: RunRecord, view: LiveView, *, keys: list[str] | None = N
         st.caption(SHADES + (TIMED_SHADES if any(band.timed for band in bands) else ""))
 
 
-def draw_notes(view: LiveView) -> None:
+def draw_notes(notes: Iterable[Note]) -> None:
     """Facts worth keeping."""
-    for note in view.notes:
+    for note in notes:
         icon, colour = ("warning", "orange") if note.warning else ("info", "blue")
         st.markdown(f":{colour}[:material/{icon}:] {text.escape(note.text)}")
 

@@ -16,7 +16,7 @@ from experiments.training_on import is_control
 from ui import tables, text
 from ui.live import LiveView, at_work, duration, family, look_of
 from ui.outcome import draw_outcome
-from ui.queue import enqueue_again, why_lost
+from ui.queue import cancel, enqueue_again, why_lost
 from ui.replay_view import play
 from ui.run_body import draw_curves, draw_machine, draw_notes, draw_recipe, draw_steps
 from ui.state import devices, open_page, store
@@ -79,12 +79,13 @@ def draw_live(run_id: str, kin: list[RunRecord], *, rests: bool = False) -> None
     if record.state == "queued":
         st.info(why_queued(record, subject), icon=":material/schedule:")
     draw_steps(subject, view)
-    draw_outcome(record)
+    draw_outcome(record, view.notes)
     if subject.state != "queued":
         freshness: Freshness = "last" if not subject.is_live else "resting" if view.is_timed else "now"
         draw_machine(subject, view, device_name=name_of_device(subject), freshness=freshness)
     draw_curves(subject, view)
-    draw_notes(view)
+    if not record.summary:  # else they stand below its numbers
+        draw_notes(view.notes)
     if record.makes_variant:
         draw_recipe(record)
     if not record.is_live:
@@ -103,33 +104,39 @@ def watched(record: RunRecord) -> LiveView:
 def draw_head(record: RunRecord) -> None:
     """State, place and time, with the button that fits the state."""
     lost = why_lost(record.recipe)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         word, look = look_of(record)
-        st.badge(word, color=look.colour, icon=look.icon)
-        st.markdown(
-            f"{text.escape(tables.model_title(record.recipe.model))} · {record.recipe.device} · {elapsed(record)}",
-            width="content",
-        )
-        st.space("stretch")
-        if record.is_live:
-            draw_cancel(record)
-            return
-        if not lost and can_resume(record):
-            draw_resume(record)
-        if record.started_at:
-            draw_recorder(record)
-        if record.makes_variant and st.button(
-            "Change", icon=":material/tune:", key="change", disabled=bool(lost),
-            help="Open this recipe on the Optimise page.",
-        ):  # fmt: skip
-            open_page("optimise", run=record.id)
-        if st.button(
-            "Run again", icon=":material/replay:", key="again", disabled=bool(lost), help="Queue the same once more."
-        ):
-            open_page("runs", run=enqueue_again(store(), record))
-        draw_delete(record)
-    if lost:
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            st.badge(word, color=look.colour, icon=look.icon)
+            st.markdown(
+                f"{text.escape(tables.model_title(record.recipe.model))} · {record.recipe.device} · {elapsed(record)}",
+                width="content",
+            )
+        with st.container(horizontal=True, gap="xsmall", width="content"):
+            draw_buttons(record, is_lost=bool(lost))
+    if lost and not record.is_live:
         st.caption(text.escape(lost))
+
+
+def draw_buttons(record: RunRecord, *, is_lost: bool) -> None:
+    """What can be done with the run; one that is lost can only be looked at and deleted."""
+    if record.is_live:
+        draw_cancel(record)
+        return
+    if not is_lost and can_resume(record):
+        draw_resume(record)
+    if record.started_at:
+        draw_recorder(record)
+    if record.makes_variant and st.button(
+        "Change", icon=":material/tune:", key="change", disabled=is_lost,
+        help="Open this recipe on the Optimise page.",
+    ):  # fmt: skip
+        open_page("optimise", run=record.id)
+    if st.button(
+        "Run again", icon=":material/replay:", key="again", disabled=is_lost, help="Queue the same once more."
+    ):
+        open_page("runs", run=enqueue_again(store(), record))
+    draw_delete(record)
 
 
 def elapsed(record: RunRecord) -> str:
@@ -143,14 +150,15 @@ def elapsed(record: RunRecord) -> str:
 
 
 def draw_cancel(record: RunRecord) -> None:
-    """The button that stops a run; it says so once pressed."""
+    """The button that stops a run, and what waits only for it; it says so once pressed."""
     st.button(
         "Cancelling …" if record.cancel_requested else "Cancel",
         icon=":material/cancel:",
         key=f"cancel-{record.id}",
         disabled=record.cancel_requested,
-        on_click=store().request_cancel,
-        args=(record.id,),
+        on_click=cancel,
+        args=(store(), record),
+        help="What waits only to be compared with it is withdrawn too." if record.makes_variant else None,
     )
 
 

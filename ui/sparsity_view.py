@@ -113,7 +113,7 @@ def draw_truth(shown: _Shown) -> None:
     else:
         table = differences(shown.record, dense)
         st.table(table, border="horizontal", hide_index=True, alt="What the zeros did to bytes, speed and answers")
-        st.caption(f"Dense: {text.escape(dense.title)}. {basis(shown.record, is_twin=is_twin)}")
+        st.caption(f"Dense: {text.escape(dense.title)}. {basis(shown.record, dense, is_twin=is_twin)}")
     st.markdown("**Where these zeros can make it faster**")
     table = places(shown.report, devices(), is_tflite=baseline_runtime(shown.record.recipe.model) == "litert")
     st.table(table, border="horizontal", hide_index=True, alt="Runtimes and devices that skip these zeros")
@@ -139,16 +139,31 @@ def without_zeros(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"name": "", "techniques": kept})
 
 
-def basis(record: RunRecord, *, is_twin: bool) -> str:
-    """What else differs between the two, in a sentence."""
+def basis(record: RunRecord, dense: RunRecord, *, is_twin: bool) -> str:
+    """What else differs between the two, and what is left out for that, in a sentence or two."""
     others = [technique.title for technique in without_zeros(record.recipe).techniques]
     if is_twin or not others:
         return "Nothing but the zeros, and the training that made up for them, differs."
-    return f"The differences include what {text.escape(' and '.join(others))} did."
+    words = f"The differences include what {text.escape(' and '.join(others))} did."
+    if not is_quantized_besides(record, dense):
+        return words
+    return (
+        f"{words} File size and latency are left out: they follow from the other number format. Run the same recipe "
+        "without pruning, and both are compared with that."
+    )
+
+
+def is_quantized_besides(record: RunRecord, dense: RunRecord) -> bool:
+    """Whether another technique made them compute in different number formats: bytes and speed follow from that."""
+    ours, theirs = (each.summary and each.summary.precision for each in (record, dense))
+    return bool(without_zeros(record.recipe).techniques) and ours != theirs
 
 
 def differences(record: RunRecord, dense: RunRecord) -> pd.DataFrame:
-    """Bytes, latency and accuracy of both, and what may be said of the difference."""
+    """Bytes, latency and accuracy of both, and what may be said of the difference.
+
+    Where they compute in different number formats, only what zeros have a part in: the compressed file and accuracy.
+    """
     ours, theirs = (variants([each]).iloc[0] for each in (record, dense))
     found = store().results([record.id, dense.id])
     low, high = theirs.p50_low_ms / ours.p50_high_ms, theirs.p50_high_ms / ours.p50_low_ms
@@ -164,6 +179,7 @@ def differences(record: RunRecord, dense: RunRecord) -> pd.DataFrame:
         ("Latency p50", *(text.milliseconds(each.p50_ms) for each in (theirs, ours)), speed),
         (of_record(record).title, *(text.share(each.accuracy) for each in (theirs, ours)), accuracy),
     ]
+    rows = rows[1::2] if is_quantized_besides(record, dense) else rows
     return pd.DataFrame(rows, columns=["Measured", "Dense", "Sparse", "Difference"])
 
 

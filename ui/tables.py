@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from core.bundle import precision_title
 from experiments.judging import of_frame, of_record
+from experiments.measures import times
 from experiments.models import title_of
 from experiments.result import RunResult
 from experiments.run_record import RunRecord
@@ -44,6 +46,12 @@ def _history_row(record: RunRecord) -> dict[str, Any]:
         of_record(record).noun: 100 * known.accuracy if known else None,
         "p50_ms": summary.p50_ms if summary else None,
     }
+
+
+def in_units(table: pd.DataFrame, times: Iterable[str]) -> Styler:
+    """The table with these times, in ms, each in the unit that suits it; they sort by value, and n/a stays empty."""
+    in_words: dict[Any, Any] = {name: text.fine_milliseconds for name in times if name in table}
+    return table.style.format(in_words, na_rep="")
 
 
 def model_title(key: str) -> str:
@@ -135,7 +143,7 @@ def ratio_in_words(share: float) -> str:
         return ""
     if abs(share - 1) < 0.005:
         return SAME
-    return f"{1 / share:.2f}x smaller" if share < 1 else f"{share:.2f}x larger"
+    return f"{times(1 / share)} smaller" if share < 1 else f"{times(share)} larger"
 
 
 def to_csv(frame: pd.DataFrame) -> str:

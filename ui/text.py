@@ -10,6 +10,8 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 FEW_MICROSECONDS = 0.1
 """In ms; shorter times are told in microseconds."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~$:&])")
+_CODE = re.compile(r"((?<!`)`[^`\n\\\[\]|<>]+`(?!`))")
+"""A name or a command between backticks, without what could end the span, or what is around it, before its time."""
 _LINK = re.compile(r"(?<=www)(?=\.)|(?<=[a-z])(?=://)|(?<=[\w.+-])(?=@)", re.IGNORECASE)
 """Where text would become a link although all of markdown's characters are literal: a browser shows no difference."""
 _JOINER = "\u2060"
@@ -25,9 +27,9 @@ def data_size(size_bytes: float) -> str:
 
 
 def milliseconds(value_ms: float) -> str:
-    """`0.47 ms`, `12.3 ms`, and below a tenth of that `15.1 µs`, which two decimals would hide."""
+    """`0.47 ms`, `12.3 ms`, and `15.1 µs` below a tenth of a millisecond, which two decimals would hide."""
     if _is_brief(value_ms):
-        return f"{1000 * value_ms:.3g} µs"
+        return fine_milliseconds(value_ms)
     return f"{_three_digits(value_ms)} ms"
 
 
@@ -77,8 +79,20 @@ def ago(at: float) -> str:
 def escape(text: str) -> str:
     """The text with markdown's special characters made literal, so that a name can neither format nor load anything.
 
-    What looks like an address gets a character without width, as it would become a link otherwise.
+    What looks like an address gets a character without width, as it would become a link otherwise. What stands between
+    backticks is set as code, in which no character is special.
     """
+    parts = _CODE.split(text)
+    return "".join(part if number % 2 else _literal(part) for number, part in enumerate(parts))
+
+
+def sentence(text: str) -> str:
+    """The same, beginning with a capital letter unless it begins with a name: `bf16`, `torch.compile`."""
+    is_word = text.partition(" ")[0].isalpha()
+    return escape(text[:1].upper() + text[1:] if is_word else text)
+
+
+def _literal(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", _LINK.sub(_JOINER, text))
 
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.bundle import precision_title
 from core.divergence import Divergence
+from experiments.compare import DISTURBED
 from experiments.every_runtime import TOO_FEW
 from experiments.measures import NO_DIFFERENCE
 from experiments.models import baseline_runtime
@@ -138,9 +139,10 @@ def draw_metrics(shown: Matrix, cell: Cell) -> None:
 def draw_speed(cell: Cell, reference: Cell) -> None:
     """How it compares with its reference."""
     ratio, verdict = speed(cell, reference)
-    words = {NO_DIFFERENCE: "not measurable", TOO_FEW: "too few calls"}.get(verdict, verdict.rpartition(" ")[2])
+    plain = verdict.removesuffix(DISTURBED)
+    words = {NO_DIFFERENCE: "not measurable", TOO_FEW: "too few calls"}.get(plain, plain.rpartition(" ")[2])
     draw_metric(
-        "Speed", f"{ratio:.2f}x", words,
+        "Speed", f"{ratio:.2f}x", f"{words}, disturbed" if plain != verdict else words,
         help=f"Median latency of {reference.place} over this one's. {verdict.capitalize()}, by both intervals.",
     )  # fmt: skip
 

@@ -10,6 +10,8 @@ from experiments.truth import Matrix
 from experiments.truth_words import table
 from ui import tables, truth_texts
 
+TIMES = {"p50_ms": "p50", "p50_low_ms": "p50, 95 % from", "p50_high_ms": "to", "p95_ms": "p95"}
+
 
 def draw_table(shown: Matrix) -> None:
     """All that is known of all cells."""
@@ -19,8 +21,8 @@ def draw_table(shown: Matrix) -> None:
         filled = frame.dropna(axis=1, how="all")
         filled = filled[[name for name in filled if not (filled[name].astype(str) == "").all()]]
         st.dataframe(
-            filled, hide_index=True, placeholder="n/a", column_config=TABLE | {"accuracy": accuracy},
-            alt="Every cell of the matrix",
+            tables.in_units(filled, TIMES), hide_index=True, placeholder="n/a",
+            column_config=TABLE | {"accuracy": accuracy}, alt="Every cell of the matrix",
         )  # fmt: skip
     st.download_button(
         "Download CSV", tables.to_csv(frame), "truth.csv", "text/csv", icon=":material/download:", key="truth-csv",
@@ -51,8 +53,7 @@ TABLE: dict[str, Any] = {
     "first_diverging_tensor": "First diverging tensor", "first_diverging_layers": "First diverging layers",
     "accuracy_low": _share("95 % from"), "accuracy_high": _share("to"),
     "batch_size": _number("Batch size", "%d images"),
-    "p50_ms": _number("p50", "%.3f ms"), "p50_low_ms": _number("p50, 95 % from", "%.3f ms"),
-    "p50_high_ms": _number("to", "%.3f ms"), "p95_ms": _number("p95", "%.3f ms"),
+    **{name: st.column_config.NumberColumn(title) for name, title in TIMES.items()},
     "speedup": _number("Speed", "%.2fx"), "speed_against": "Against", "speed_verdict": "Measured",
     "is_disturbed": st.column_config.CheckboxColumn("Disturbed", help="Something else slowed the timing."),
     "size_bytes": _number("Size", "%,d B"),

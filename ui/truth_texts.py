@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from core.judging import Judging
+from experiments.compare import DISTURBED
 from experiments.every_runtime import TOO_FEW
 from experiments.measures import NO_DIFFERENCE
 from experiments.models import baseline_runtime, judging_of
 from experiments.truth import COMPARED, Cell, Matrix, State
 from experiments.truth_words import fastest_in_words, headline, speed
+from profiling.fidelity import MOST_IMAGES
 from profiling.statistics import wilson_interval
 from runtimes import RUNTIMES
 from ui import text
@@ -23,8 +25,8 @@ Lines = Callable[[Cell, Matrix], tuple[str, ...]]
 SIGNS: dict[State, str] = {"same": "✓", "within": "≈", "differs": "✗", "trained since": "↻", "not compared": "?"}
 """So that no verdict rests on colour alone."""
 STATE_WORDS: dict[State, str] = {
-    "same": "Same answers", "within": "Within its precision", "differs": "Differs", "trained since": "Trained since",
-    "not compared": "Not compared yet",
+    "same": "Same answers", "within": "Within its precision", "differs": "Differs",
+    "trained since": "Trained while quantized", "not compared": "Not compared yet",
     "built ahead": "Built, not run here", "running": "Running", "queued": "Queued", "failed": "Failed",
     "does not fit": "Does not fit", "not here": "Not here", "not run": "Not run",
 }  # fmt: skip
@@ -82,14 +84,15 @@ def latency(cell: Cell, found: Matrix) -> tuple[str, ...]:
     summary, reference = cell.summary, found.reference(cell)
     if summary is None:
         return ()
-    p95 = f"p95 {text.milliseconds(summary.p95_ms)}" if summary.p95_ms is not None else "p95: n too small"
+    p95 = f"p95 {text.fine_milliseconds(summary.p95_ms)}" if summary.p95_ms is not None else "p95: n too small"
     disturbed = " !" if summary.is_disturbed else ""
     against = [_short(speed(cell, reference)[1])] if reference else []
-    return text.milliseconds(summary.p50_ms) + disturbed, p95, *against
+    return text.fine_milliseconds(summary.p50_ms) + disturbed, p95, *against
 
 
 def _short(verdict: str) -> str:
-    return {NO_DIFFERENCE: "no clear<br>difference", TOO_FEW: "timed too<br>briefly"}.get(verdict, verdict)
+    brief = {NO_DIFFERENCE: "no clear<br>difference", TOO_FEW: "timed too<br>briefly"}.get(verdict, verdict)
+    return brief.replace(DISTURBED, " !")
 
 
 def size(cell: Cell, _: Matrix) -> tuple[str, ...]:
@@ -115,10 +118,11 @@ def _time(value_ms: float) -> str:
 
 
 AGREEMENT_HELP = (
-    "Share of test images that get the same top class from the opened export as from the network it was made from, "
-    "in eager PyTorch and FP32 (of an ONNX file in ONNX Runtime, nothing in it rewritten; of Keras and .tflite files "
-    "in LiteRT's reference kernels); a 95 % Wilson interval goes with it. Of a quantized network that is the one just "
-    "before it was quantized."
+    f"Of the test images compared, the first {MOST_IMAGES:,} at most, the share that get the same top class from the "
+    "opened export as from the network it was made from, in eager PyTorch and FP32 (of an ONNX file in ONNX Runtime, "
+    "nothing in it rewritten; of Keras and .tflite files in LiteRT's reference kernels); a 95 % Wilson interval goes "
+    "with it. Of a quantized network that is the one just before it was quantized, or trained with rounding "
+    "switched on."
 )
 RELATIVE_HELP = (
     "Root mean square of the difference of all logits, over that of the source's logits. The tolerance is what "
@@ -143,7 +147,8 @@ ASPECTS: dict[str, Aspect] = {
     "latency": Aspect(
         "Latency", "Median time of one inference, and what 95 of 100 stay below; then how it compares with the same "
         "variant in eager PyTorch or, where that cannot run it, with the untouched model there; of a model that is an "
-        "ONNX file in ONNX Runtime, of one of Keras in LiteRT. `!`: something else slowed the timing.", latency,
+        "ONNX file in ONNX Runtime, of one of Keras in LiteRT. `!`: something else slowed the timing, of either of the "
+        "two where it stands behind a difference.", latency,
         lambda cell: cell.summary.p50_ms if cell.summary else None,
     ),
     "size": Aspect(
@@ -175,6 +180,25 @@ def hover(cell: Cell) -> str:
     if cell.state == "not compared":
         return "It was measured before answers were compared with the source network. Run it again."
     return cell.why or f"{STATE_WORDS[cell.state]}."
+
+
+def images_compared(found: Matrix) -> str:
+    """`1,000 images`, or from how few to how many where cells differ; empty where nothing was compared."""
+    counts = sorted({cell.fidelity.images for cell in found.cells if cell.fidelity})
+    ends = " to ".join(f"{count:,}" for count in dict.fromkeys([*counts[:1], *counts[-1:]]))
+    return f"{ends} {judging_in(found).unit}" if ends else ""
+
+
+def legend(found: Matrix) -> str:
+    """What the colours of the agreement say, as markdown."""
+    compared = images_compared(found)
+    same = f"the same answer for each of the {compared} compared" if compared else "the same answers"
+    trained = any(cell.state == "trained since" for cell in found.cells)
+    return (
+        f":green-badge[✓ {same}] :orange-badge[≈ differs within what its precision explains] "
+        f":red-badge[✗ differs by more] {':gray-badge[↻ trained while quantized] ' if trained else ''}"
+        ":gray-badge[nothing measured; hatched: not possible here, or failed]"
+    )
 
 
 def judging_in(found: Matrix) -> Judging:

@@ -37,10 +37,6 @@ from ui.truth_texts import ASPECTS, Aspect
 
 SHOWN_AT_FIRST = 12
 """Variants drawn unasked, the newest ones."""
-LEGEND = (
-    ":green-badge[✓ the same answer for every image] :orange-badge[≈ differs within what its precision explains] "
-    ":red-badge[✗ differs by more] :gray-badge[nothing measured; hatched: not possible here, or failed]"
-)
 SHADED = "The stronger the blue, the better. ✓, ≈ and ✗ tell whether it still answers like its source."
 STATE = st.session_state
 
@@ -174,7 +170,7 @@ def draw_matrix(shown: Matrix, subject: str) -> None:
     st.caption(aspect.help)
     cell = chosen_cell(shown, subject)
     draw_chart(shown, aspect, cell, subject)
-    st.markdown(LEGEND if key == "agreement" else f":small[{SHADED}]")
+    st.markdown(truth_texts.legend(shown) if key == "agreement" else f":small[{SHADED}]")
     if key == "latency":
         st.caption(truth_texts.against(shown))
     if unusual := truth_texts.unusual(shown):

@@ -113,29 +113,41 @@ def _control(field: FieldInfo, value: Any, key: str, offered: Offered, fits: Seq
 
 
 def _slider(field: FieldInfo, value: float, key: str) -> Any:
+    """Shares are drawn in percent."""
+    unit, step = _extra(field)["unit"], _extra(field)["step"]
+    scale, shown = (100, f"% {unit}") if unit.startswith("of ") else (1, "" if _can_be_one(field) else unit)
     kind: type[Any] = int if field.annotation is int else float
-    low = next(each.ge for each in field.metadata if isinstance(each, Ge))
-    high = next(each.le for each in field.metadata if isinstance(each, Le))
-    step = _extra(field)["step"]
+    low, high, start, by = (kind(round(scale * each, 9)) for each in (*_bounds(field), value, step))
     moved = st.slider(
-        str(field.title),
-        kind(low),
-        kind(high),
-        kind(value),
-        kind(step),
-        format=number_format(step, _extra(field)["unit"]),
-        help=field.description,
-        key=key,
-        persist_state="session",
-    )
-    return kind(moved)
+        heading(field), low, high, start, by,
+        format=number_format(by, shown), help=field.description, key=key, persist_state="session",
+    )  # fmt: skip
+    return kind(round(moved / scale, 9))
+
+
+def heading(field: FieldInfo) -> str:
+    """What stands above a control: its title, with the unit of what can be a single one: `Training (epochs)`."""
+    title, unit = str(field.title), _extra(field).get("unit", "")
+    return f"{title} ({unit})" if unit and unit not in title.lower() and _can_be_one(field) else title
+
+
+def _can_be_one(field: FieldInfo) -> bool:
+    """Whether the unit, which is a plural, would be wrong beside one of the numbers."""
+    return field.annotation is int and _bounds(field)[0] <= 1 and _extra(field)["unit"].partition(" ")[0].endswith("s")
+
+
+def _bounds(field: FieldInfo) -> tuple[float, float]:
+    """The lowest and the highest value that a slider's field takes."""
+    low: Any = next(each.ge for each in field.metadata if isinstance(each, Ge))
+    high: Any = next(each.le for each in field.metadata if isinstance(each, Le))
+    return low, high
 
 
 def number_format(step: float, unit: str) -> str:
     """A printf format with as many decimals as the step has and the unit behind it.
 
-    >>> number_format(0.05, "%"), number_format(1, "images")
-    ('%.2f %%', '%d images')
+    >>> number_format(0.05, "s"), number_format(5.0, "% of weights"), number_format(1, "images")
+    ('%.2f s', '%d %% of weights', '%d images')
     """
     decimals = len(f"{step:.6f}".rstrip("0").partition(".")[2])
     number = f"%.{decimals}f" if decimals else "%d"

@@ -103,6 +103,7 @@ def test_a_lambda_gets_its_sentence_and_leaves_nothing(data: Path, monkeypatch: 
     with pytest.raises(Refused, match="Lambda layer, which carries code") as caught:
         kept("lambda.h5", data)
     assert "tf2onnx" in caught.value.snippet
+    assert "load_model" not in caught.value.snippet  # which would not open it either
     assert not (data / "marker").exists()
     assert {path.name for path in data.iterdir()} <= {"draft", "lambda.h5", "data"}
 
@@ -128,6 +129,26 @@ def test_a_tflite_file_becomes_a_model_and_what_it_cannot_do_is_known(data: Path
     right = test.is_correct(reference(bundle.network.content)(bundle.contract.prepare(test.pixels)).argmax(1))
     assert (model.correct, model.judged) == (int(right.sum()), len(test))
     assert models.baseline_runtime(key) == "litert"
+
+
+def test_a_preparation_that_is_clearly_better_is_named_when_a_model_is_added(data: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.clip(rng.integers(0, 256, (120, 1, 1, 3)) + rng.normal(0, 40, (120, 8, 8, 3)), 0, 255).astype(np.uint8)
+    trained_on = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
+    labels = reference((FOLDER / "plain.tflite").read_bytes())(trained_on).argmax(1)
+    np.savez(data / "x.npz", x=pixels, y=labels)
+    declared = Declared(tflite=FOLDER / "plain.tflite", data="x.npz", match="order", input=INPUT, calibrate=0.4)
+    model = own_model(result_of(bring(declared, data)))
+    assert model
+    assert model.advised
+    assert (model.advised.mean, model.advised.std) == ((127.5,) * 3, (127.5,) * 3)
+    assert "with pixels / 127.5 - 1 (mean 127.5, deviation 127.5) 100.0 % of" in model.warnings[0]
+    assert "pixels / 255" in model.notes[-1]
+    assert "BGR" not in model.notes[-1]  # a .tflite file is not turned round
+    given = {"mean": model.advised.mean, "std": model.advised.std}
+    again = own_model(result_of(bring(declared.model_copy(update={"input": given}), data)))
+    assert again
+    assert (again.correct, again.advised, again.warnings) == (again.judged, None, ())
 
 
 def test_what_a_tflite_file_says_of_itself_is_the_models(data: Path) -> None:

@@ -119,6 +119,20 @@ def test_of_equally_fast_variants_the_more_accurate_is_taken() -> None:
     assert choose(frame, Budgets()).title == "better"
 
 
+def test_what_is_as_fast_as_far_as_one_can_tell_is_named() -> None:
+    frame = VARIANTS.assign(p50_ms=[4.0, 1.05, 1.0, 1.2])
+    frame = frame.assign(p50_low_ms=frame.p50_ms - 0.05, p50_high_ms=frame.p50_ms + 0.05)
+    assert choose(frame, Budgets()).as_fast == ("int8",)
+    first = "pruned is the fastest at p50 (1.00 ms) of the 4 variants that fit; int8 is not measurably slower."
+    assert choose(frame, Budgets()).sentences[0] == first
+    assert choose(frame, Budgets(size_bytes=4 * MIB)).as_fast == ()
+    assert choose(frame, Budgets(), "size").as_fast == ()
+    unknown = frame.assign(p50_high_ms=[4.1, math.nan, 1.05, 1.25])
+    assert choose(unknown, Budgets()).as_fast == ()
+    wide = frame.assign(p50_low_ms=0.5, p50_high_ms=5.0)
+    assert choose(wide, Budgets()).sentences[0].endswith("; int8, both and base are not measurably slower.")
+
+
 def test_nothing_fits_names_the_budgets_that_exclude_everything_and_the_nearest() -> None:
     choice = choose(VARIANTS, Budgets(p50_ms=0.4, points_lost=3))
     assert (choice.run_id, choice.fitting) == (None, 0)

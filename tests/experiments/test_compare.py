@@ -24,6 +24,8 @@ def compared(store: Store) -> pd.DataFrame:
     [
         (2.0, 1.9, 2.1, "2.00x faster"),
         (0.5, 0.4, 0.6, "2.00x slower"),
+        (1 / 27.7, 0.03, 0.04, "27.7x slower"),
+        (123.75, 120, 130, "124x faster"),
         (1.5, 0.9, 2.0, NO_DIFFERENCE),
         (1.02, 1.01, 1.03, NO_DIFFERENCE),
         (0.98, 0.97, 0.99, NO_DIFFERENCE),

@@ -66,6 +66,8 @@ def test_the_front_keeps_equals_and_the_tables_own_index() -> None:
         ("p50", 1.0, 1.02, "no measurable difference"),
         ("size", 1.0, 1.002, "0.2 % smaller"),
         ("throughput", 30, 10, "3.00x faster"),
+        ("p50", 1.0, 9.996, "10.0x faster"),
+        ("p50", 123.75, 1.0, "124x slower"),
         ("size", 10, 40, "4.00x smaller"),
         ("memory", 40, 10, "4.00x more memory"),
         ("size", 10, 10, "no change"),

@@ -44,8 +44,9 @@ def test_a_change_is_split_into_what_training_does_and_what_the_technique_does(s
     assert (found.run_id, found.control_id) == (variant_id, control_id)
     assert (found.training.verdict, found.technique.verdict) == ("+2.00 points", "-3.50 points")
     assert found.total.points == pytest.approx(found.training.points + found.technique.points)
-    assert "Training on in FP32 alone, for 5 epochs, with one training instead of 2; the highest" in found.sentence
-    assert "of the variant's learning rates: +2.00 points." in found.sentence
+    assert "Training on in FP32 alone, for 5 epochs: +2.00 points." in found.sentence
+    unlike = "one training instead of 2; the highest of the variant's learning rates"
+    assert found.sentence.endswith(f": -3.50 points. That control had {unlike}.")
 
 
 def test_what_is_not_measurable_is_called_so(store: Store) -> None:
@@ -64,7 +65,7 @@ def test_the_control_that_is_trained_alike_is_taken_else_the_nearest_which_is_sa
     leave(store, PRUNED, range(230))
     (found,) = told(store)
     assert found.control_id == near
-    assert "for 6 epochs instead of 5, with one training" in found.sentence
+    assert "for 6 epochs instead of 5: " in found.sentence
     assert "learning rate 0.0003 instead of 0.001 and 0.0001" in found.sentence
     equal = fine_tuned_control(PRUNED)
     assert equal is not None
@@ -98,7 +99,8 @@ def test_of_a_shorter_control_it_is_said_how_many_epochs_it_had(store: Store) ->
     leave(store, asked, range(230))
     (found,) = told(store)
     assert found.unlike == "50 of the variant's 150 epochs; one training instead of 3"
-    assert "for 50 of the variant's 150 epochs, with one training instead of 3: " in found.sentence
+    assert "for 50 of the variant's 150 epochs: " in found.sentence
+    assert found.sentence.endswith("That control had one training instead of 3.")
 
 
 @pytest.mark.parametrize(

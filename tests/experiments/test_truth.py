@@ -69,7 +69,12 @@ def test_what_was_trained_since_is_another_network_and_counts_in_no_verdict(stor
     far_off = fidelity(agreeing=500, relative=0.9).model_copy(update={"retrained": True})
     finished(store, INT8, far_off, precision="int8")
     assert cell(store, "INT8", "onnxruntime").state == "trained since"
-    assert "1 export was trained while quantized" in headline(whole(store))
+    assert headline(whole(store)).startswith("1 export was trained while quantized")
+    finished(store, UNTOUCHED, fidelity())
+    assert headline(whole(store)) == (
+        "1 of 2 exports answers like the network they were made from, within what their precision explains. "
+        "1 export was trained while quantized and is another network on purpose: judge it by its accuracy."
+    )
 
 
 def test_the_newest_run_with_the_engine_as_usual_tells(store: Store) -> None:

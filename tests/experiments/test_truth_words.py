@@ -44,6 +44,19 @@ def test_the_fastest_is_named_only_where_it_answers_alike_and_is_measurably_so(s
     assert "INT8" not in fastest_in_words(whole(store))  # measured in one runtime only
 
 
+def test_what_is_called_faster_or_the_fastest_is_doubted_where_the_timing_was_disturbed(store: Store) -> None:
+    finished(store, UNTOUCHED, fidelity(), p50_ms=4)
+    run_id = finished(store, at(UNTOUCHED, "onnxruntime"), fidelity(), p50_ms=2)
+    calm = fastest_in_words(whole(store))
+    latency = store.results([run_id])[run_id].latency.model_copy(update={"contended_share": 0.5})
+    finished(store, at(UNTOUCHED, "onnxruntime"), fidelity(), latency=latency)
+    found = whole(store)
+    assert fastest_in_words(found) == f"{calm} The timing was disturbed for FP32: run again before you trust it."
+    cells = {cell.runtime: cell for cell in found.rows[0].cells}
+    assert speed(cells["onnxruntime"], cells["pytorch"])[1].endswith("x faster, but the timing was disturbed")
+    assert speed(cells["pytorch"], cells["onnxruntime"])[1].endswith("x slower, but the timing was disturbed")
+
+
 def test_speeds_are_ratios_of_medians_with_a_verdict(store: Store) -> None:
     slow, quick = finished(store, UNTOUCHED, fidelity(), p50_ms=3), finished(store, at(UNTOUCHED, "openvino"), p50_ms=1)
     cells = {cell.runtime: cell for cell in whole(store).rows[0].cells}

@@ -250,7 +250,7 @@ def test_small_causes_are_told_together() -> None:
     explanation = explain(reference, variant)
     assert [cause.key for cause in explanation.causes] == ["kernels", "everything_else"]
     assert explanation.causes[-1].ms == pytest.approx(0.02 + 0.03 - 0.03 / 4)
-    assert "conversions between formats and layouts (+0.02 ms)" in explanation.causes[-1].sentence
+    assert "conversions between formats and layouts (+20.0 µs)" in explanation.causes[-1].sentence
     assert_sums(explanation)
 
 

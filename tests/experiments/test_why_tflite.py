@@ -41,7 +41,7 @@ def test_zeros_that_the_reference_has_too_are_no_remark() -> None:
     [
         ("int8", "int8", 0.0134, "Weights and activations are 8-bit integers", "2.09x faster"),
         ("fp16", "w16", 0.028, "changes nothing in speed", NO_DIFFERENCE),
-        ("int16x8", "int16", 0.776, "reference kernels", "27.70x slower"),
+        ("int16x8", "int16", 0.776, "reference kernels", "27.7x slower"),
     ],
 )
 def test_each_format_has_its_reason_and_the_speed_that_was_measured(
@@ -90,6 +90,18 @@ def test_nothing_is_called_faster_that_is_not() -> None:
     assert f"Measured here: {NO_DIFFERENCE}" in found.sentence
     (alone,) = remarks(asked, result(asked, precision="int8"), None)
     assert "Measured" not in alone.sentence
+
+
+@pytest.mark.parametrize("whose", ["variant", "reference"])
+def test_a_speed_that_other_work_may_have_made_is_doubted(whose: str) -> None:
+    asked = recipe(("keras_quantization", {"scheme": "int8"}))
+    both = {"variant": result(asked, precision="int8", p50_ms=0.0134), "reference": REFERENCE}
+    busy = both[whose].latency.model_copy(update={"contended_share": 0.5})
+    both[whose] = both[whose].model_copy(update={"latency": busy})
+    (found,) = remarks(asked, both["variant"], both["reference"])
+    assert (
+        "Measured here: 2.09x faster, but the timing was disturbed (13.4 µs against 28.0 µs for FP32)" in found.sentence
+    )
 
 
 def test_a_pruned_and_clustered_integer_network_has_all_three_reasons() -> None:

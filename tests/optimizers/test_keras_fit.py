@@ -16,6 +16,7 @@ from optimizers.keras_clustering import KerasClustering
 from optimizers.keras_fine_tuning import KerasFineTuning
 from optimizers.keras_pruning import KerasPruning
 from optimizers.keras_qat import KerasQuantizationAware, _told, form_of_training
+from optimizers.keras_quantization import KerasQuantization
 from optimizers.technique import Technique
 from tests.optimizers.conftest import BF16_CPU
 
@@ -53,6 +54,8 @@ def test_orders_that_make_sense_compose() -> None:
         ((KerasPruning(), KerasFineTuning()), "would fill the zeros again"),
         ((KerasClustering(), KerasFineTuning()), "off its cluster"),
         ((KerasQuantizationAware(), KerasPruning()), "Move Magnitude pruning .* before quantization"),
+        ((KerasQuantizationAware(), KerasQuantization()), "Keep one quantizing step"),
+        ((KerasQuantization(), KerasQuantizationAware()), "Keep one quantizing step"),
         ((KerasPruning(), KerasClustering(clusters=2)), "at least 3, because one of them is zero"),
         ((KerasPruning(begin=0.5, end=0.3),), "an end after the beginning"),
     ],

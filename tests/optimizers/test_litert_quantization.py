@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,6 +191,15 @@ def test_a_network_without_weights_has_nothing_to_round(brought: ModelBundle, co
 
 def test_labels_tell_the_scheme() -> None:
     assert [LiteRtQuantization(scheme=each).label() for each in ("static_int8", "dynamic_int4")] == [  # type: ignore[arg-type]
-        "INT8 by LiteRT",
-        "Dynamic INT4 by LiteRT",
+        "INT8 by LiteRT's quantizer",
+        "Dynamic INT4 by LiteRT's quantizer",
     ]
+
+
+def test_the_schemes_that_fit_openvino_are_those_that_it_is_not_refused(of_tflite: Situation) -> None:
+    fits = LiteRtQuantization.fitting("image", "openvino")["scheme"]
+    for scheme in SCHEMES:
+        technique = LiteRtQuantization(scheme=scheme)  # type: ignore[arg-type]
+        with nullcontext() if scheme in fits else pytest.raises(CannotCompose, match="because OpenVINO"):
+            technique.check(replace(of_tflite, runtime="openvino"))
+    assert LiteRtQuantization.fitting("image", "litert") == {}

@@ -53,7 +53,7 @@ def test_contributions_are_the_shapley_values_worked_out_by_hand(visit: Visit, s
     assert bars(page, 1)[0] == pytest.approx([0.5 * halves, 1.5 * halves], abs=0.02)
     assert bars(page, 2) == [pytest.approx([1.5 * halves, 2.5 * halves]), pytest.approx([4 * halves])]
     assert "-3.00 points" in words(page)
-    assert "16.00x smaller" in words(page)
+    assert "16.0x smaller" in words(page)
     assert "Pruned 50 %, accuracy: -2.25 points (-2.00 points by itself, -2.50 points on top of the others)." in words(
         page
     )

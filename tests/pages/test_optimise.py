@@ -22,7 +22,7 @@ from runtimes import EXTRAS, RUNTIMES
 from sample_models import MODELS
 from tests.pages.left_behind import finished
 from ui.optimise import place
-from ui.widgets import applies
+from ui.widgets import applies, heading
 
 Visit = Callable[..., AppTest]
 
@@ -85,7 +85,7 @@ def test_each_technique_shows_its_controls_when_on_and_its_explanation_always(vi
     switch(page, key)
     card = page.container(key=f"technique-{key}")
     usual = TECHNIQUES[key]().model_dump()
-    titles = {field.title for field in TECHNIQUES[key].model_fields.values() if applies(field, usual)}
+    titles = {heading(field) for field in TECHNIQUES[key].model_fields.values() if applies(field, usual)}
     labels = {
         widget.label
         for kind in ("slider", "selectbox", "segmented_control", "toggle", "text_input", "multiselect")
@@ -112,7 +112,7 @@ def test_a_moved_slider_changes_the_recipe(visit: Visit) -> None:
     slider = page.container(key="technique-structured_pruning").slider[0]
     slider.set_value(slider.min).run()
     name = slider.key.rpartition(".")[2]
-    assert getattr(shown_recipe(page).techniques[0], name) == slider.min
+    assert getattr(shown_recipe(page).techniques[0], name) == slider.min / 100, "shares are drawn in percent"
 
 
 def test_the_settings_are_still_there_after_a_look_at_another_page(visit: Visit) -> None:
@@ -222,7 +222,7 @@ def test_engine_settings_that_do_not_fit_block_the_run_until_they_do(
 def drawn(page: AppTest) -> list[str]:
     """Titles of the techniques on the page, in order."""
     found = []
-    for name in ("Smaller network", "Smaller file", "Fewer bits"):
+    for name in ("Training alone", "Smaller network", "Smaller file", "Fewer bits"):
         with suppress(KeyError):
             found += [toggle.label.strip("*") for toggle in page.container(key=f"group-{name}").toggle]
     return found
@@ -281,6 +281,18 @@ def test_without_tensorflow_one_sentence_says_so_and_its_techniques_are_disabled
         assert blocked(page, key).endswith("Not here: needs TensorFlow")
     assert not page.container(key="technique-litert_quantization").toggle[0].disabled
     assert not page.button(key="run").disabled
+    assert not page.button(key="install-tensorflow").click().run().exception
+    assert page.title[0].value == "System"
+
+
+def test_the_litert_quantizer_begins_with_a_scheme_that_the_runtime_computes(visit: Visit) -> None:
+    page = visit("optimise", model="keras_cnn_fmnist")
+    page.get("segmented_control")[0].set_value("openvino").run()
+    switch(page, "litert_quantization")
+    assert not page.error
+    assert shown_recipe(page).techniques == (TECHNIQUES["litert_quantization"](scheme="static_int8"),)
+    page.get("segmented_control")[0].set_value("litert").run()
+    assert shown_recipe(page).techniques == (TECHNIQUES["litert_quantization"](),)
 
 
 def test_what_trains_a_model_of_keras_is_queued_with_its_control(
@@ -289,6 +301,10 @@ def test_what_trains_a_model_of_keras_is_queued_with_its_control(
     monkeypatch.setattr(Environment, "is_installed", True)
     page = switch(visit("optimise", model="keras_cnn_fmnist"), "keras_pruning")
     assert any(words.value.startswith("Its control runs too") for words in page.caption)
+    switch(page, "keras_quantization", "keras_qat")
+    assert page.button(key="run").disabled
+    assert not any(words.value.startswith("Its control runs too") for words in page.caption)
+    switch(page, "keras_quantization", "keras_qat")
     page.button(key="run").click().run()
     assert [tuple(each.key for each in record.recipe.techniques) for record in store.queue()] == [
         (), ("keras_pruning",), ("keras_fine_tuning",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from streamlit.proto.Metric_pb2 import Metric as MetricProto
 from streamlit.testing.v1 import AppTest
 
 from core.folders import run_folder
@@ -13,7 +14,7 @@ from experiments.recipe import Recipe
 from experiments.recipe_file import from_yaml
 from experiments.store import Store
 from optimizers import TECHNIQUES
-from tests.pages.left_behind import finished, running
+from tests.pages.left_behind import finished, measured, running
 
 Visit = Callable[..., AppTest]
 MODEL = "resnet_fmnist"
@@ -47,6 +48,11 @@ def test_history_lists_what_ended_newest_first(visit: Visit, store: Store) -> No
     assert table.state.tolist() == [["failed"], ["finished"]]
     assert table.title.tolist() == [INT8.title, BASELINE.title]
     assert table.accuracy.iloc[1] == pytest.approx(93.0)
+
+
+def test_history_tells_times_below_a_tenth_of_a_millisecond_in_microseconds(visit: Visit, store: Store) -> None:
+    finished(store, BASELINE, wrong=140, p50_ms=0.0072)
+    assert "7.2 µs" in visit("runs").dataframe[0].proto.arrow_data.styler.display_values.decode(errors="ignore")
 
 
 def test_what_works_or_waits_can_be_opened_and_cancelled_from_the_list(visit: Visit, store: Store) -> None:
@@ -124,13 +130,24 @@ def test_a_run_with_a_checkpoint_can_be_resumed_and_another_cannot(visit: Visit,
     assert "About to start" in page.info[0].value
 
 
+def test_a_difference_that_other_work_may_have_made_is_grey(visit: Visit, store: Store) -> None:
+    finished(store, BASELINE, wrong=100, p50_ms=2.0)
+    slowed = measured(INT8, wrong=100, p50_ms=1.0, size_bytes=2_000_000)
+    latency = slowed.latency.model_copy(update={"contended_share": 0.5})
+    run_id = store.begin_here(INT8)
+    store.finish(run_id, slowed.model_copy(update={"latency": latency}))
+    shown = {metric.label: metric for metric in visit("runs", run=run_id).metric}
+    assert shown["Latency p50"].delta.endswith("x faster, but the timing was disturbed")
+    assert shown["Latency p50"].proto.color == MetricProto.GRAY
+
+
 def test_a_finished_variant_is_compared_with_its_baseline(visit: Visit, store: Store) -> None:
     finished(store, BASELINE, wrong=100, p50_ms=2.0, size_bytes=8_000_000)
     run_id = finished(store, INT8, wrong=120, p50_ms=0.5, size_bytes=2_000_000)
     page = visit("runs", run=run_id)
     shown = metrics(page)
     assert shown["Accuracy"] == ("94.00 %", "-1.00 points")
-    assert shown["Latency p50"][0] == "0.50 ms"
+    assert shown["Latency p50"][0] == "0.500 ms"
     assert shown["Latency p50"][1].endswith("x faster")
     assert shown["File size"][1] == "4.00x smaller"
     assert shown["MACs"][1] == "the same"

@@ -54,7 +54,7 @@ def test_another_aspect_and_another_cell(visit: Visit, store: Store) -> None:
     left(store)
     page = visit("truth", model=MODEL)
     page.button_group(key="truth.aspect").set_value("latency").run()
-    assert any("2.00 ms" in note["text"] for note in charts(page)[0]["layout"]["annotations"])
+    assert any("1.999 ms" in note["text"] for note in charts(page)[0]["layout"]["annotations"])
     page.selectbox(key=f"truth.row.{SUBJECT}").set_value(whole(store).rows[0].key).run()
     assert not page.exception
     assert "**FP32 in ONNX Runtime**" in words(page)

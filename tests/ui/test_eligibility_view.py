@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from bridges.environments import Environment
 from experiments.eligibility import eligibility
 from experiments.models import find
 from ui import text
@@ -24,15 +26,25 @@ def page(form: str, reason: str) -> None:
 def test_each_technique_has_a_line_and_the_refused_one_its_reason_in_plain_letters() -> None:
     shown = AppTest.from_function(page, kwargs={"form": "keras", "reason": REASON}, default_timeout=60).run()
     count = len(eligibility(find("keras_cnn_fmnist")))
-    assert [each.label for each in shown.expander] == [f"{count - 1} of {count} techniques work on it"]
+    assert shown.expander[0].label.startswith(f"{count - 1} of {count} techniques work on it")
     lines = shown.expander[0].markdown[0].value.split("  \n")
     assert len(lines) == count
     refused = next(line for line in lines if "Post-training quantization (TensorFlow)" in line)
     assert "block" in refused
-    assert r"\`norm\_1\`, and \*says\* so" in refused
+    assert r"`norm_1`, and \*says\* so" in refused
     elsewhere = next(line for line in lines if "LiteRT quantizer" in line)
     assert "check" in elsewhere
     assert elsewhere.endswith(text.escape("Not in OpenVINO: No."))
+
+
+def test_without_tensorflow_the_heading_tells_how_many_work_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Environment, "is_installed", False)
+    shown = AppTest.from_function(page, kwargs={"form": "keras", "reason": REASON}, default_timeout=60).run()
+    count = len(eligibility(find("keras_cnn_fmnist")))
+    later = count - 2  # one is refused, and LiteRT's quantizer needs no TensorFlow
+    heading = f"{count - 1} of {count} techniques work on it: 1 now, {later} with TensorFlow"
+    assert [each.label for each in shown.expander] == [heading]
+    assert shown.expander[0].caption[-1].value.endswith("environment of its own\\).")
 
 
 def test_a_network_of_pytorch_gets_no_list() -> None:

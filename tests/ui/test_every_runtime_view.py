@@ -8,6 +8,7 @@ from experiments.recipe import Recipe
 from experiments.references import reference_of
 from experiments.store import Store
 from optimizers import TECHNIQUES
+from tests.experiments.tflite_runs import recipe
 from tests.pages.charts import charts
 from tests.pages.left_behind import MIB, finished, measured
 
@@ -84,3 +85,19 @@ def test_a_disturbed_timing_is_doubted_wherever_its_speed_is_named(store: Store)
     table = test.dataframe[0].value.set_index("title")
     assert table.verdict["ONNX Runtime"].endswith("x faster (disturbed)")
     assert "in ONNX Runtime (timing disturbed)" in test.markdown[0].value.replace("\\", "")
+
+
+def test_what_never_opens_such_a_model_is_told_in_one_line(store: Store) -> None:
+    test = drawn(finished(store, recipe(("keras_quantization", {}))))
+    assert test.dataframe[0].value.title.tolist() == ["OpenVINO", "LiteRT"]
+    told = [each.value for each in test.caption if "block" in each.value]
+    assert told == [
+        ":material/block: Not for a model of Keras: PyTorch, torch.compile, AOTInductor, ONNX Runtime, TensorRT."
+    ]
+
+
+def test_one_reason_is_told_once_for_all_runtimes_that_share_it(store: Store) -> None:
+    quantized = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["litert_quantization"](),), runtime="litert")
+    told = [each.value for each in drawn(finished(store, quantized)).caption if "block" in each.value]
+    assert "**PyTorch, torch.compile, AOTInductor, ONNX Runtime**" in told[0]
+    assert len({each.partition("**: ")[2] for each in told}) == len(told)

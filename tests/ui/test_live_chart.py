@@ -105,3 +105,25 @@ def test_times_of_a_few_microseconds_are_drawn_in_microseconds() -> None:
     slow = option(CURVES["latency_ms"], [Curve("", [(1, 0.47)])], seconds=4, colours=COLOURS, live=False)
     assert slow["dataset"][0]["source"].value.tolist() == [0.47]
     assert slow["tooltip"]["valueFormatter"] == "%.2f ms"
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ((14.7, 14.8), (13, 17)),
+        ((0.0147, 0.0148), (13, 17)),
+        ((0.47,), (0.42, 0.52)),
+        ((1.0, 2.0), (None, None)),
+    ],
+)
+def test_an_axis_of_latency_is_wide_enough_that_noise_looks_like_noise(
+    values: tuple[float, ...], ends: tuple[float | None, float | None]
+) -> None:
+    curve = Curve("", list(enumerate(values)))
+    axis = option(CURVES["latency_ms"], [curve], seconds=6, colours=COLOURS, live=True)["yAxis"]
+    assert (axis.get("min"), axis["max"]) == ends
+
+
+def test_the_name_of_a_phase_stands_above_what_is_drawn() -> None:
+    spec = option(CURVES["loss"], [], seconds=50, colours=COLOURS, live=True, bands=[Band("Training", 0, 40, False)])
+    assert [start["label"]["position"] for start, _ in areas(spec)] == ["top"]

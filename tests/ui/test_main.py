@@ -48,7 +48,7 @@ def raising(kind: str) -> None:
 
 def test_a_foreseen_error_is_shown_as_its_own_sentence() -> None:
     page = AppTest.from_function(raising, kwargs={"kind": "foreseen"}, default_timeout=60).run()
-    assert [error.value for error in page.error] == ["ratio is 1.5; expected a share. Move the slider."]
+    assert [error.value for error in page.error] == ["Ratio is 1.5; expected a share. Move the slider."]
     assert not page.exception
 
 

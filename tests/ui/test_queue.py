@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from experiments.recipe import Recipe
+from experiments.recipe_file import from_yaml
 from experiments.store import Store
+from experiments.training_on import is_control
 from optimizers import TECHNIQUES
-from ui.queue import enqueue, enqueue_missing, live_runs
+from tests.experiments.recipes import TRAINED
+from ui.queue import cancel, enqueue, enqueue_missing, live_runs
 
 INT8 = Recipe(model="resnet_fmnist", techniques=(TECHNIQUES["int8"](),), runtime="onnxruntime")
 
@@ -59,3 +64,38 @@ def test_missing_runs_are_queued_once_and_never_when_finished_or_at_work(store: 
 def test_runs_of_other_recipes_are_none_of_the_missing_ones(store: Store) -> None:
     store.enqueue(INT8)
     assert live_runs(store, [INT8.model_copy(update={"seed": 1})]) == {}
+
+
+def test_cancelling_a_variant_withdraws_what_waits_only_for_it(store: Store) -> None:
+    run_id = enqueue(store, INT8)
+    cancel(store, store.run(run_id))  # type: ignore[arg-type]
+    assert queued(store) == []
+
+
+def test_what_another_run_needs_and_what_runs_already_stays(store: Store) -> None:
+    first = enqueue(store, INT8)
+    enqueue(store, INT8.model_copy(update={"techniques": (TECHNIQUES["int8"](calibration_images=64),)}))
+    cancel(store, store.run(first))  # type: ignore[arg-type]
+    assert queued(store) == [("pytorch", 0), ("onnxruntime", 0), ("onnxruntime", 1)]
+    (baseline, *_), second = store.queue(), store.queue()[-1]
+    store.claim(baseline.id, os.getpid())
+    cancel(store, second)
+    assert queued(store) == []
+    assert not store.run(baseline.id).cancel_requested  # type: ignore[union-attr]
+
+
+def test_cancelling_a_reference_leaves_its_variant(store: Store) -> None:
+    enqueue(store, INT8)
+    cancel(store, store.queue()[-1])
+    assert queued(store) == [("pytorch", 0), ("onnxruntime", 1)]
+
+
+def test_a_control_is_withdrawn_with_the_run_that_it_is_for(store: Store) -> None:
+    trained = from_yaml(TRAINED)
+    run_id = enqueue(store, trained)
+    assert [is_control(each.recipe) for each in store.queue()] == [False, False, True]
+    store.claim(store.queue()[0].id, os.getpid())
+    store.claim(run_id, os.getpid())
+    cancel(store, store.run(run_id))  # type: ignore[arg-type]
+    assert store.run(run_id).cancel_requested  # type: ignore[union-attr]
+    assert store.queue() == []

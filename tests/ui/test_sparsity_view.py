@@ -131,3 +131,17 @@ def test_the_table_has_every_layer_with_its_reason() -> None:
     assert table.sparsity.tolist() == [0, 50, 50]
     assert pd.isna(table.pattern[0])
     assert table.why_dense[0] == "It has one input channel."
+
+
+def test_bytes_and_speed_of_another_number_format_are_not_told_as_those_of_zeros(store: Store) -> None:
+    both = SPARSE.model_copy(update={"techniques": (*SPARSE.techniques, TECHNIQUES["int8"]())})
+    record = store.run(finished(store, both, p50_ms=1.0))
+    assert record
+    finished(store, reference_of(both), p50_ms=2.0, size_bytes=6 * MIB)
+    test = drawn(report(), record)
+    assert test.table[0].value["Measured"].tolist() == ["File, gzip", "Accuracy"]
+    assert "File size and latency are left out" in test.caption[0].value
+    finished(store, without_zeros(both), p50_ms=1.0)
+    test = drawn(report(), record)
+    assert test.table[0].value["Measured"].tolist() == ["File", "File, gzip", "Latency p50", "Accuracy"]
+    assert "left out" not in test.caption[0].value

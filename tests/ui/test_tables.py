@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from experiments.run_record import RunRecord
 from experiments.store import Store
 from optimizers import TECHNIQUES
 from tests.pages.left_behind import MIB, finished
-from ui.tables import comparison, conditions, history, ratio_in_words, settings_in_words, to_csv
+from ui.tables import comparison, conditions, history, in_units, ratio_in_words, settings_in_words, to_csv
 from ui.tables import with_unique_titles as unique
 
 MODEL = "resnet_fmnist"
@@ -86,6 +87,13 @@ def test_history_has_numbers_only_where_something_was_measured(store: Store) -> 
     assert table.state.tolist() == [["failed"], ["finished"], ["finished"]]
     assert table.accuracy.tolist()[1:] == [94.0, 95.0]
     assert pd.isna(table.accuracy.iloc[0])
+
+
+def test_each_time_is_told_in_its_own_unit_and_stays_a_number() -> None:
+    table = pd.DataFrame({"title": ["a", "b", "c"], "p50_ms": [0.00716, 1.8312, None]})
+    shown = in_units(table, ["p50_ms", "p95_ms"])
+    assert shown.data.p50_ms.dtype == float  # type: ignore[attr-defined]  # by which the browser sorts
+    assert re.findall(r'col1" *>([^<]*)</td>', shown.to_html()) == ["7.2 µs", "1.831 ms", ""]
 
 
 def test_settings_are_words() -> None:

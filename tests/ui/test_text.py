@@ -20,6 +20,7 @@ def test_data_sizes(size_bytes: int, shown: str) -> None:
 
 def test_three_digits_of_a_time_a_count_and_a_share() -> None:
     assert [text.milliseconds(value) for value in (0.4711, 12.34, 123.4)] == ["0.47 ms", "12.3 ms", "123 ms"]
+    assert text.milliseconds(0.007164) == text.fine_milliseconds(0.007164) == "7.2 µs"
     assert [text.count(value) for value in (586, 9_030, 45_300_000, 1.82e9)] == ["586", "9.03 k", "45.3 M", "1.82 G"]
     assert text.share(0.9283) == "92.83 %"
 
@@ -32,7 +33,37 @@ def test_how_long_ago(passed: float, shown: str) -> None:
 
 
 def test_escaped_text_holds_no_markdown() -> None:
-    assert text.escape("![x](y) `c` :red[d] &lt;") == r"\!\[x\]\(y\) \`c\` \:red\[d\] \&lt;"
+    assert text.escape("![x](y) `c :red[d] &lt;") == r"\!\[x\]\(y\) \`c \:red\[d\] \&lt;"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("add it by `studio.py install *x*` (2_3)", r"add it by `studio.py install *x*` \(2\_3\)"),
+        ("`a` and `b_1`, not c_1", r"`a` and `b_1`, not c\_1"),
+        ("`www.a.b`, www.a.b", "`www.a.b`, www\u2060.a.b"),
+        ("``a``", r"\`\`a\`\`"),
+        ("`a](x)`", r"\`a\]\(x\)\`"),
+        ("`<img>`", r"\`\<img\>\`"),
+        ("`a\nb`", "\\`a\nb\\`"),
+    ],
+)
+def test_what_stands_between_backticks_is_code_unless_it_could_end_early(given: str, shown: str) -> None:
+    assert text.escape(given) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("a network of PyTorch for LiteRT", "A network of PyTorch for LiteRT"),
+        ("bf16 on a CPU", "bf16 on a CPU"),
+        ("torch.compile fuses", "torch.compile fuses"),
+        ("`fc` is gone", "`fc` is gone"),
+        ("", ""),
+    ],
+)
+def test_a_sentence_begins_with_a_capital_and_a_name_as_it_is_called(given: str, shown: str) -> None:
+    assert text.sentence(given) == shown
 
 
 ADDRESS = re.compile(r"(https?://|www(?=\.))([-.\w]+)|([-.\w+]+)@([-\w]+(?:\.[-\w]+)+)", re.IGNORECASE)

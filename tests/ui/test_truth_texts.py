@@ -8,7 +8,7 @@ from experiments.recipe import Recipe
 from experiments.store import Store
 from experiments.truth import matrix, variants_of
 from tests.experiments.truths import INT8, UNTOUCHED, at, diverging, fidelity, finished, sources, whole
-from ui.truth_texts import ASPECTS, against, as_text, cell_lines, percent, unusual
+from ui.truth_texts import ASPECTS, against, as_text, cell_lines, legend, percent, unusual
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,22 @@ def test_every_aspect_of_a_measured_cell_has_its_unit_and_its_sign(store: Store)
     said = {key: cell_lines(cell, found, aspect) for key, aspect in ASPECTS.items()}
     assert said["agreement"] == ("≈ 99.2 %", "2.1 % off")
     assert said["accuracy"] == ("≈ 95.00 %", "94.0 to 95.9 %")
-    assert said["latency"][0].startswith("≈ 0.50 ms")
+    assert said["latency"][0].startswith("≈ 0.500 ms")
     assert said["latency"][2].endswith("x faster")
     assert said["size"] == ("≈ 1000 B", "1,000 B")
     assert said["build"] == ("≈ 12.5 ms",)
     assert said["cold_start"] == ("≈ 900 ms",)
     assert "INT8: than the untouched model" in against(found)
+
+
+def test_the_legend_counts_what_was_compared(store: Store) -> None:
+    finished(store, UNTOUCHED, fidelity())
+    assert "✓ the same answer for each of the 1,000 images compared]" in legend(whole(store))
+    assert "↻" not in legend(whole(store))
+    few = fidelity(agreeing=100).model_copy(update={"images": 100, "retrained": True})
+    finished(store, INT8, few)
+    assert "each of the 100 to 1,000 images compared]" in legend(whole(store))
+    assert "↻ trained while quantized" in legend(whole(store))
 
 
 def test_speeds_of_a_model_of_keras_are_set_beside_litert(store: Store) -> None:

@@ -22,7 +22,7 @@ def page(**start: object) -> None:
     class Settings(BaseModel):
         model_config = ConfigDict(frozen=True, extra="forbid")
         epochs: int = slider(2, low=1, high=10, step=1, title="Epochs", help="Passes over the data.", unit="epochs")
-        ratio: float = slider(0.5, low=0.05, high=0.95, step=0.05, title="Ratio", help="Share.")
+        ratio: float = slider(0.5, low=0.05, high=0.95, step=0.05, title="Ratio", help="Share.", unit="of weights")
         method: Literal["minmax", "entropy"] = choice("minmax", title="Method", help="How.", labels={"minmax": "Range"})
         student: Literal["a", "b", "c"] = choice(
             "b", title="Student", help="Who.", labels={name: 20 * name for name in "abc"}
@@ -31,7 +31,7 @@ def page(**start: object) -> None:
         name: str = text("net", title="Name", help="Called.", pattern="^[a-z]+$", only_if=("student", ("a",)))
         teachers: tuple[str, ...] = variants(title="Teachers", help="Who teaches.")
         other: str = other_model(title="Another", help="Which model.")
-        batch: int = slider(8, low=1, high=64, step=1, title="Batch", help="Images.", group="Training")
+        batch: int = slider(8, low=1, high=64, step=1, title="Batch", help="Images.", unit="images", group="Training")
         layers: bool = choice(True, title="All layers", help="Or some.", advanced=True)
 
     offered = {"d1": "Pruned", "d2": "Narrow"}
@@ -74,14 +74,14 @@ def test_values_from_elsewhere_survive_even_off_the_sliders_grid() -> None:
 def test_moving_controls_changes_the_settings() -> None:
     test = drawn()
     test.slider(key="k.epochs").set_value(9)
-    test.slider(key="k.ratio").set_value(0.25)
+    test.slider(key="k.ratio").set_value(55)
     test.get_by_key("k.method").set_value("entropy")
     test.selectbox(key="k.student").set_value("c")
     test.text_input(key="k.keep").set_value("head")
     test.multiselect(key="k.teachers").set_value(["d2", "d1"])
     test.toggle(key="k.layers").set_value(False)
     assert test.run().session_state["result"] == {
-        "epochs": 9, "ratio": 0.25, "method": "entropy", "student": "c", "keep": ("head",), "name": "net",
+        "epochs": 9, "ratio": 0.55, "method": "entropy", "student": "c", "keep": ("head",), "name": "net",
         "teachers": ("d2", "d1"), "other": "", "batch": 8, "layers": False,
     }  # fmt: skip
 
@@ -92,6 +92,10 @@ def test_bounds_help_and_titles_come_from_the_fields() -> None:
     assert (epochs.min, epochs.max, epochs.step, epochs.label, epochs.help) == (
         1, 10, 1, "Epochs", "Passes over the data.",
     )  # fmt: skip
+    ratio = test.slider(key="k.ratio")
+    assert (ratio.min, ratio.max, ratio.step, ratio.value) == (5, 95, 5, 50), "a share, in percent"
+    assert ratio.proto.format == "%d %% of weights"
+    assert test.slider(key="k.batch").label == "Batch (images)", "one of them is not called images"
     assert test.get_by_key("k.method").options == ["Range", "entropy"]
 
 

@@ -153,7 +153,7 @@ def total_sentence(recipe: Recipe, found: Attribution) -> str:
     """What all techniques do together, as markdown."""
     gains = {key: total if MEASURES[key].words is None else math.log(total) for key, total in found.totals.items()}
     words = ", ".join(f"**{MEASURES[key].in_words(gain)}**" for key, gain in gains.items())
-    done = " + ".join(technique.label() for technique in recipe.techniques)
+    done = " + ".join(recipe.labels)
     return f"**{text.escape(done)}** against **{text.escape(reference_of(recipe).title)}**: {words}."
 
 

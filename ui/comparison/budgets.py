@@ -9,6 +9,7 @@ import streamlit as st
 
 from experiments.choice import BUDGETS, Budgets, Choice, spent
 from experiments.choice import budget as named
+from experiments.compare import DISTURBED
 from experiments.judging import of_frame
 from experiments.measures import NO_DIFFERENCE, measure, numbers
 from ui import tables, text
@@ -131,9 +132,11 @@ def draw_verdicts(selection: Selection, run_id: str) -> None:
 
 
 def verdict_badge(words: str, good: str, measure: str) -> str:
-    """A difference as markdown: green where it is good, red where it is bad, grey where there is none."""
+    """A difference as markdown: green where it is good, red where it is bad, grey where there is none or a doubt."""
     if words in (NO_DIFFERENCE, tables.SAME):
         return f":gray-badge[{measure}: {words}]"
+    if words.endswith(DISTURBED):
+        return f":gray-badge[{text.escape(words)}]"
     return f":{'green' if good in words else 'red'}-badge[{text.escape(words)}]"
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core.judging import Judging
+from experiments.compare import DISTURBED
 from experiments.references import baseline_title
 from experiments.why_tflite import in_general
 from ui import figures, tables, text
@@ -15,19 +16,18 @@ from ui.comparison.selection import Selection
 from ui.comparison.simulated import draw_simulated
 from ui.comparison.trained_on import draw_trained_on
 from ui.figures.bars import time_digits
-from ui.figures.frame import PLAIN
+from ui.figures.frame import PLAIN, brief_titles
 
 ALWAYS = ("colour", "title", "model", "accuracy", "p50_ms", "size", "gzip")
 """Columns of the table that are never hidden."""
+FIRST = (*ALWAYS, "accuracy_change", "speed_change", "size_change")
+"""Columns before all others: what variants are compared for is to be in sight without moving the table."""
 COLUMNS: dict[str, Any] = {
     "colour": st.column_config.ImageColumn("", width=30, pinned=True, help="The variant's colour in every chart."),
-    "title": st.column_config.TextColumn("Variant", width="medium", pinned=True),
+    "title": st.column_config.TextColumn("Variant", pinned=True),
     "model": "Model",
     "runtime": "Runtime",
     "precision": "Precision",
-    "accuracy_change": st.column_config.TextColumn(
-        "Change", help="In points, where McNemar's exact test on the same images finds a difference (p < 0.05)."
-    ),
     "agreement": st.column_config.NumberColumn(
         "Agreement", format="%.2f %%", help="Share of the test examples that it and the baseline predict alike."
     ),
@@ -71,8 +71,10 @@ def draw_table(selection: Selection) -> None:
     frame = tables.with_agreement(selection.frame, selection.results)
     frame, shows_all = draw_filters(frame)
     columns = columns_for(selection.judging, digits=time_digits(frame))
-    table = tables.comparison(frame)
-    table.insert(0, "colour", frame.digest.map(selection.colours).map(tables.swatch).to_numpy())
+    table = tables.comparison(frame.assign(title=brief_titles(frame)))
+    table["speed_change"] = table.speed_change.str.replace(DISTURBED, " (disturbed)")
+    table["colour"] = frame.digest.map(selection.colours).map(tables.swatch).to_numpy()
+    table = table[sorted(table, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))]
     order = [str(name) for name in table] if shows_all else tables.differing(table, keep=ALWAYS)
     st.dataframe(
         table, column_config=columns, column_order=order, hide_index=True, placeholder="n/a", alt="All numbers"
@@ -99,6 +101,10 @@ def columns_for(judging: Judging, *, digits: int = 3) -> dict[str, Any]:
     per_second = judging.unit.capitalize() + "/s"
     columns = COLUMNS | {
         "accuracy": accuracy,
+        "accuracy_change": st.column_config.TextColumn(
+            f"{judging.title} change",
+            help="In points, where McNemar's exact test on the same images finds a difference (p < 0.05).",
+        ),
         "p50_ms": st.column_config.NumberColumn("p50", format=f"%.{digits}f ms", help="Median of one inference."),
         "p95_ms": st.column_config.NumberColumn(
             "p95",

@@ -20,7 +20,7 @@ from ui.report import html_of, library_bytes
 LONGEST_TITLE = 120
 PER: dict[Literal["hour", "kwh"], str] = {"hour": "Machine-hour", "kwh": "kWh"}
 UNITS = {"hour": "hour of the machine", "kwh": "kWh of electricity"}
-COLOURS: dict[str, Literal["green", "red", "gray"]] = {"better": "green", "worse": "red", "same": "gray"}
+COLOURS = {"better": "green", "worse": "red", "same": "gray"}
 PREVIEW, PREVIEW_HEIGHT = "report.preview", 900
 HOLDS = (
     "headline and key figures", "all variants with their differences", "charts that can be explored", "percentiles",
@@ -127,10 +127,9 @@ def draw_report(report: Report) -> None:
 def draw_key_figure(figure: KeyFigure) -> None:
     """A measure of the recommended variant, its verdict, and the baseline's value."""
     with st.container(gap=None):
-        st.metric(
-            figure.title, figure.value, figure.change or None, COLOURS[figure.tone], delta_arrow="off",
-            help=figure.note or None,
-        )  # fmt: skip
+        st.metric(figure.title, figure.value, help=figure.note or None)
+        if figure.change:
+            st.markdown(f":small[:{COLOURS[figure.tone]}-background[{text.escape(figure.change)}]]")
         if figure.before:
             st.caption(f"untouched: {figure.before}")
 

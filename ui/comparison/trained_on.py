@@ -27,7 +27,7 @@ LACKING = (
 NOT_ALIKE = " (not quite alike)"
 COLUMNS: dict[str, Any] = {
     "colour": st.column_config.ImageColumn("", width=30, help="The variant's colour in every chart."),
-    "title": st.column_config.TextColumn("Variant", width="medium"),
+    "title": "Variant",
     "epochs": st.column_config.NumberColumn("Epochs", format="%d", help="Of all its techniques together."),
     "total": st.column_config.TextColumn("Against its untouched model"),
     "training": st.column_config.TextColumn("Training alone", help="The control against the baseline."),

@@ -11,14 +11,18 @@ import plotly.graph_objects as go
 
 from experiments.judging import of_frame
 from ui import text
-from ui.figures.frame import FADED, GREY, LONGEST_TITLE, Colours, framed, log_ticks, shorten
+from ui.figures.frame import FADED, GREY, LONGEST_TITLE, Colours, brief_titles, framed, log_ticks, shorten
 
 ROW_HEIGHT = 46
 """Pixels for a variant in a panel: a line of words and its bar."""
 PANEL_FRAME = 30
 """Pixels of a panel beside its rows, for the axis."""
 FAR_APART = 30
-"""Where the longest bar is so many times the shortest, a logarithmic axis keeps all of them in sight, if it may."""
+"""Where the longest bar would be so many times the shortest, discs on a logarithmic axis keep all of them in sight."""
+MOST_TICKS = 7
+"""That fit below a panel."""
+LONGEST = LONGEST_TITLE - 4
+"""Characters of a title that fit beside the value, the same in all panels."""
 NONE: pd.Series[Any] = pd.Series(dtype=float)
 MORE, LESS = "higher is better", "lower is better"
 
@@ -45,11 +49,8 @@ class Panel:
     """Whether the axis may begin above 0, which the figure then says."""
     may_be_logarithmic: bool = False
     """Whether the axis may be logarithmic, which the figure then says."""
-
-    @property
-    def longest_title(self) -> int:
-        """Characters of a title that fit beside the value."""
-        return LONGEST_TITLE - 4 if self.second else LONGEST_TITLE
+    solid: str = ""
+    """What the bar that is not pale shows, where there are two."""
 
     @property
     def suffix(self) -> str:
@@ -75,10 +76,11 @@ def panels(frame: pd.DataFrame) -> list[Panel]:
         ),
         Panel(
             "Latency p50 / p95", "p50_ms", "ms", decimals=time_digits(frame), second="p95_ms", low="p50_low_ms",
-            high="p50_high_ms", may_be_logarithmic=True,
+            high="p50_high_ms", may_be_logarithmic=True, solid="p50",
         ),
         Panel(
-            "Size of the file / compressed", "size_bytes", size_unit, size_scale, second="gzip_bytes", is_nested=True
+            "Size / compressed", "size_bytes", size_unit, size_scale, second="gzip_bytes", is_nested=True,
+            solid="compressed",
         ),
         Panel("Throughput, best batch", "best_throughput_per_s", pace, decimals=0, better=MORE)
         if best
@@ -103,33 +105,19 @@ def _byte_unit(values: pd.Series[Any]) -> tuple[float, str]:
 
 
 def bars(frame: pd.DataFrame, panel: Panel, colours: Colours, *, ink: str) -> go.Figure:
-    """A bar for each variant, its title and value written above it, so that nothing can overlap."""
-    shown = frame.reset_index(drop=True)
-    values = shown[panel.column].astype(float) * panel.scale
+    """A bar for each variant, its title and value written above it, so that nothing can overlap.
+
+    Discs where the axis is logarithmic: the length of a bar that does not begin at 0 means nothing.
+    """
+    shown = frame.reset_index(drop=True).assign(title=brief_titles(frame).to_numpy())
     start, end = _axis_range(shown, panel)
     rows = -shown.index.to_numpy()
-    tints = [colours.get(digest, GREY) for digest in shown.digest]
-    look, pattern = {"y": rows, "orientation": "h", "width": 0.32}, _hatching(shown, ink)
-    first = go.Bar(
-        x=values - start,
-        base=start,
-        marker={"color": tints, "opacity": FADED if panel.is_nested else 1, "pattern": pattern},
-        customdata=shown.title.map(shorten),
-        hovertemplate=f"%{{customdata}}<br>%{{x:,.{panel.decimals}f}} {panel.unit}<extra></extra>",
-        **look,
-    )
-    traces = [first]
-    if panel.second:
-        opacity = 1 if panel.is_nested else FADED
-        second = shown[panel.second].astype(float) * panel.scale
-        marker = {"color": tints, "opacity": opacity, "pattern": pattern}
-        traces.append(go.Bar(x=second - start, base=start, marker=marker, hoverinfo="skip", **look))
-    figure = go.Figure(traces if panel.is_nested else traces[::-1])
+    figure = go.Figure(_marks(shown, panel, colours, ink))
     if panel.low:
         figure.add_trace(_interval(shown, panel, rows - 0.27, ink))
     words: list[dict[str, Any]] = []
     for row, (_, variant) in zip(rows, shown.iterrows(), strict=True):
-        words.append(_words(row, shorten(str(variant.title), panel.longest_title), x=0, anchor="left", ink=ink))
+        words.append(_words(row, shorten(str(variant.title), LONGEST), x=0, anchor="left", ink=ink))
         words.append(_words(row, _value_text(variant, panel), x=1, anchor="right", ink=ink))
     figure.update_layout(annotations=words)  # one by one, each would have plotly check all before it again
     figure.update_xaxes(zeroline=False, ticksuffix=panel.suffix, **_axis(start, end, is_logarithmic(shown, panel)))
@@ -137,10 +125,44 @@ def bars(frame: pd.DataFrame, panel: Panel, colours: Colours, *, ink: str) -> go
     return framed(figure, height=PANEL_FRAME + ROW_HEIGHT * len(shown))
 
 
+def _marks(frame: pd.DataFrame, panel: Panel, colours: Colours, ink: str) -> list[go.Bar | go.Scatter]:
+    """The panel's measure, and behind it or upon it the second one, where there is one; the one in front comes last."""
+    tints = [colours.get(digest, GREY) for digest in frame.digest]
+    draw = _discs if is_logarithmic(frame, panel) else _bars
+    hover = {
+        "customdata": frame.title.map(shorten),
+        "hovertemplate": f"%{{customdata}}<br>%{{x:,.{panel.decimals}f}} {panel.unit}<extra></extra>",
+    }
+    first = draw(frame, panel, panel.column, {"color": tints, "opacity": FADED if panel.is_nested else 1}, ink)
+    found = [first.update(hover)]
+    if panel.second:
+        look = {"color": tints, "opacity": 1 if panel.is_nested else FADED}
+        found.append(draw(frame, panel, panel.second, look, ink).update(hoverinfo="skip"))
+    return found if panel.is_nested else found[::-1]
+
+
+def _bars(frame: pd.DataFrame, panel: Panel, column: str, look: dict[str, Any], ink: str) -> go.Bar:
+    start, _ = _axis_range(frame, panel)
+    values = frame[column].astype(float) * panel.scale
+    marker = {**look, "pattern": _hatching(frame, ink)}
+    return go.Bar(x=values - start, base=start, y=-frame.index, orientation="h", width=0.32, marker=marker)
+
+
+def _discs(frame: pd.DataFrame, panel: Panel, column: str, look: dict[str, Any], ink: str) -> go.Scatter:
+    """Diamonds for variants of other models."""
+    values = frame[column].astype(float) * panel.scale
+    symbols = ["diamond" if each else "circle" for each in _is_beside(frame)]
+    marker = {**look, "symbol": symbols, "size": 12, "line": {"color": ink, "width": 1}}
+    return go.Scatter(x=values, y=-frame.index, mode="markers", marker=marker)
+
+
+def _is_beside(frame: pd.DataFrame) -> list[bool]:
+    return frame.get("is_beside", NONE).tolist() or [False] * len(frame)
+
+
 def _hatching(frame: pd.DataFrame, ink: str) -> dict[str, Any]:
     """Lines across the bars of variants of other models, whose colours may be those of the chosen model's."""
-    beside = frame.get("is_beside", NONE).tolist() or [False] * len(frame)
-    shapes = ["/" if each else "" for each in beside]
+    shapes = ["/" if each else "" for each in _is_beside(frame)]
     return {"shape": shapes, "fillmode": "overlay", "fgcolor": ink, "fgopacity": 0.5, "size": 7, "solidity": 0.2}
 
 
@@ -162,16 +184,17 @@ def _value_text(variant: pd.Series[Any], panel: Panel) -> str:
 
 
 def remark(frame: pd.DataFrame, panel: Panel) -> str:
-    """What belongs beside a panel's title: the unit, which way is better, and what is unusual about the axis."""
+    """What belongs beside a panel's title: unit, which way is better, which bar is which, and an unusual axis."""
     start, _ = _axis_range(frame, panel)
+    solid = f", solid: {panel.solid}" if panel.solid else ""
     if is_logarithmic(frame, panel):
-        return f"{panel.unit}, {panel.better}, logarithmic axis"
+        return f"{panel.unit}, {panel.better}{solid}, logarithmic axis"
     zoom = f", axis begins at {start:g} {panel.unit}" if start else ""
-    return f"{panel.unit}, {panel.better}{zoom}"
+    return f"{panel.unit}, {panel.better}{solid}{zoom}"
 
 
 def is_logarithmic(frame: pd.DataFrame, panel: Panel) -> bool:
-    """Whether the longest bar would leave nothing to see of the shortest."""
+    """Whether bars would leave nothing to see of the shortest."""
     if not panel.may_be_logarithmic:
         return False
     lowest, highest = _reach(frame, panel)
@@ -189,7 +212,9 @@ def _axis(start: float, end: float, is_logarithmic: bool) -> dict[str, Any]:
     """How the axis looks from start to end."""
     if not is_logarithmic:
         return {"range": [start, end], "nticks": 5}
-    ticks = [tick for tick in log_ticks(start, end) if start <= tick <= end and round(log10(tick), 6).is_integer()]
+    ticks = [tick for tick in log_ticks(start, end) if start <= tick <= end]
+    if len(ticks) > MOST_TICKS:
+        ticks = [tick for tick in ticks if round(log10(tick), 6).is_integer()]
     ends = [log10(start), log10(end)]
     return {"type": "log", "range": ends, "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
 
@@ -197,12 +222,12 @@ def _axis(start: float, end: float, is_logarithmic: bool) -> dict[str, Any]:
 def _axis_range(frame: pd.DataFrame, panel: Panel) -> tuple[float, float]:
     """From 0 to a little beyond the longest bar; for a zoomed panel from a round number below the lowest interval.
 
-    A logarithmic axis has no 0: it begins at the round number (1, 2 or 5) below half of the shortest bar.
+    A logarithmic axis has no 0: it begins at the round number (1, 2 or 5) below half of the shortest value.
     """
     shortest, highest = _reach(frame, panel)
     highest = highest if highest > 0 else 1.0
     if is_logarithmic(frame, panel):
-        return max(tick for tick in log_ticks(shortest / 10, shortest) if tick <= shortest / 2), highest * 1.1
+        return max(tick for tick in log_ticks(shortest / 10, shortest) if tick <= shortest / 2), highest * 1.3
     if not panel.zoomed:
         return 0.0, highest * 1.04
     lowest = float(frame[panel.low].min()) * panel.scale

@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import pandas as pd
 import plotly.graph_objects as go
+
+from runtimes import RUNTIMES
 
 PLAIN = {"displayModeBar": False}
 """Plotly's configuration: charts have no buttons of their own."""
@@ -31,6 +34,12 @@ def shorten(title: str, longest: int = LONGEST_TITLE) -> str:
         head = (longest - 1) * 3 // 5
         title = f"{title[:head].rstrip()}…{title[len(title) - (longest - 1 - head) :].lstrip()}"
     return title.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def brief_titles(frame: pd.DataFrame) -> pd.Series[str]:
+    """The variants' titles, without the runtime where all have the same one."""
+    shared = f" · {RUNTIMES[frame.runtime.iloc[0]].title}" if frame.runtime.nunique() == 1 else ""
+    return frame.title.str.replace(shared, "", n=1, regex=False) if shared else frame.title
 
 
 def log_ticks(lowest: float, highest: float) -> list[float]:

@@ -48,7 +48,7 @@ def draw_summary(recipe: Recipe, place: Place) -> None:
         last = f"Measure on **{target}**, batch size {recipe.measurement.batch_size}"
     steps = [
         f"Start from the **{text.escape(place.model.title)}** on {text.escape(place.model.data_title)}",
-        *(f"**{text.escape(technique.label())}**" for technique in recipe.techniques),
+        *(f"**{text.escape(label)}**" for label in recipe.labels),
         f"Export for **{RUNTIMES[recipe.runtime].title}**",
         last,
     ]
@@ -59,8 +59,8 @@ def draw_run(recipe: Recipe, misfit: str) -> None:
     """Whether it fits, and the button that starts it; `misfit` is why the controls give no recipe, if they do not."""
     reason = misfit or why_refused(recipe)
     if reason:
-        st.error(text.escape(reason), icon=":material/block:")
-    if control := fine_tuned_control(recipe):
+        st.error(text.sentence(reason), icon=":material/block:")
+    elif control := fine_tuned_control(recipe):
         training = text.escape(control.techniques[0].label())
         st.caption(f"Its control runs too, unless it is measured: {training}, in FP32.")
     again = st.checkbox("Measure the references again", help=REFERENCES_HELP, key="again")
@@ -79,7 +79,7 @@ def draw_file(recipe: Recipe) -> None:
             "Open a recipe", ["yaml", "yml"], max_upload_size=1, key=key_of("upload"), on_change=_read_upload
         )
         if refusal := st.session_state.pop("optimise.refusal", None):
-            st.error(text.escape(refusal))
+            st.error(text.sentence(refusal))
 
 
 def _read_upload() -> None:

@@ -12,6 +12,9 @@ FEWER_BITS = (
     "mixed_precision", "int8", "qat", "weight_only", "fp8", "simulated",
     "keras_qat", "keras_quantization", "litert_quantization",
 )  # fmt: skip
+CONTROLS = ("keras_fine_tuning",)
+"""What makes nothing smaller, and stands beside what trains."""
+TRAINING_ALONE = "Training alone"
 
 
 def offered(form: Form) -> list[str]:
@@ -22,9 +25,9 @@ def offered(form: Form) -> list[str]:
 def groups(form: Form) -> dict[str, list[str]]:
     """What is offered, by what it is good for."""
     smaller = "Smaller file" if form in ("keras", "tflite") else "Smaller network"
-    found: dict[str, list[str]] = {smaller: [], "Fewer bits": []}
+    found: dict[str, list[str]] = {TRAINING_ALONE: [], smaller: [], "Fewer bits": []}
     for key in offered(form):
-        found["Fewer bits" if key in FEWER_BITS else smaller].append(key)
+        found[TRAINING_ALONE if key in CONTROLS else "Fewer bits" if key in FEWER_BITS else smaller].append(key)
     return {title: keys for title, keys in found.items() if keys}
 
 

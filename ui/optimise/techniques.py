@@ -16,6 +16,7 @@ from optimizers import TECHNIQUES
 from optimizers.technique import Technique
 from runtimes import RUNTIMES
 from ui import tables, text
+from ui.missing import draw_missing
 from ui.optimise.opening import key_of, start
 from ui.optimise.place import Place, serves
 from ui.optimise.switches import groups, is_on, offered, steps, swap, switch_of
@@ -46,7 +47,7 @@ def choose_techniques(place: Place) -> Chosen:
     unfit = {key: why_unfit(key, place.model.key, place.runtime, place.device) or "" for key in offered(form)}
     for environment in ENVIRONMENTS.values():
         if any(_needs(reason, environment) for reason in unfit.values()):
-            st.info(f"{environment.why_missing}.", icon=":material/download:")
+            draw_missing(environment)
     drawn: dict[str, tuple[Technique, str]] = {}
     for title, keys in groups(form).items():
         with st.container(border=True, gap="xsmall", key=f"group-{title}"):
@@ -57,7 +58,7 @@ def choose_techniques(place: Place) -> Chosen:
                 with st.container(border=key in on, key=f"technique-{key}", gap="xsmall" if key in on else "xxsmall"):
                     _draw_technique(key, unfit[key], on)
                     if key in on:
-                        drawn[key] = _set(key, place.model)
+                        drawn[key] = _set(key, place)
     return Chosen(tuple(drawn[key][0] for key in on), next((misfit for _, misfit in drawn.values() if misfit), ""))
 
 
@@ -99,7 +100,7 @@ def _draw_technique(key: str, unfit: str, on: list[str]) -> None:
     if key in on or absent or not unfit:
         st.caption(TECHNIQUES[key].summary)
     if unfit:
-        st.caption(f":material/block: Not here: {f'needs {absent}' if absent else text.escape(unfit)}")
+        st.caption(f":material/block: Not here: {f'needs {absent}' if absent else text.sentence(unfit)}")
 
 
 def _draw_switch(key: str, *, on: bool, is_offered: bool) -> None:
@@ -122,13 +123,14 @@ def _draw_step(key: str, on: list[str]) -> None:
         )  # fmt: skip
 
 
-def _set(key: str, model: ModelEntry) -> tuple[Technique, str]:
+def _set(key: str, place: Place) -> tuple[Technique, str]:
     """The settings as they are set on screen; where those do not fit, as they were, and the reason."""
+    model = place.model
     begin = next((each for each in start().techniques if each.key == key), TECHNIQUES[key]())
     try:
         teachers = other_teachers(model.key, models()) if takes_models(type(begin)) else {}
         variants = _finished_variants(model) if takes_variants(type(begin)) else {}
-        fitting = begin.fitting(model.task)
+        fitting = begin.fitting(model.task, place.runtime.key)
         return controls(begin, key=key_of(key), variants=variants, models=teachers, fitting=fitting), ""
     except BadInput as error:
         return begin, f"{TECHNIQUES[key].title}: {error}"

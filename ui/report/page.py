@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -181,11 +181,7 @@ def _why(report: Report) -> list[Html]:
 
 
 def _causes(title: str, causes: Sequence[tuple[str, float, str]]) -> list[Html]:
-    largest = max((abs(ms) for _, ms, _ in causes), default=0.0)
-
-    def shown(ms: float) -> str:
-        return f"{text.fine_numbers(ms, like=largest)[0]} {text.fine_unit(largest)}"
-
+    shown = partial(tables.in_unit_of, like=max((abs(ms) for _, ms, _ in causes), default=0.0))
     rows = [[name, text.signed(ms, shown), sentence] for name, ms, sentence in causes]
     caption = "Time lost (+) or gained (-) against what the arithmetic promises."
     return [element("h3", title), table(caption, ["Cause", "Time", "What it is"], rows, align="lrl")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -43,6 +44,11 @@ STORING: Columns = {
     "nonzero": ("Not zero", "{:,.0f}".format),
     "macs": ("MACs", "{:,.1f} M".format),
 }
+
+
+def in_unit_of(value_ms: float, like: float) -> str:
+    """A time in the unit that suits another one: `0.0 µs` beside `7.2 µs`."""
+    return f"{text.fine_numbers(value_ms, like=like)[0]} {text.fine_unit(like)}"
 
 
 def comparison(report: Report) -> Html:
@@ -86,11 +92,11 @@ def _muted(words: str) -> Html:
 
 def _changes(row: pd.Series[Any], base: pd.Series[Any]) -> list[Html]:
     """Signed differences with their verdicts: of accuracy, latency and size."""
-    is_alike = row.accuracy_verdict == NO_DIFFERENCE
+    is_alike, base_ms = row.accuracy_verdict == NO_DIFFERENCE, float(base.p50_ms)
     accuracy = NO_DIFFERENCE if is_alike else f"measurable {'gain' if row.accuracy_points > 0 else 'loss'}"
     return [
         _judged(f"{row.accuracy_points:+.2f} points", accuracy),
-        _judged(text.signed(row.p50_ms - base.p50_ms, text.fine_milliseconds), row.latency_verdict),
+        _judged(text.signed(row.p50_ms - base_ms, partial(in_unit_of, like=base_ms)), row.latency_verdict),
         _judged(text.signed(row.size_bytes - base.size_bytes, text.data_size), size_words(row, base) or "as large"),
     ]
 

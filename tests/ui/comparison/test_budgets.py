@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments.choice import Budgets, choose, spent
+from experiments.compare import DISTURBED
 from tests.ui.figures.test_bars import MIB, variants
 from ui.comparison.budgets import NO_LIMIT, amount, marks, rounded_up, slack, steps, verdict_badge
 
@@ -98,5 +99,7 @@ def test_the_table_says_what_is_left_of_each_budget() -> None:
 
 def test_differences_are_green_red_or_none() -> None:
     assert verdict_badge("2.1x faster", "faster", "speed") == ":green-badge[2.1x faster]"
+    doubted = "2.1x faster" + DISTURBED
+    assert verdict_badge(doubted, "faster", "speed") == f":gray-badge[{doubted}]"
     assert verdict_badge("-0.30 points", "+", "accuracy") == ":red-badge[-0.30 points]"
     assert verdict_badge("no measurable difference", "+", "accuracy").startswith(":gray-badge[accuracy")

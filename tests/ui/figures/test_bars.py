@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ui.figures import GREY, bars, panels, remark, shorten
-from ui.figures.frame import LONGEST_TITLE
+from ui.figures.frame import LONGEST_TITLE, brief_titles
 
 MIB = 2**20
 
@@ -20,6 +20,7 @@ def variants(**columns: list[Any]) -> pd.DataFrame:
         "run_id": ["r1", "r2", "r3"],
         "digest": ["d1", "d2", "d3"],
         "title": ["FP32 · PyTorch", "INT8 · ONNX Runtime", "Pruned <b>50 %</b> & more"],
+        "runtime": ["pytorch", "onnxruntime", "onnxruntime"],
         "accuracy": [0.930, 0.925, 0.901],
         "accuracy_low": [0.925, 0.919, 0.895],
         "accuracy_high": [0.935, 0.930, 0.907],
@@ -124,7 +125,15 @@ def test_long_titles_keep_their_beginning_and_their_runtime() -> None:
     assert shorten("INT8") == "INT8"
 
 
-def test_latencies_far_apart_share_a_logarithmic_axis_that_shows_every_bar() -> None:
+def test_the_runtime_is_left_out_where_it_is_the_same_for_all() -> None:
+    titles = ["FP32 · LiteRT", "Fine-tuned · LiteRT (control)", "INT8 · LiteRT · Mine"]
+    frame = variants(title=titles, runtime=["litert"] * 3)
+    assert list(brief_titles(frame)) == ["FP32", "Fine-tuned (control)", "INT8 · Mine"]
+    assert list(brief_titles(variants())) == list(variants().title)
+    assert "INT8 · Mine" in words_in(bars(frame, PANELS["macs"], COLOURS, ink="#000000"))
+
+
+def test_latencies_far_apart_are_discs_on_a_logarithmic_axis() -> None:
     times = [0.0072, 0.0153, 4.6]
     frame = variants(p50_ms=times, p50_low_ms=times, p50_high_ms=times, p95_ms=[0.008, np.nan, 4.67])
     panel = next(each for each in panels(frame) if each.column == "p50_ms")
@@ -135,9 +144,20 @@ def test_latencies_far_apart_share_a_logarithmic_axis_that_shows_every_bar() -> 
     assert begin == pytest.approx(0.002)
     assert end > 4.67
     assert list(axis.tickvals) == pytest.approx([0.01, 0.1, 1])
-    assert np.array(p50.x) + p50.base == pytest.approx(times)
-    assert np.array(p95.x)[[0, 2]] + p95.base == pytest.approx([0.008, 4.67])
-    assert remark(frame, panel) == "ms, lower is better, logarithmic axis"
+    assert (p50.type, p50.mode) == ("scatter", "markers")
+    assert list(p50.x) == pytest.approx(times)
+    assert np.array(p95.x)[[0, 2]] == pytest.approx([0.008, 4.67])
+    assert p95.marker.opacity < p50.marker.opacity
+    assert remark(frame, panel) == "ms, lower is better, solid: p50, logarithmic axis"
+    assert remark(frame, PANELS["size_bytes"]) == "MiB, lower is better, solid: compressed"
+
+
+def test_a_short_logarithmic_axis_names_more_than_powers_of_ten() -> None:
+    times = [0.3, 1.0, 10.0]
+    frame = variants(p50_ms=times, p50_low_ms=times, p50_high_ms=times, p95_ms=times, is_beside=[False, False, True])
+    figure = bars(frame, PANELS["p50_ms"], COLOURS, ink="#000000")
+    assert list(figure.layout.xaxis.tickvals) == pytest.approx([0.1, 0.2, 0.5, 1, 2, 5, 10])
+    assert list(figure.data[1].marker.symbol) == ["circle", "circle", "diamond"]
 
 
 @pytest.mark.parametrize("column", ["p50_ms", "size_bytes", "throughput_per_s", "macs"])

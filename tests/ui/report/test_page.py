@@ -112,6 +112,14 @@ def test_the_table_has_the_numbers_of_the_frame(report: Report, page: Node) -> N
             assert cells[2] == "+0.00 pointsno measurable difference"
 
 
+@pytest.mark.parametrize(("base_ms", "change"), [(0.0072, "+0.0 µs"), (2.0, "+0.000 ms")])
+def test_a_change_has_the_unit_of_what_it_is_counted_from(store: Store, base_ms: float, change: str) -> None:
+    leave(store, BASELINE, p50_ms=base_ms, size_bytes=MIB)
+    leave(store, INT8, p50_ms=base_ms, size_bytes=MIB)
+    shown = rows(section(read(html_of(report_on(store))), "variants"))
+    assert shown[1][4] == f"{change}no measurable difference"
+
+
 def test_the_recommended_variant_stands_out(report: Report, page: Node) -> None:
     (marked,) = [row for row in section(page, "variants").all("tr") if row.attributes.get("class") == "marked"]
     assert marked.of_class("recommended")[0].text == "recommended"
