@@ -229,7 +229,7 @@ ROWS: dict[int, Row] = {
     ),
     42: Row(
         "pruning ratio 1.0 or 1.5", impossible_ratios,
-        ("less than or equal to 0.9", "No weight is left in layer2.0.conv2: that part sees the image no more"),
+        ("expected at most 0.9", "No weight is left in layer2.0.conv2: that part sees the image no more"),
     ),
     43: Row(
         "memory runs out", memory_runs_out,
