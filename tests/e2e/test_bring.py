@@ -18,7 +18,7 @@ from intake import sandbox
 from optimizers import TECHNIQUES
 from sample_models import datasets
 from tests.e2e.conftest import Server
-from tests.e2e.test_journey import RUN_MS, navigate, unpack
+from tests.e2e.test_journey import RUN_MS, navigate, press_run, unpack
 
 pytestmark = [
     pytest.mark.browser,
@@ -86,8 +86,8 @@ def test_an_efficientnet_and_real_photographs_go_all_the_way(
     tab.locator(".st-key-yaml input[type=file]").set_input_files(
         {"name": "recipe.yaml", "mimeType": "application/yaml", "buffer": to_yaml(recipe).encode()}
     )
-    expect(tab.get_by_text("INT8 quantization").first).to_be_visible()
-    tab.get_by_role("button", name="Run", exact=True).click()
+    expect(tab.locator(".st-key-recipe").get_by_text("INT8", exact=True)).to_be_visible()
+    press_run(tab)
     expect(tab.locator(".st-key-export")).to_be_visible(timeout=RUN_MS)
     navigate(tab, "Compare")
     expect(tab.get_by_text("FP32 · ONNX Runtime").first).to_be_visible()

@@ -21,7 +21,7 @@ from optimizers import TECHNIQUES
 from sample_models import datasets
 from tests.e2e.conftest import Server
 from tests.e2e.test_bring import upload
-from tests.e2e.test_journey import RUN_MS, navigate, unpack
+from tests.e2e.test_journey import RUN_MS, navigate, press_run, unpack
 
 pytestmark = [
     pytest.mark.browser,
@@ -120,7 +120,7 @@ def run(tab: Page, recipe: Recipe) -> None:
         {"name": "recipe.yaml", "mimeType": "application/yaml", "buffer": to_yaml(recipe).encode()}
     )
     expect(tab.get_by_role("slider", name=re.compile("Calibration images")).first).to_be_visible()
-    tab.get_by_role("button", name="Run", exact=True).click()
+    press_run(tab)
     expect(tab.locator(".st-key-export")).to_be_visible(timeout=RUN_MS)
 
 
