@@ -45,7 +45,6 @@ _PRODUCTS = ("Convolution", "Fully Connected", "Deconvolution", "Batch Matrix Mu
 _CONVERSIONS = ("Convert", "Transpose", "Copy", "QUANTIZE", "DEQUANTIZE", "CAST", "TRANSPOSE")
 _INTEGERS = ("QC8", "QS8", "QU8", "QD8", "QDU8", "QB4", "QP8")
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "int8": "int8", "uint8": "int8", "int16": "int16"}
-_FEW_BITS = {"int8": "w8", "int4": "w4", "float16": "w16"}
 _BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "uint8": 1.0, "int16": 2.0, "int32": 4.0, "int4": 0.5}
 
 
